@@ -1,0 +1,246 @@
+"""Figures show exactly what their tables say, and refuse tables that cannot carry them."""
+
+from itertools import product
+
+import numpy as np
+import pandas as pd
+import pytest
+from surroscope.plots.catalogue import FIGURES, TABLES, draw, figures_for
+from surroscope.plots.style import Options, by_model, save
+
+MODELS = ("vit", "unet")  # not alphabetical: order must come from the table
+CLASSES = ("RP", "CRP")
+OBSERVABLES = ("smse", "mass", "energy")
+
+
+def summary(random, rows, positive=False):
+    """Rows of keys, completed with quartiles and counts."""
+    table = pd.DataFrame(rows)
+    centre = 0.5 + random.uniform(size=len(table)) if positive else random.normal(size=len(table))
+    return table.assign(q25=centre - 0.2, median=centre, q75=centre + 0.3, n_seeds=3, n_probes=6)
+
+
+@pytest.fixture
+def tables():
+    random = np.random.default_rng(0)
+    keys = lambda **values: [dict(zip(values, row, strict=True)) for row in product(*values.values())]  # noqa: E731
+    influence = {"model": MODELS, "observable": OBSERVABLES}
+    epochs = keys(model=MODELS, epoch=(1, 5, 10))
+    spectrum = summary(random, epochs, positive=True).assign(minimum=0.1, maximum=50.0, condition=500.0)
+    fields = {"y": np.arange(4) / 4, "x": np.arange(4) / 4}
+    prediction = pd.DataFrame(
+        keys(model=MODELS, **{"class": CLASSES}, start=(0,), snapshot=(1, 3), channel=("density",), **fields)
+    )
+    truth = 1 + random.uniform(size=len(prediction) // 2)
+    prediction["truth"] = np.tile(truth, 2)
+    snapshots = pd.DataFrame(keys(**{"class": CLASSES}, snapshot=(0, 2), channel=("density",), **fields))
+    starts = [row for row in keys(model=(*MODELS, "persistence"), start=range(3), snapshot=range(5))]
+    return {
+        "two_time": summary(random, keys(**influence, perturbation_time=range(4), response_time=range(4))),
+        "class_transfer": summary(random, keys(**influence, perturbation_class=CLASSES, response_class=CLASSES)),
+        "time_lag": summary(random, keys(**influence, relation=("intra-class", "inter-class"), lag=range(-3, 4))),
+        "interpolation": summary(random, keys(model=MODELS, distance=(0.01, 0.1, 1.0))),
+        "spectrum": spectrum.assign(largest_metric_eigenvalue=1e7),
+        "training": pd.DataFrame(epochs).assign(
+            **{
+                f"{part}_{s}": v
+                for part in ("train", "validation")
+                for s, v in zip(("minimum", "median", "maximum"), (0.1, 0.2, 0.3), strict=True)
+            },
+            persistence=0.5,
+            n_seeds=3,
+        ),
+        "rollout": summary(random, [row for row in starts if row["snapshot"] > row["start"]], positive=True),
+        "snapshots": snapshots.assign(time=0.1 * snapshots["snapshot"], value=random.uniform(size=len(snapshots))),
+        "prediction": prediction.assign(prediction=prediction["truth"] + 0.1 * random.normal(size=len(prediction))),
+    }
+
+
+def panels(figure):
+    """The titled axes by title: one panel a model, no colour bars."""
+    return {axes.get_title(): axes for axes in figure.axes if axes.get_title()}
+
+
+def select(table, **values):
+    for column, value in values.items():
+        table = table[table[column] == value]
+    return table
+
+
+@pytest.mark.parametrize("name", FIGURES)
+def test_every_figure_saves_the_same_bytes_twice(name, tables, tmp_path):
+    written = []
+    for attempt in ("first", "second"):
+        figure = draw(name, tables[FIGURES[name].table])
+        paths = tmp_path / f"{attempt}.pdf", tmp_path / f"{attempt}.png"
+        save(figure, *paths, dpi=60)
+        written.append([path.read_bytes() for path in paths])
+    assert written[0] == written[1]
+    pdf, png = written[0]
+    assert pdf.startswith(b"%PDF")
+    assert b"CreationDate" not in pdf
+    assert png.startswith(b"\x89PNG")
+
+
+@pytest.mark.parametrize(("name", "observable"), [("two_time", "smse"), ("two_time_energy", "energy")])
+def test_heatmaps_hold_the_medians(name, observable, tables):
+    shown = panels(draw(name, tables["two_time"].sample(frac=1, random_state=1), Options(heatmap_limit=3.0)))
+    assert set(shown) == set(MODELS)
+    ranges = set()
+    for model, axes in shown.items():
+        image = axes.images[0]
+        for row in select(tables["two_time"], model=model, observable=observable).itertuples():
+            assert image.get_array()[row.response_time, row.perturbation_time] == row.median
+        ranges.add(image.get_clim())
+    (limits,) = ranges
+    largest = select(tables["two_time"], observable=observable)["median"].abs().max()
+    assert limits == ((0.0, 3.0) if observable == "smse" else (-largest, largest))
+
+
+@pytest.mark.parametrize(
+    ("limit", "lowest", "arrows"), [(0.5, -1, "both"), (9.0, -1, "min"), (0.5, 0.1, "max"), (9.0, 0.1, "neither")]
+)
+def test_the_colour_bar_says_what_is_clipped(limit, lowest, arrows, tables):
+    columns = ["q25", "median", "q75"]
+    tables["two_time"][columns] = tables["two_time"][columns].clip(lower=lowest)
+    figure = draw("two_time", tables["two_time"], Options(heatmap_limit=limit))
+    (bar,) = (axes.images[0].colorbar for axes in panels(figure).values() if axes.images[0].colorbar)
+    assert bar.extend == arrows
+
+
+def test_class_matrix_prints_its_numbers(tables):
+    for model, axes in panels(draw("class_transfer", tables["class_transfer"])).items():
+        printed = {(text.xy, text.get_text()) for text in axes.texts}
+        assert [label.get_text() for label in axes.get_xticklabels()] == list(CLASSES)
+        for row in select(tables["class_transfer"], model=model, observable="smse").itertuples():
+            cell = CLASSES.index(row.perturbation_class), CLASSES.index(row.response_class)
+            assert axes.images[0].get_array()[cell[::-1]] == row.median
+            assert (cell, f"{row.median:z.2f}".replace("-", "−")) in printed
+
+
+@pytest.mark.parametrize("relation", ["intra-class", "inter-class"])
+def test_lag_lines_are_the_table(relation, tables):
+    shown = panels(draw("time_lag_mass", tables["time_lag"].sample(frac=1, random_state=1)))
+    for model, axes in shown.items():
+        expected = select(tables["time_lag"], model=model, relation=relation, observable="mass").sort_values("lag")
+        (line,) = (line for line in axes.lines if line.get_label() == relation)
+        np.testing.assert_array_equal(line.get_xydata(), expected[["lag", "median"]])
+        bands = [band.get_paths()[0].vertices for band in axes.collections]
+        assert any(set(expected["q25"]) | set(expected["q75"]) <= set(band[:, 1]) for band in bands)
+    assert len({axes.get_ylim() for axes in shown.values()}) == 1
+
+
+def test_interpolation_and_rollout_lines_are_the_tables(tables):
+    (axes,) = draw("interpolation", tables["interpolation"]).axes
+    lines = {line.get_label(): line.get_ydata() for line in axes.lines}
+    for model in MODELS:
+        np.testing.assert_array_equal(lines[model], select(tables["interpolation"], model=model)["median"])
+    figure = draw("rollout", tables["rollout"], Options(last_training_snapshot=2))
+    assert list(panels(figure)) == [*MODELS, "persistence"]
+    drawn = [list(line.get_ydata()) for line in panels(figure)["unet"].lines]
+    for start in range(3):
+        assert list(select(tables["rollout"], model="unet", start=start)["median"]) in drawn
+    assert any(list(line.get_xdata()) == [2.5, 2.5] for line in panels(figure)["unet"].lines)
+
+
+def test_boxes_are_the_table(tables):
+    for model, axes in panels(draw("spectrum", tables["spectrum"])).items():
+        expected = select(tables["spectrum"], model=model)
+        drawn = np.concatenate([line.get_ydata() for line in axes.lines])
+        for column in ("minimum", "median", "maximum"):
+            assert set(expected[column]) <= set(drawn)
+        boxes = np.concatenate([patch.get_path().vertices[:, 1] for patch in axes.patches])
+        assert set(expected["q25"]) | set(expected["q75"]) <= set(boxes)
+
+
+def test_fields_are_the_tables(tables):
+    figure = draw("prediction", tables["prediction"])
+    images = [axes.images[0].get_array() for axes in figure.axes if axes.images]
+    first = select(tables["prediction"], **{"class": "RP", "snapshot": 1})
+    truth = select(first, model="vit")["truth"].to_numpy().reshape(4, 4)
+    predicted = [select(first, model=model)["prediction"].to_numpy().reshape(4, 4) for model in MODELS]
+    expected = [truth, predicted[0], predicted[0] - truth, predicted[1], predicted[1] - truth]
+    np.testing.assert_array_equal(images[:5], expected)
+    figure = draw("snapshots", tables["snapshots"])
+    shown = next(axes for axes in figure.axes if axes.images).images[0].get_array()
+    expected = select(tables["snapshots"], **{"class": "RP", "snapshot": 0})["value"]
+    np.testing.assert_array_equal(shown.ravel(), expected)
+
+
+@pytest.mark.parametrize("name", FIGURES)
+def test_every_drawn_column_is_demanded(name, tables):
+    spec = FIGURES[name]
+    columns = TABLES[spec.table]
+    for column in (*columns.text, *columns.keys, *columns.values):
+        with pytest.raises(ValueError, match=rf"table {spec.table}: no column {column}"):
+            draw(name, tables[spec.table].drop(columns=column))
+    for column in (*columns.keys, *columns.values):
+        holed = tables[spec.table].astype({column: float})
+        holed[column] = np.nan
+        with pytest.raises(ValueError, match=rf"table {spec.table}: column {column} has nan"):
+            draw(name, holed)
+    with pytest.raises(ValueError, match=rf"table {spec.table}: "):
+        draw(name, tables[spec.table].iloc[:0])
+
+
+@pytest.mark.parametrize(
+    ("name", "change", "message"),
+    [
+        ("two_time", lambda t: pd.concat([t, t]), "table two_time: .* do not identify a row"),
+        ("two_time", lambda t: t.drop(index=t.index[5]), "table two_time: no median for response_time = 1"),
+        ("two_time_mass", lambda t: t[t["observable"] == "smse"], "table two_time: column observable has no 'mass'"),
+        ("time_lag", lambda t: t.assign(q75=t["q25"] - 1), "table time_lag: columns q25, median, q75 do not ascend"),
+        ("time_lag", lambda t: t.assign(median="high"), "table time_lag: column median is .* expected numbers"),
+        ("time_lag", lambda t: t.assign(median=np.inf), "table time_lag: column median has inf"),
+        ("time_lag", lambda t: t.assign(relation=None), "table time_lag: column relation has 14 missing"),
+        ("interpolation", lambda t: t.assign(distance=0.0), "table interpolation: column distance has 0.0"),
+        ("snapshots", lambda t: pd.concat([t, t.assign(channel="energy")]), "table snapshots: column channel has"),
+    ],
+)
+def test_tables_that_would_mislead_are_refused(name, change, message, tables):
+    table = change(tables[FIGURES[name].table])
+    if message.endswith("14 missing"):
+        table = table[(table["model"] == "vit")]
+    with pytest.raises(ValueError, match=message):
+        draw(name, table)
+
+
+def test_what_left_the_axes_is_marked(tables, tmp_path):
+    blown = (tables["rollout"]["model"] == "unet") & (tables["rollout"]["snapshot"] == 4)
+    tables["rollout"].loc[blown, ["q25", "median", "q75"]] = np.inf
+    figure = draw("rollout", tables["rollout"])
+    crosses = [line for line in panels(figure)["unet"].lines if line.get_marker() == "x"]
+    assert [list(line.get_xdata()) for line in crosses] == [[4]] * 3
+    assert "cross" in figure.get_supxlabel()
+    tables["prediction"].loc[0, "prediction"] = np.inf
+    image = panels(draw("prediction", tables["prediction"]))["vit"].images[0]
+    assert image.get_array()[0, 0] > image.get_clim()[1]
+    tables["spectrum"].loc[0, "minimum"] = -1e-12
+    figure = draw("spectrum", tables["spectrum"])
+    assert "a whisker to the bottom edge" in figure.get_supxlabel()
+    save(figure, tmp_path / "s.pdf", tmp_path / "s.png", dpi=50)
+
+
+def test_the_sample_size_stands_in_the_figure(tables):
+    assert draw("time_lag", tables["time_lag"]).get_supxlabel().startswith("n = 3 seeds × 6 probe batches")
+    tables["interpolation"].loc[0, "n_probes"] = 1
+    assert draw("interpolation", tables["interpolation"]).get_supxlabel().startswith("n = 3 seeds × 1–6 probe batches")
+
+
+def test_a_model_looks_alike_in_every_figure(tables):
+    options = Options(models=MODELS)
+    alone = select(tables["interpolation"], model="unet")
+    both = {model: look for model, _, look in by_model(tables["interpolation"], options)}
+    assert by_model(alone, options)[0][2] == both["unet"] != both["vit"]
+
+
+def test_figures_for_observables():
+    assert set(figures_for(OBSERVABLES)) == set(FIGURES)
+    assert not [name for name in figures_for(("smse",)) if name.endswith(("_mass", "_energy"))]
+
+
+def test_one_to_four_models(tables):
+    extra = [select(tables["two_time"], model="vit").assign(model=f"net{i}") for i in range(4)]
+    for count in range(1, 5):
+        figure = draw("two_time", pd.concat(extra[:count]))
+        assert len(panels(figure)) == count

@@ -1,0 +1,159 @@
+"""The report stands alone, shows everything it is given, and trusts nothing it is given."""
+
+from html.parser import HTMLParser
+from itertools import pairwise
+from pathlib import Path
+
+import pytest
+from docutils.utils import SystemMessage
+from jinja2 import UndefinedError
+from surroscope.plots.catalogue import FIGURES
+from surroscope.report import (
+    ReportFigure,
+    Scalar,
+    Study,
+    SystemSection,
+    Verdict,
+    alternative_text,
+    caption_html,
+    number,
+    render,
+)
+
+CAPTIONS = Path(__file__).parents[2] / "workflow" / "report"
+N = "n = 3 seeds x 6 probe batches"
+VOID = {"meta", "img", "link", "br", "hr", "input"}
+
+
+class Page(HTMLParser):
+    """Elements in order, and whether every tag is closed by its own end tag."""
+
+    def __init__(self, text):
+        super().__init__()
+        self.elements, self.open, self.text = [], [], []
+        self.feed(text)
+        self.close()
+        assert self.open == []
+
+    def handle_starttag(self, tag, attrs):
+        self.elements.append((tag, dict(attrs)))
+        if tag not in VOID:
+            self.open.append(tag)
+
+    def handle_endtag(self, tag):
+        assert self.open.pop() == tag
+
+    def handle_data(self, data):
+        self.text.append(data)
+
+    def all(self, tag):
+        return [attributes for name, attributes in self.elements if name == tag]
+
+
+@pytest.fixture
+def study():
+    figures = tuple(
+        ReportFigure(
+            name, spec.title, caption_html((CAPTIONS / f"{name}.rst").read_text(), "CE", N), b"\x89PNG", "t.csv"
+        )
+        for name, spec in FIGURES.items()
+    )
+    scalars = (
+        Scalar("unet", "largest_eigenvalue", 3.2e7, 3.0e7, 3.5e7, 3, 6, "largest eigenvalue & more"),
+        Scalar("vit", "largest_eigenvalue", 2.5e7, float("nan"), float("nan"), 3, 6, "largest eigenvalue & more"),
+        Scalar("vit", "horizon", 1.5, 1.0, 2.0, 3, 6, "lag at which influence halves"),
+    )
+    verdicts = (Verdict("CE", "unet", "memorises", "Influence is narrow.", (("lag 8 / lag 0", "0.08"),)),)
+    section = SystemSection("CE", "compressible Euler", verdicts, scalars, figures)
+    settings = {"data": {"note": "<script>alert('x')</script>", "seeds": [10, 35]}, "cases": [{"a": 1}], "none": None}
+    return Study("A study & more", "Did it learn?", (section,), "snakemake --cores all", settings, {"torch": "2.13.0"})
+
+
+def test_nothing_is_loaded_from_outside(study):
+    page = Page(render(study))
+    for tag, attributes in page.elements:
+        assert tag not in {"script", "link", "iframe", "object", "embed"}
+        assert attributes.get("src", "data:").startswith("data:image/png;base64,") or "src" not in attributes
+        if tag != "a":
+            assert "href" not in attributes
+    (style,) = (text for text in page.text if "prefers-color-scheme" in text)
+    assert "url(" not in style
+    assert "@import" not in style
+
+
+def test_every_figure_has_an_image_a_text_and_a_table(study):
+    page = Page(render(study))
+    texts = [image["alt"] for image in page.all("img")]
+    assert sorted(texts) == sorted(alternative_text(figure) for figure in study.systems[0].figures)
+    assert all(len(text) > 40 for text in texts)
+    assert sum(link["href"] == "t.csv" for link in page.all("a")) == len(FIGURES)
+
+
+def test_a_keyboard_and_a_screen_reader_find_their_way(study):
+    page = Page(render(study))
+    targets = [attributes["id"] for _, attributes in page.elements if "id" in attributes]
+    assert len(targets) == len(set(targets))
+    inside = {link["href"][1:] for link in page.all("a") if link["href"].startswith("#")}
+    labels = {attributes["aria-labelledby"] for _, attributes in page.elements if "aria-labelledby" in attributes}
+    assert inside | labels <= set(targets)
+    assert page.all("a")[0]["href"] == "#content"
+    levels = [int(tag[1]) for tag, _ in page.elements if len(tag) == 2 and tag[0] == "h" and tag[1].isdigit()]
+    assert levels[0] == 1
+    assert all(after - before <= 1 for before, after in pairwise(levels))
+
+
+def test_the_verdict_comes_before_the_numbers_and_the_figures(study):
+    text = render(study)
+    assert text.index("memorises</p>") < text.index("3.2×10⁷") < text.index("data:image/png") < text.index("2.13.0")
+    assert "n = 3 × 6" in text
+
+
+def test_what_the_study_says_is_text_not_markup(study):
+    text = render(study)
+    assert "<script" not in text
+    assert "&lt;script&gt;" in text
+    assert "<title>A study &amp; more</title>" in text
+    assert render(study) == text
+
+
+def test_a_figure_outside_the_questions_is_shown_all_the_same(study):
+    extra = ReportFigure("symmetry", "Symmetry", "<p>Own figure of a study.</p>", b"", "s.csv")
+    section = SystemSection("NS", "Navier-Stokes", (), (), (extra,))
+    assert section.questions == (("Further figures", (extra,)),)
+    Page(render(Study("t", "q", (section,), "make")))
+
+
+@pytest.mark.parametrize("name", FIGURES)
+def test_captions_render(name):
+    html = caption_html((CAPTIONS / f"{name}.rst").read_text(), "CE", N)
+    Page(html)
+    assert N in html
+    assert "CE" in html
+    assert "{{" not in html
+    assert 2 <= html.count(". ") + html.count(".\n") + html.count(".<") <= 6
+
+
+def test_the_description_of_the_workflow_renders():
+    Page(caption_html((CAPTIONS / "workflow.rst").read_text(), "", ""))
+
+
+@pytest.mark.parametrize(
+    ("text", "error"),
+    [
+        (".. raw:: html\n\n   <script></script>\n", SystemMessage),
+        (".. include:: /etc/hostname\n", SystemMessage),
+        ("*open emphasis\n", SystemMessage),
+        ("{{ snakemake.input }}", UndefinedError),
+    ],
+)
+def test_captions_may_not_reach_out_or_be_faulty(text, error):
+    with pytest.raises(error):
+        caption_html(text, "CE", N)
+
+
+@pytest.mark.parametrize(
+    ("value", "text"),
+    [(0.01234, "0.0123"), (-4.56, "−4.56"), (1.2e7, "1.2×10⁷"), (3e-6, "3×10⁻⁶"), (float("nan"), "–"), (0, "0")],
+)
+def test_numbers_are_written_for_readers(value, text):
+    assert number(value) == text

@@ -1,0 +1,107 @@
+import os
+import sys
+from pathlib import Path
+
+PACKAGE_ROOT = str(Path(workflow.basedir) / "workflow")
+sys.path.insert(0, PACKAGE_ROOT)
+
+from surroscope import fingerprint
+from surroscope.catalogue import FIGURES, TABLES, figures_for
+from surroscope.config import check
+from surroscope.errors import UserError
+
+# One process, one thread: parallelism comes from jobs, and sums keep one order on every machine.
+os.environ |= {name: "1" for name in ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS")}
+# glibc would return every large buffer to the system after use, and the page faults cost up to a third of the time.
+os.environ |= {"MALLOC_MMAP_THRESHOLD_": str(2**32), "MALLOC_TRIM_THRESHOLD_": str(2**34)}
+os.environ["PYTHONPATH"] = os.pathsep.join(filter(None, [PACKAGE_ROOT, os.environ.get("PYTHONPATH")]))
+os.environ["PATH"] = os.pathsep.join([str(Path(sys.executable).parent), os.environ["PATH"]])
+
+CONFIGURATION = " ".join(os.path.relpath(path) for path in workflow.configfiles)
+try:
+    STUDY = check(config, CONFIGURATION)
+except UserError as error:
+    raise WorkflowError(f"the configuration is not valid:\n{error}") from None
+
+RESULTS = f"results/{STUDY.study}"
+CHECKPOINT = f"{RESULTS}/{{system}}/{{model}}/seed{{seed}}"
+EPOCH = f"{CHECKPOINT}/epoch{{epoch}}"
+RAW = f"data/raw/{STUDY.data.dataset}/{{system}}/{{ic}}"
+STORE = f"data/store/{STUDY.data.dataset}/{{system}}/{{ic}}.zarr"
+SPLIT = f"{RESULTS}/{{system}}/splits/seed{{seed}}.json"
+REPORT = f"{RESULTS}/report.html"
+SAMPLE_SIZE = f"n = {len(STUDY.seeds)} seeds x {STUDY.probe.batches} probe batches"
+
+
+wildcard_constraints:
+    system="|".join(STUDY.systems),
+    model="|".join({model for system in STUDY.systems.values() for model in system.models}),
+    seed=r"\d+",
+    epoch=r"\d+",
+    shard=r"\d+",
+    block=r"\d+",
+
+
+def settings(stage, **fixed):
+    """The slice of the configuration that a job of this stage reads, as JSON: a change of it reruns the job."""
+    return lambda wildcards: STUDY.settings(stage, **wildcards, **fixed)
+
+
+def code(stage):
+    """The fingerprint of the code that a job of this stage runs, the network's module included."""
+
+    def of_job(wildcards):
+        modules = [f"surroscope.stages.{stage}"]
+        if "model" in wildcards.keys():
+            factory = STUDY.systems[wildcards.system].models[wildcards.model].factory
+            modules.append(factory.partition(":")[0])
+        return fingerprint.of_code(*modules)
+
+    return of_job
+
+
+def stores(wildcards):
+    return expand(STORE, system=wildcards.system, ic=STUDY.classes(wildcards.system))
+
+
+def checkpoints(system, pattern, last=False):
+    """`pattern` for every model, seed and probed epoch of a system, or the last probed epoch alone."""
+    return [
+        path
+        for model, settings in STUDY.systems[system].models.items()
+        for path in expand(
+            pattern,
+            system=system,
+            model=model,
+            seed=STUDY.seeds,
+            epoch=settings.probe_epochs[-1:] if last else settings.probe_epochs,
+        )
+    ]
+
+
+def all_tables():
+    return expand(f"{RESULTS}/{{system}}/tables/{{table}}.csv", system=STUDY.systems, table=TABLES)
+
+
+def all_figures():
+    return [
+        f"{RESULTS}/{system}/figures/{figure}.{suffix}"
+        for system in STUDY.systems
+        for figure in figures_for(STUDY.observables(system))
+        for suffix in ("pdf", "png")
+    ]
+
+
+def kept_shards():
+    if not STUDY.gradients.keep:
+        return []
+    patterns = expand(f"{EPOCH}/gradients/shard{{shard}}.zarr", shard=range(STUDY.gradients.shards), allow_missing=True)
+    return [path for system in STUDY.systems for pattern in patterns for path in checkpoints(system, pattern)]
+
+
+def link_latest_report():
+    """results/report.html is the report of the study that ran last."""
+    latest = Path("results/report.html")
+    latest.unlink(missing_ok=True)
+    latest.symlink_to(Path(REPORT).relative_to("results"))
+    print(f"\nreport:  {latest} -> {REPORT}\nfigures: {RESULTS}/*/figures\ntables:  {RESULTS}/*/tables")

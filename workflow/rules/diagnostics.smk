@@ -1,0 +1,52 @@
+rule evaluate:
+    input:
+        stores=stores,
+        split=SPLIT,
+        weights=f"{CHECKPOINT}/weights",
+    output:
+        rollouts=directory(f"{EPOCH}/rollouts.zarr"),
+    params:
+        settings=settings("evaluate"),
+        code=code("evaluate"),
+    log:
+        f"{EPOCH}/rollouts.log",
+    benchmark:
+        f"{EPOCH}/rollouts.benchmark.tsv"
+    conda:
+        "../../envs/torch.yaml"
+    resources:
+        mem_mb=4000,
+        runtime=120,
+    message:
+        "Rollouts of {wildcards.model} on {wildcards.system}, seed {wildcards.seed}, epoch {wildcards.epoch}"
+    shell:
+        "python -m surroscope.stages.evaluate --settings {params.settings:q} --stores {input.stores:q}"
+        " --split {input.split:q} --weights {input.weights:q} --rollouts {output.rollouts:q} > {log:q} 2>&1"
+
+
+rule tables:
+    input:
+        influences=lambda wildcards: checkpoints(wildcards.system, f"{EPOCH}/influence.zarr"),
+        rollouts=lambda wildcards: checkpoints(wildcards.system, f"{EPOCH}/rollouts.zarr", last=True),
+        histories=lambda wildcards: checkpoints(wildcards.system, f"{CHECKPOINT}/history.csv", last=True),
+    output:
+        tables=expand(f"{RESULTS}/{{system}}/tables/{{table}}.csv", table=TABLES, allow_missing=True),
+        verdict=f"{RESULTS}/{{system}}/tables/verdict.json",
+    params:
+        settings=settings("tables"),
+        code=code("tables"),
+    log:
+        f"{RESULTS}/{{system}}/tables/tables.log",
+    benchmark:
+        f"{RESULTS}/{{system}}/tables/tables.benchmark.tsv"
+    conda:
+        "../../envs/dask.yaml"
+    resources:
+        mem_mb=2000,
+        runtime=60,
+    message:
+        "Tables of {wildcards.system}"
+    shell:
+        "python -m surroscope.stages.tables --settings {params.settings:q} --influences {input.influences:q}"
+        " --rollouts {input.rollouts:q} --histories {input.histories:q} --tables {output.tables:q}"
+        " --verdict {output.verdict:q} > {log:q} 2>&1"

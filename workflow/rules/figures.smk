@@ -1,0 +1,69 @@
+for FIGURE, SPEC in FIGURES.items():
+
+    rule:
+        name:
+            f"figure_{FIGURE}"
+        input:
+            table=f"{RESULTS}/{{system}}/tables/{SPEC.table}.csv",
+        output:
+            pdf=f"{RESULTS}/{{system}}/figures/{FIGURE}.pdf",
+            png=report(
+                f"{RESULTS}/{{system}}/figures/{FIGURE}.png",
+                caption=f"../report/{FIGURE}.rst",
+                category="{system}",
+                labels={"figure": SPEC.title},
+            ),
+        params:
+            settings=settings("figures", figure=FIGURE),
+            code=code("figures"),
+            n=SAMPLE_SIZE,
+        log:
+            f"{RESULTS}/{{system}}/figures/{FIGURE}.log",
+        benchmark:
+            f"{RESULTS}/{{system}}/figures/{FIGURE}.benchmark.tsv"
+        conda:
+            "../../envs/figures.yaml"
+        resources:
+            mem_mb=1000,
+            runtime=10,
+        message:
+            f"Draw {FIGURE} of {{wildcards.system}}"
+        shell:
+            "python -m surroscope.stages.figures --settings {params.settings:q} --table {input.table:q}"
+            " --pdf {output.pdf:q} --png {output.png:q} > {log:q} 2>&1"
+
+
+rule report:
+    input:
+        figures=[path for path in all_figures() if path.endswith(".png")],
+        tables=expand(
+            f"{RESULTS}/{{system}}/tables/{{table}}", system=STUDY.systems, table=["scalars.csv", "verdict.json"]
+        ),
+        data=[
+            path
+            for system in STUDY.systems
+            for path in expand(STORE, system=system, ic=STUDY.classes(system))
+        ],
+        template=f"{PACKAGE_ROOT}/surroscope/report_template.html.j2",
+        captions=expand(f"{PACKAGE_ROOT}/report/{{figure}}.rst", figure=FIGURES),
+    output:
+        page=report(REPORT, caption="../report/page.rst", category="Report"),
+    params:
+        settings=settings("report", command=f"snakemake --cores all --configfile {CONFIGURATION}", n=SAMPLE_SIZE),
+        code=code("report"),
+        captions=f"{PACKAGE_ROOT}/report",
+    log:
+        f"{RESULTS}/report.log",
+    benchmark:
+        f"{RESULTS}/report.benchmark.tsv"
+    conda:
+        "../../envs/figures.yaml"
+    resources:
+        mem_mb=1000,
+        runtime=10,
+    message:
+        "Write the report"
+    shell:
+        "python -m surroscope.stages.report --settings {params.settings:q} --figures {input.figures:q}"
+        " --tables {input.tables:q} --data {input.data:q} --captions {params.captions:q}"
+        " --page {output.page:q} > {log:q} 2>&1"

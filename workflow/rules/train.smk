@@ -1,0 +1,27 @@
+rule train:
+    input:
+        stores=stores,
+        split=SPLIT,
+    output:
+        weights=directory(f"{CHECKPOINT}/weights"),
+        history=f"{CHECKPOINT}/history.csv",
+    params:
+        settings=settings("train"),
+        code=code("train"),
+        # Not an output: Snakemake deletes the outputs of a failed job, and a killed one resumes from here.
+        checkpoints=f"{CHECKPOINT}/resume",
+    log:
+        f"{CHECKPOINT}/train.log",
+    benchmark:
+        f"{CHECKPOINT}/train.benchmark.tsv"
+    conda:
+        "../../envs/torch.yaml"
+    resources:
+        mem_mb=4000,
+        runtime=720,
+    message:
+        "Train {wildcards.model} on {wildcards.system}, seed {wildcards.seed}"
+    shell:
+        "python -m surroscope.stages.train --settings {params.settings:q} --stores {input.stores:q}"
+        " --split {input.split:q} --checkpoints {params.checkpoints:q} --weights {output.weights:q}"
+        " --history {output.history:q} > {log:q} 2>&1"

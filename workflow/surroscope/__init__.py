@@ -1,0 +1,1 @@
+"""Surroscope: did an autoregressive PDE surrogate learn the solution operator, or memorise?"""

@@ -1,0 +1,41 @@
+"""Autoregressive rollouts from every start time, past the training horizon."""
+
+from collections.abc import Callable
+
+import torch
+from torch import Tensor, nn
+
+from surroscope.observables import smse
+
+
+@torch.no_grad()
+def rollout(network: nn.Module, states: Tensor, steps: int) -> Tensor:
+    """States (B, F, Y, X) stepped forward by the network: (B, steps, F, Y, X)."""
+    predictions = []
+    for _ in range(steps):
+        states = network(states)
+        predictions.append(states)
+    return torch.stack(predictions, dim=1)
+
+
+@torch.no_grad()
+def errors(
+    network: nn.Module, trajectories: Tensor, progress: Callable[[int], None] = lambda done: None
+) -> tuple[Tensor, Tensor]:
+    """Per-step SMSE of rollouts and of persistence, for every start and every later snapshot.
+
+    trajectories: (B, S, F, Y, X). Returns two (B, S-1, S) float64 tensors indexed by start and by snapshot,
+    NaN where snapshot <= start. A rollout that left the floating-point numbers has error infinity.
+    """
+    count, snapshots = trajectories.shape[:2]
+    shape = (count, snapshots - 1, snapshots)
+    surrogate, persistence = (torch.full(shape, torch.nan, dtype=torch.float64) for _ in range(2))
+    for start in range(snapshots - 1):
+        first, targets = trajectories[:, start], trajectories[:, start + 1 :]
+        predicted = rollout(network, first, snapshots - 1 - start)
+        kept = first[:, None].expand_as(targets)
+        for result, prediction in ((surrogate, predicted), (persistence, kept)):
+            error = smse(prediction, targets, targets).double().cpu()
+            result[:, start, start + 1 :] = torch.where(torch.isfinite(error), error, torch.inf)
+        progress(1)
+    return surrogate, persistence

@@ -1,0 +1,71 @@
+"""Networks by import path, and their weights on disk."""
+
+import importlib
+import inspect
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import nn
+
+from surroscope import seeding, store
+from surroscope.errors import UserError
+
+
+def module_of(factory: str) -> str:
+    """The module of an import path ``module:function``."""
+    return factory.partition(":")[0]
+
+
+def build(factory: str, options: dict[str, Any], *, channels: int, size: int, seed: int) -> nn.Module:
+    """Call ``factory(channels, size, **options)`` with the global generator seeded for this purpose.
+
+    The network maps (B, channels, size, size) to the same shape. Raises UserError if the factory cannot be
+    imported, refuses the options, or the network does not keep the shape.
+    """
+    module, _, function = factory.partition(":")
+    try:
+        make = getattr(importlib.import_module(module), function)
+    except (ImportError, AttributeError) as error:
+        raise UserError(
+            f"factory {factory!r}: cannot be imported ({error}); expected package.module:function"
+        ) from None
+    try:
+        inspect.signature(make).bind(channels, size, **options)
+    except TypeError as error:
+        raise UserError(f"factory {factory!r}: options {options} do not fit its signature: {error}") from None
+    with torch.random.fork_rng():
+        torch.manual_seed(seeding.integer(seed, "initialisation", factory))
+        try:
+            network = make(channels, size, **options)
+        except ValueError as error:
+            raise UserError(f"factory {factory!r}: {error}") from None
+    with torch.no_grad():
+        shape = tuple(network(torch.ones(1, channels, size, size)).shape)
+    if shape != (1, channels, size, size):
+        raise UserError(
+            f"factory {factory!r}: the network maps (1, {channels}, {size}, {size}) to {shape}; "
+            "expected the same shape, since a surrogate predicts the next state"
+        )
+    return network
+
+
+def save_weights(network: nn.Module, path: Path) -> None:
+    """Write the state dict, on the CPU, atomically."""
+    with store.atomic(path) as temporary:
+        torch.save({name: tensor.cpu() for name, tensor in network.state_dict().items()}, temporary)
+
+
+def weights_of(folder: Path, epoch: int) -> Path:
+    return folder / f"epoch{epoch}.pt"
+
+
+def load_weights(network: nn.Module, folder: Path, epoch: int) -> None:
+    """Load the weights of one epoch from a verified folder. Raises UserError if names or shapes differ."""
+    store.verify(folder)
+    path = weights_of(folder, epoch)
+    try:
+        network.load_state_dict(torch.load(path, map_location="cpu", weights_only=True))
+    except (RuntimeError, OSError) as error:
+        reason = str(error).strip().splitlines()[0]
+        raise UserError(f"{path}: not weights of this network ({reason}); delete the folder and run again") from None

@@ -1,0 +1,139 @@
+"""The table of figures: which table each draws, what that table must hold, and the one function that draws them all."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import numpy as np
+import pandas as pd
+from matplotlib.figure import Figure
+
+from surroscope.catalogue import FIGURES
+from surroscope.plots import fields, influence, training
+from surroscope.plots.style import Options, styled
+
+
+@dataclass(frozen=True)
+class Columns:
+    """What a table must hold. Keys identify a row; every other column is a finite number unless listed otherwise.
+
+    ascending: columns whose values may not decrease from left to right in a row
+    positive: columns drawn on a logarithmic axis
+    infinite: columns in which +inf is a finding (a rollout that blew up), drawn as such
+    """
+
+    text: tuple[str, ...]
+    keys: tuple[str, ...]
+    values: tuple[str, ...] = ()
+    ascending: tuple[tuple[str, ...], ...] = ()
+    positive: tuple[str, ...] = ()
+    infinite: tuple[str, ...] = ()
+
+
+QUARTILES, COUNTS = ("q25", "median", "q75"), ("n_seeds", "n_probes")
+TRAINED, VALIDATED = (
+    tuple(f"{part}_{s}" for s in ("minimum", "median", "maximum")) for part in ("train", "validation")
+)
+
+TABLES = {
+    "two_time": Columns(
+        ("model", "observable"), ("perturbation_time", "response_time"), QUARTILES + COUNTS, ascending=(QUARTILES,)
+    ),
+    "class_transfer": Columns(
+        ("model", "observable", "perturbation_class", "response_class"), (), QUARTILES + COUNTS, ascending=(QUARTILES,)
+    ),
+    "time_lag": Columns(("model", "observable", "relation"), ("lag",), QUARTILES + COUNTS, ascending=(QUARTILES,)),
+    "interpolation": Columns(
+        ("model",), ("distance",), QUARTILES + COUNTS, ascending=(QUARTILES,), positive=("distance",)
+    ),
+    "spectrum": Columns(
+        ("model",),
+        ("epoch",),
+        ("minimum", *QUARTILES, "maximum", "condition", "largest_metric_eigenvalue", *COUNTS),
+        ascending=(("minimum", *QUARTILES, "maximum"),),
+        positive=(*QUARTILES, "maximum", "condition", "largest_metric_eigenvalue"),
+        infinite=("condition",),
+    ),
+    "training": Columns(
+        ("model",),
+        ("epoch",),
+        (*TRAINED, *VALIDATED, "persistence", "n_seeds"),
+        ascending=(TRAINED, VALIDATED),
+        positive=(*TRAINED, *VALIDATED, "persistence"),
+    ),
+    "rollout": Columns(
+        ("model",),
+        ("start", "snapshot"),
+        QUARTILES + COUNTS,
+        ascending=(("start", "snapshot"), QUARTILES),
+        positive=QUARTILES,
+        infinite=QUARTILES,
+    ),
+    "snapshots": Columns(("class", "channel"), ("snapshot", "y", "x"), ("time", "value")),
+    "prediction": Columns(
+        ("model", "class", "channel"),
+        ("start", "snapshot", "y", "x"),
+        ("truth", "prediction"),
+        infinite=("prediction",),
+    ),
+}
+
+
+DRAW: dict[str, Callable[[pd.DataFrame, Options], Figure]] = {
+    "training": training.training,
+    "rollout": training.rollout,
+    "prediction": fields.prediction,
+    "two_time": influence.two_time,
+    "time_lag": influence.time_lag,
+    "class_transfer": influence.class_transfer,
+    "interpolation": influence.interpolation,
+    "spectrum": influence.spectrum,
+    "snapshots": fields.snapshots,
+}
+
+
+def check(table: pd.DataFrame, name: str) -> None:
+    """Raise ValueError, naming table and column, unless `table` holds what its figures draw, once and in full."""
+    columns = TABLES[name]
+    missing = [c for c in (*columns.text, *columns.keys, *columns.values) if c not in table]
+    if missing:
+        raise ValueError(f"table {name}: no column {', '.join(missing)}; found {', '.join(map(str, table.columns))}")
+    if table.empty:
+        raise ValueError(f"table {name}: no rows, nothing to draw in columns {', '.join(columns.values)}")
+    for column in columns.text:
+        if table[column].isna().any():
+            raise ValueError(f"table {name}: column {column} has {table[column].isna().sum()} missing values")
+    for column in (*columns.keys, *columns.values):
+        if not pd.api.types.is_numeric_dtype(table[column]):
+            raise ValueError(f"table {name}: column {column} is {table[column].dtype}, expected numbers")
+        values = table[column].to_numpy(dtype=float)
+        bad = np.isnan(values) | (np.isinf(values) & (column not in columns.infinite))
+        if column in columns.positive:
+            bad |= values <= 0
+        if bad.any():
+            expected = "a positive number" if column in columns.positive else "a finite number"
+            raise ValueError(
+                f"table {name}: column {column} has {values[bad][0]} in row {bad.argmax()} "
+                f"({bad.sum()} such rows), expected {expected}"
+            )
+    for ordered in columns.ascending:
+        values = table[list(ordered)].to_numpy(dtype=float)
+        if (values[:, 1:] < values[:, :-1]).any():
+            raise ValueError(f"table {name}: columns {', '.join(ordered)} do not ascend in every row")
+    keys = [*columns.text, *columns.keys]
+    if table.duplicated(keys).any():
+        raise ValueError(f"table {name}: columns {', '.join(keys)} do not identify a row; some occur twice")
+
+
+def draw(name: str, table: pd.DataFrame, options: Options | None = None) -> Figure:
+    """Draw a figure of FIGURES from its whole table; raises ValueError if the table cannot carry it."""
+    spec = FIGURES[name]
+    if spec.observable is not None and "observable" in table:
+        found = table["observable"].unique()
+        table = table[table["observable"] == spec.observable]
+        if table.empty:
+            raise ValueError(
+                f"table {spec.table}: column observable has no {spec.observable!r}; found {', '.join(map(str, found))}"
+            )
+    check(table, spec.table)
+    with styled():
+        return DRAW[spec.table](table, options or Options())

@@ -1,0 +1,181 @@
+"""What every figure shares: sizes, fonts, one look per model, the note on sample size, reproducible files."""
+
+from collections.abc import Sequence
+from contextlib import AbstractContextManager
+from dataclasses import dataclass
+from math import ceil
+from pathlib import Path
+from textwrap import wrap
+from typing import Any
+
+import matplotlib
+import matplotlib.style
+import numpy as np
+import pandas as pd
+from matplotlib.axes import Axes
+from matplotlib.colors import Colormap, ListedColormap
+from matplotlib.figure import Figure
+
+SINGLE_COLUMN, DOUBLE_COLUMN = 3.4, 7.0  # inches: the column widths of a two-column journal page
+
+SEQUENTIAL, DIVERGING = "cividis", "RdBu_r"
+REFERENCE = "#6b6b6b"  # whatever a model is compared with; colour is kept for the models themselves
+# Okabe-Ito, in an order whose lightness also differs in print without colour (CIE L* 46, 71, 0, 61).
+COLOURS = ("#0072b2", "#e69f00", "#000000", "#cc79a7")
+MARKERS = ("o", "s", "^", "D", "v")  # as many as are coprime to the colours: twenty models before a pair repeats
+LINES = ("-", "--", "-.", ":")
+
+INFLUENCE = "standardised influence $H$\n{}(dimensionless)"
+RCPARAMS: dict[str, Any] = {
+    "font.family": "DejaVu Sans",  # shipped with matplotlib: the same glyphs on every machine
+    "font.size": 8,
+    "axes.titlesize": 8,
+    "axes.titleweight": "bold",
+    "axes.labelsize": 8,
+    "xtick.labelsize": 7,
+    "ytick.labelsize": 7,
+    "legend.fontsize": 7,
+    "legend.frameon": False,
+    "lines.linewidth": 1.2,
+    "lines.markersize": 3.5,
+    "axes.linewidth": 0.6,
+    "xtick.major.width": 0.6,
+    "ytick.major.width": 0.6,
+    "axes.spines.top": False,
+    "axes.spines.right": False,
+    "pdf.fonttype": 42,  # TrueType: journals refuse the default Type 3 and text stays searchable
+    "ps.fonttype": 42,
+}
+
+
+@dataclass(frozen=True)
+class Options:
+    """What a study chooses about its figures.
+
+    heatmap_limit: upper end of the colour range of the SMSE two-time heatmap, which starts at 0
+    dpi: resolution of the PNG
+    models: the study's models in order, which fixes the look of each; empty: their order in the table
+    last_training_snapshot: rollouts are marked where they leave the snapshots seen in training
+    """
+
+    heatmap_limit: float = 7.0
+    dpi: int = 150
+    models: tuple[str, ...] = ()
+    last_training_snapshot: int = 16
+
+
+def styled() -> AbstractContextManager[None]:
+    """matplotlib's defaults plus RCPARAMS, whatever the user's own matplotlibrc says."""
+    return matplotlib.style.context(RCPARAMS, after_reset=True)
+
+
+def by_model(table: pd.DataFrame, options: Options) -> list[tuple[str, pd.DataFrame, dict[str, Any]]]:
+    """Each model of the table with its rows and its colour, marker and line style, in the study's order."""
+    parts = []
+    for i, model in enumerate(dict.fromkeys([*options.models, *table["model"]])):
+        rows = table[table["model"] == model]
+        colour, marker, line = (looks[i % len(looks)] for looks in (COLOURS, MARKERS, LINES))
+        if len(rows):
+            parts.append((model, rows, {"color": colour, "marker": marker, "linestyle": line}))
+    return parts
+
+
+def line_map() -> Colormap:
+    """The sequential map without its palest end, for lines on white."""
+    return ListedColormap(matplotlib.colormaps[SEQUENTIAL](np.linspace(0.0, 0.85, 256)))
+
+
+def panels(count: int, height: float | None = None, **subplots: Any) -> tuple[Figure, list[Axes]]:
+    """A figure of `count` equal panels, each row `height` inches (None: square panels beside a colour bar).
+
+    One panel fits one column of the page; more than three go in two rows.
+    """
+    columns = count if count <= 3 else ceil(count / 2)
+    rows = ceil(count / columns)
+    width = SINGLE_COLUMN if count == 1 else DOUBLE_COLUMN
+    height = height or (width - 1.2) / columns + 0.6
+    figure = Figure(figsize=(width, rows * height + 0.1), layout="constrained")
+    axes = list(figure.subplots(rows, columns, squeeze=False, **subplots).flat)
+    for spare in axes[count:]:
+        spare.remove()
+    return figure, axes[:count]
+
+
+def sample_size(table: pd.DataFrame) -> str:
+    """For example "n = 3 seeds × 6 probe batches"; a range where the rows of the table differ."""
+    parts = []
+    for column, one, many in (("n_seeds", "seed", "seeds"), ("n_probes", "probe batch", "probe batches")):
+        if column in table:
+            low, high = int(table[column].min()), int(table[column].max())
+            count = str(low) if low == high else f"{low}–{high}"
+            parts.append(f"{count} {one if high == 1 else many}")
+    return "n = " + " × ".join(parts)
+
+
+def footnote(figure: Figure, *sentences: str) -> None:
+    """Small print under the figure; a figure label, because the layout makes room for those."""
+    lines = wrap("; ".join(sentences), int(20 * figure.get_figwidth()))
+    figure.supxlabel("\n".join(lines), x=0.01, ha="left", fontsize=6, color=REFERENCE)
+
+
+def decades(axes: Axes, values: pd.Series) -> None:
+    """Logarithmic y axis over whole decades: a ratio that hardly moves must not look like a drama."""
+    finite = np.log10(values[np.isfinite(values)])
+    low, high = np.floor(finite.min()), np.ceil(finite.max())
+    axes.set(yscale="log", ylim=(10.0**low, 10.0 ** max(high, low + 1)))
+
+
+def number(value: float, form: str) -> str:
+    """A formatted number with the minus sign that the axes use, and no negative zero."""
+    return f"{value:z{form}}".replace("-", "−")
+
+
+def text_colour(background: Sequence[float]) -> str:
+    """Black or white, whichever contrasts more with an RGB(A) background (WCAG relative luminance)."""
+    rgb = np.asarray(background[:3])
+    linear = np.where(rgb <= 0.04045, rgb / 12.92, ((rgb + 0.055) / 1.055) ** 2.4)
+    return "white" if float(linear @ (0.2126, 0.7152, 0.0722)) < 0.179 else "black"
+
+
+def extend(values: np.ndarray, low: float, high: float) -> str:
+    """Which ends of a colour bar need the arrow that says: values beyond are clipped."""
+    below, above = bool((values < low).any()), bool((values > high).any())
+    return {(True, True): "both", (True, False): "min", (False, True): "max"}.get((below, above), "neither")
+
+
+def mark_above(axes: Axes, x: np.ndarray, values: np.ndarray, limit: float, colour: Any) -> bool:
+    """Crosses at the top edge for values above `limit`, infinite ones too; True if there are any."""
+    above = values > limit
+    if above.any():
+        axes.plot(
+            x[above],
+            np.ones(above.sum()),
+            transform=axes.get_xaxis_transform(),
+            color=colour,
+            marker="x",
+            linestyle="none",
+            markersize=4,
+            clip_on=False,
+        )
+    return bool(above.any())
+
+
+def grid(table: pd.DataFrame, name: str, row: str, column: str, value: str, shape_of: pd.DataFrame) -> np.ndarray:
+    """`value` as a matrix (rows x columns) in the order in which `shape_of` lists them; every cell must be there."""
+    rows, columns = shape_of[row].unique(), shape_of[column].unique()
+    matrix = table.pivot(index=row, columns=column, values=value).reindex(index=rows, columns=columns)
+    array = matrix.to_numpy(dtype=float)
+    if np.isnan(array).any():
+        i, j = np.argwhere(np.isnan(array))[0]
+        raise ValueError(f"table {name}: no {value} for {row} = {rows[i]}, {column} = {columns[j]}")
+    return array
+
+
+def save(figure: Figure, pdf: Path, png: Path, dpi: int) -> None:
+    """Write both files; the same figure gives the same bytes (no dates, no program version)."""
+    with styled():
+        # A second layout pass would start from the first one's result and move things by a hair.
+        figure.draw_without_rendering()
+        figure.set_layout_engine("none")
+        figure.savefig(pdf, dpi=max(dpi, 300), metadata={"CreationDate": None, "Producer": None, "Creator": None})
+        figure.savefig(png, dpi=dpi, metadata={"Software": None})

@@ -1,0 +1,151 @@
+"""The study as one HTML page that stands alone: verdicts, numbers, figures, settings and provenance."""
+
+import re
+from base64 import b64encode
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from html import unescape
+from math import isfinite
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+from docutils.core import publish_parts
+from jinja2 import Environment, FileSystemLoader, StrictUndefined
+from markupsafe import Markup
+
+QUESTIONS = (
+    ("Is it accurate?", ("training", "rollout", "prediction")),
+    ("Does a step in time help other times?", ("two_time", "time_lag")),
+    ("Does a step in one class help other classes?", ("class_transfer", "interpolation")),
+    ("What does the metric look like?", ("spectrum",)),
+    ("What does it conserve?", ("two_time_mass", "time_lag_mass", "two_time_energy", "time_lag_energy")),
+    ("The data", ("snapshots",)),
+)
+
+
+@dataclass(frozen=True)
+class ReportFigure:
+    """A figure: name and title in the catalogue, caption, image, and the path of its CSV relative to the report."""
+
+    name: str
+    title: str
+    caption_html: str
+    png: bytes
+    table_href: str
+
+
+@dataclass(frozen=True)
+class Verdict:
+    """What the audit concludes about one model of one system; `numbers` are the (name, value) pairs it rests on."""
+
+    system: str
+    model: str
+    label: str
+    sentence: str
+    numbers: tuple[tuple[str, str], ...] = ()
+
+
+@dataclass(frozen=True)
+class Scalar:
+    """One row of scalars.csv: a number with its quartiles (NaN where it has none)."""
+
+    model: str
+    quantity: str
+    value: float
+    q25: float
+    q75: float
+    n_seeds: int
+    n_probes: int
+    description: str
+
+
+@dataclass(frozen=True)
+class SystemSection:
+    """What there is to say about one physical system."""
+
+    name: str
+    title: str
+    verdicts: tuple[Verdict, ...]
+    scalars: tuple[Scalar, ...]
+    figures: tuple[ReportFigure, ...]
+
+    @property
+    def models(self) -> tuple[str, ...]:
+        return tuple(dict.fromkeys(scalar.model for scalar in self.scalars))
+
+    @property
+    def quantities(self) -> dict[str, dict[str, Scalar]]:
+        """Quantity -> model -> its number, in the order of the table."""
+        names = dict.fromkeys(scalar.quantity for scalar in self.scalars)
+        return {name: {s.model: s for s in self.scalars if s.quantity == name} for name in names}
+
+    @property
+    def questions(self) -> tuple[tuple[str, tuple[ReportFigure, ...]], ...]:
+        """The figures under the question that each answers; what answers none comes last."""
+        known = {name for _, names in QUESTIONS for name in names}
+        order = (*QUESTIONS, ("Further figures", tuple(f.name for f in self.figures if f.name not in known)))
+        groups = ((title, tuple(f for name in names for f in self.figures if f.name == name)) for title, names in order)
+        return tuple((title, figures) for title, figures in groups if figures)
+
+
+@dataclass(frozen=True)
+class Study:
+    """The whole report; settings and provenance are nested mappings of plain values, shown as they are."""
+
+    title: str
+    question: str
+    systems: tuple[SystemSection, ...]
+    command: str
+    settings: Mapping[str, Any] = field(default_factory=dict)
+    provenance: Mapping[str, Any] = field(default_factory=dict)
+
+
+def number(value: float) -> str:
+    """Three significant digits as a reader writes them: 0.0123, −4.56, 1.2×10⁷."""
+    if not isfinite(value):
+        return "–" if value != value else ("∞" if value > 0 else "−∞")
+    mantissa, _, exponent = f"{value:.3g}".partition("e")
+    power = "×10" + str(int(exponent)).translate(str.maketrans("-0123456789", "⁻⁰¹²³⁴⁵⁶⁷⁸⁹")) if exponent else ""
+    return mantissa.replace("-", "−") + power
+
+
+def alternative_text(figure: ReportFigure) -> str:
+    """Title and first sentence of the caption: what a reader who cannot see the figure gets in its place."""
+    text = " ".join(unescape(re.sub(r"<[^>]+>", " ", figure.caption_html)).split())
+    return f"{figure.title}. {re.split(r'(?<=[.!?]) ', text, maxsplit=1)[0]}".strip()
+
+
+def caption_html(rst_text: str, system: str, n: str) -> str:
+    """A caption (reStructuredText with Jinja2, as Snakemake's own report renders it) as an HTML fragment.
+
+    Raises jinja2.UndefinedError for an unknown variable, docutils.utils.SystemMessage for faulty markup.
+    """
+    snakemake = SimpleNamespace(wildcards=SimpleNamespace(system=system), params=SimpleNamespace(n=n))
+    text = Environment(undefined=StrictUndefined).from_string(rst_text).render(snakemake=snakemake)
+    settings = {
+        "raw_enabled": False,
+        "file_insertion_enabled": False,
+        "_disable_config": True,  # a docutils.conf in the working directory must not change the report
+        "doctitle_xform": False,
+        "halt_level": 2,
+        "report_level": 5,  # the exception carries the message; nothing on stderr as well
+    }
+    return publish_parts(text, writer="html5", settings_overrides=settings)["body"]
+
+
+def render(study: Study) -> str:
+    """The page as text; the same study gives the same page."""
+    loader = FileSystemLoader(Path(__file__).parent)
+    environment = Environment(
+        loader=loader, autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True
+    )
+    environment.filters.update(
+        number=number,
+        alternative_text=alternative_text,
+        base64=lambda data: b64encode(data).decode("ascii"),
+        trusted=Markup,  # captions only: docutils has escaped them
+        initial=lambda text: text[:1].upper() + text[1:],
+        slug=lambda text: re.sub(r"[^a-z0-9]+", "-", text.lower()).strip("-"),
+    )
+    return environment.get_template("report_template.html.j2").render(study=study)

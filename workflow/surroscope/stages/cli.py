@@ -1,0 +1,89 @@
+"""The command line that every stage has: settings as JSON, named inputs and outputs, errors in one line."""
+
+import argparse
+import dataclasses
+import sys
+from collections.abc import Callable
+from importlib import metadata
+from pathlib import Path
+from typing import Any
+
+import yaml
+from pydantic import TypeAdapter, ValidationError
+
+from surroscope import fingerprint
+from surroscope.errors import UserError
+
+VERSIONED = ("surroscope", "torch", "numpy", "xarray", "zarr", "dask", "pandas", "matplotlib")
+
+
+def run(
+    stage: Callable[..., None],
+    settings_type: type,
+    *,
+    paths: tuple[str, ...] = (),
+    lists: tuple[str, ...] = (),
+    numbers: tuple[str, ...] = (),
+) -> None:
+    """Parse the command line and call ``stage(settings, **paths)``; a UserError ends in one line and exit code 1.
+
+    stage: the function to call; its module's docstring is the help text
+    settings_type: dataclass of the settings
+    paths: options that take one path; lists: one or more paths; numbers: a whole number, 1 by default
+    """
+    documentation = sys.modules[stage.__module__].__doc__ or ""
+    fields = "\n".join(f"  {field.name}: {_spell(field.type)}" for field in dataclasses.fields(settings_type))
+    parser = argparse.ArgumentParser(
+        description=f"{documentation}\nsettings:\n{fields}", formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("--settings", required=True, help="the settings: JSON, or the path of a YAML or JSON file")
+    for name in paths:
+        parser.add_argument(f"--{name.replace('_', '-')}", dest=name, type=Path, required=True)
+    for name in lists:
+        parser.add_argument(f"--{name.replace('_', '-')}", dest=name, type=Path, required=True, nargs="+")
+    for name in numbers:
+        parser.add_argument(f"--{name.replace('_', '-')}", dest=name, type=int, default=1)
+    arguments = vars(parser.parse_args())
+    try:
+        stage(load(settings_type, arguments.pop("settings")), **arguments)
+    except UserError as error:
+        sys.exit(f"error: {error}")
+
+
+def load(settings_type: type, text: str) -> Any:
+    """Settings from JSON text or from a file. Raises UserError naming each wrong, unknown or missing key."""
+    source = "--settings"
+    if not text.lstrip().startswith("{"):
+        source = text
+        if not Path(text).is_file():
+            raise UserError(f"--settings: found {text!r}, expected JSON or the path of an existing file")
+        text = Path(text).read_text()
+    content = yaml.safe_load(text)
+    known = {field.name for field in dataclasses.fields(settings_type)}
+    if unknown := set(content) - known:
+        raise UserError(f"{source}: unknown key {sorted(unknown)[0]!r}; known keys are {', '.join(sorted(known))}")
+    try:
+        return TypeAdapter(settings_type).validate_python(content)
+    except ValidationError as error:
+        first = error.errors()[0]
+        key = ".".join(map(str, first["loc"]))
+        raise UserError(f"{source}: {key}: {first['msg']} (found {first['input']!r})") from None
+
+
+def provenance(stage: str, settings: Any, *modules: str) -> dict[str, Any]:
+    """What made a result: settings, fingerprint of the stage's code and `modules`, versions of the libraries."""
+    versions = {}
+    for name in VERSIONED:
+        try:
+            versions[name] = metadata.version(name)
+        except metadata.PackageNotFoundError:
+            continue
+    return {
+        "settings": dataclasses.asdict(settings),
+        "code": fingerprint.of_code(f"surroscope.stages.{stage}", *modules),
+        "versions": versions,
+    }
+
+
+def _spell(annotation: Any) -> str:
+    return annotation.__name__ if isinstance(annotation, type) else str(annotation)

@@ -1,0 +1,62 @@
+"""Roll one checkpoint out from every start time of every probe trajectory -> errors, and fields of one rollout."""
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+import xarray as xr
+
+from surroscope import device, store, transitions
+from surroscope.diagnostics.rollout import errors, rollout
+from surroscope.models import loading
+from surroscope.stages import cli, progress
+from surroscope.system import SYSTEMS
+
+
+@dataclass(frozen=True)
+class Settings:
+    system: str
+    model: str
+    factory: str
+    options: dict[str, Any]
+    seed: int
+    epoch: int
+
+
+def stage(settings: Settings, *, stores: list[Path], split: Path, weights: Path, rollouts: Path) -> None:
+    place = device.pick()
+    by_class = transitions.by_class(stores, split, "probe")
+    states = torch.stack([torch.from_numpy(block) for block in by_class.values()]).to(place)
+    classes, probes, snapshots, channels, size = states.shape[:5]
+    network = loading.build(settings.factory, settings.options, channels=channels, size=size, seed=settings.seed)
+    loading.load_weights(network, weights, settings.epoch)
+    network.to(place).eval()
+    with progress.bar(f"rollouts of {settings.model}", snapshots - 1, "start") as bar:
+        surrogate, persistence = errors(network, states.flatten(0, 1), bar.update)
+    shown = states[:, 0]
+    predicted = torch.cat([shown[:, :1], rollout(network, shown[:, 0], snapshots - 1)], dim=1)
+    lead, fields = ("class", "probe", "start", "snapshot"), ("class", "snapshot", "channel", "y", "x")
+    shape = (classes, probes, snapshots - 1, snapshots)
+    keys = ("system", "model", "seed", "epoch")
+    dataset = xr.Dataset(
+        {
+            "error": (lead, surrogate.reshape(shape).numpy(), {"long_name": "SMSE of the rollout at each step"}),
+            "persistence": (lead, persistence.reshape(shape).numpy()),
+            "truth": (fields, shown.cpu().numpy()),
+            "prediction": (fields, predicted.cpu().numpy()),
+        },
+        coords={
+            "class": store.names("class", list(by_class)),
+            "channel": store.names("channel", SYSTEMS[settings.system].channels),
+        },
+        attrs={key: getattr(settings, key) for key in keys},
+    )
+    with store.writing(
+        rollouts, cli.provenance("evaluate", settings, loading.module_of(settings.factory))
+    ) as temporary:
+        dataset.to_zarr(temporary, zarr_format=3, consolidated=False)
+
+
+if __name__ == "__main__":
+    cli.run(stage, Settings, paths=("split", "weights", "rollouts"), lists=("stores",))

@@ -1,0 +1,39 @@
+"""Draw one figure from its tidy table -> PDF and PNG."""
+
+from dataclasses import dataclass
+from pathlib import Path
+
+import pandas as pd
+
+from surroscope import store
+from surroscope.errors import UserError
+from surroscope.plots import catalogue, style
+from surroscope.stages import cli
+
+
+@dataclass(frozen=True)
+class Settings:
+    figure: str
+    heatmap_limit: float
+    dpi: int
+    models: list[str]
+    last_training_snapshot: int
+
+
+def stage(settings: Settings, *, table: Path, pdf: Path, png: Path) -> None:
+    options = style.Options(
+        heatmap_limit=settings.heatmap_limit,
+        dpi=settings.dpi,
+        models=tuple(settings.models),
+        last_training_snapshot=settings.last_training_snapshot,
+    )
+    try:
+        figure = catalogue.draw(settings.figure, pd.read_csv(table), options)
+    except ValueError as error:
+        raise UserError(f"{table}: {error}; delete the table and run again") from None
+    with store.atomic(pdf) as temporary_pdf, store.atomic(png) as temporary_png:
+        style.save(figure, temporary_pdf, temporary_png, settings.dpi)
+
+
+if __name__ == "__main__":
+    cli.run(stage, Settings, paths=("table", "pdf", "png"))

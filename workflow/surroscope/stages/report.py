@@ -1,0 +1,80 @@
+"""Gather figures, captions, numbers, settings and provenance -> one self-contained HTML page."""
+
+import json
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+
+from surroscope import report, store
+from surroscope.catalogue import FIGURES
+from surroscope.stages import cli
+from surroscope.system import SYSTEMS
+
+QUESTION = (
+    "A surrogate that learned the solution operator improves everywhere when it takes a gradient step anywhere: "
+    "at other times, and for other classes of initial conditions. One that memorised helps only near the transition "
+    "that it was shown. One-step error cannot tell the two apart; influence can."
+)
+
+
+@dataclass(frozen=True)
+class Settings:
+    config: dict[str, Any]
+    command: str
+    n: str
+
+
+def stage(
+    settings: Settings, *, figures: list[Path], tables: list[Path], captions: Path, data: list[Path], page: Path
+) -> None:
+    systems = []
+    for name in settings.config["systems"]:
+        own = {path.stem: path for path in tables if path.parents[1].name == name}
+        drawn = [path for path in figures if path.parents[1].name == name]
+        verdicts = json.loads(own["verdict"].read_text())
+        systems.append(
+            report.SystemSection(
+                name=name,
+                title=SYSTEMS[name].title,
+                verdicts=tuple(report.Verdict(name, model, **verdict) for model, verdict in verdicts.items()),
+                scalars=tuple(report.Scalar(**row) for row in pd.read_csv(own["scalars"]).to_dict("records")),
+                figures=tuple(
+                    report.ReportFigure(
+                        name=path.stem,
+                        title=FIGURES[path.stem].title,
+                        caption_html=report.caption_html((captions / f"{path.stem}.rst").read_text(), name, settings.n),
+                        png=path.read_bytes(),
+                        table_href=f"{name}/tables/{FIGURES[path.stem].table}.csv",
+                    )
+                    for path in drawn
+                ),
+            )
+        )
+    study = report.Study(
+        title=f"Study {settings.config['study']}",
+        question=QUESTION,
+        systems=tuple(systems),
+        command=settings.command,
+        settings=settings.config,
+        provenance=provenance(settings, data),
+    )
+    with store.atomic(page) as temporary:
+        temporary.write_text(report.render(study))
+
+
+def provenance(settings: Settings, data: list[Path]) -> dict[str, Any]:
+    """Versions, code of this stage, and for each class where its data came from and the store's digest."""
+    made = cli.provenance("report", settings)
+    sources = {}
+    for path in data:
+        attributes = dict(store.read(path).attrs)
+        sources[path.stem] = {str(key): str(value) for key, value in attributes.items()} | {
+            "digest": store.manifest(path)["digest"]
+        }
+    return {"versions": made["versions"], "code": made["code"], "data": sources}
+
+
+if __name__ == "__main__":
+    cli.run(stage, Settings, paths=("captions", "page"), lists=("figures", "tables", "data"))

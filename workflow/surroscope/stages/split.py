@@ -1,0 +1,49 @@
+"""Divide each class's trajectories into train, validation and test by seed, and choose the probe trajectories."""
+
+import json
+from dataclasses import dataclass
+from pathlib import Path
+
+import zarr
+
+from surroscope import seeding, store
+from surroscope.errors import UserError
+from surroscope.partition import split_counts
+from surroscope.stages import cli
+
+
+@dataclass(frozen=True)
+class Settings:
+    seed: int
+    classes: list[str]
+    probe_batches: int
+    train: float
+    validation: float
+    test: float
+
+
+def stage(settings: Settings, *, stores: list[Path], split: Path) -> None:
+    paths = {path.stem: path for path in stores}
+    parts = {}
+    for name in settings.classes:
+        store.manifest(paths[name])
+        count = zarr.open_group(paths[name], mode="r")["state"].shape[0]
+        order = seeding.generator(settings.seed, "split", name).permutation(count).tolist()
+        train, validation, test = split_counts(count, settings.train, settings.validation)
+        if settings.probe_batches > test:
+            raise UserError(
+                f"{paths[name]}: {count} trajectories leave {test} for testing, but probe.batches is "
+                f"{settings.probe_batches}; lower it or add trajectories"
+            )
+        parts[name] = {
+            "train": order[:train],
+            "validation": order[train : train + validation],
+            "test": order[train + validation :],
+            "probe": order[train + validation :][: settings.probe_batches],
+        }
+    with store.atomic(split) as temporary:
+        temporary.write_text(json.dumps(parts) + "\n")
+
+
+if __name__ == "__main__":
+    cli.run(stage, Settings, paths=("split",), lists=("stores",))

@@ -1,0 +1,200 @@
+"""Aggregate all seeds of one system -> tidy tables (CSV), every number that a figure shows, and the verdict."""
+
+import json
+from collections.abc import Iterable
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import xarray as xr
+
+from surroscope import store
+from surroscope.diagnostics import coherence, scalars
+from surroscope.response.standardize import standardize
+from surroscope.stages import cli
+from surroscope.stages.influence import MATRIX
+
+BINS = {"CE": (19, 1), "NS": (15, 2)}
+SHOWN_SNAPSHOTS = 5
+SHOWN_STEPS = (1, 4, 16)
+
+
+@dataclass(frozen=True)
+class Settings:
+    system: str
+    models: list[str]
+    snapshots: int
+
+
+def stage(
+    settings: Settings,
+    *,
+    influences: list[Path],
+    rollouts: list[Path],
+    histories: list[Path],
+    tables: list[Path],
+    verdict: Path,
+) -> None:
+    matrices = [store.read(path).load() for path in influences]
+    flights = [store.read(path).load() for path in rollouts]
+    history = pd.concat([pd.read_csv(path) for path in histories], ignore_index=True)
+    frames: dict[str, list[pd.DataFrame]] = {path.stem: [] for path in tables}
+    verdicts = {}
+    for model in settings.models:
+        own = [matrix for matrix in matrices if matrix.attrs["model"] == model]
+        last = max(matrix.attrs["epoch"] for matrix in own)
+        final = [matrix for matrix in own if matrix.attrs["epoch"] == last]
+        counts = {"n_seeds": len(final), "n_probes": final[0].sizes["probe"]}
+        found = {
+            "spectrum": spectrum(own),
+            "training": training(history[history.model == model]),
+            "rollout": rollout([flight for flight in flights if flight.attrs["model"] == model], "error"),
+            "prediction": prediction(next(flight for flight in flights if flight.attrs["model"] == model)),
+        }
+        found |= {name: pd.concat(parts) for name, parts in influence_tables(final, settings.system).items()}
+        cost = {name: table[table.observable == "smse"] for name, table in found.items() if "observable" in table}
+        rows = scalars.signature(**cost | {"interpolation": found["interpolation"]})
+        rows += training_scalars(final, history[history.model == model], last)
+        found["scalars"] = pd.DataFrame([asdict(row) for row in rows])
+        for name, table in found.items():
+            frames[name].append(labelled(table, model, {} if name in ("prediction", "training") else counts))
+        values = found["scalars"].set_index("quantity")["value"]
+        label, sentence = scalars.verdict(
+            *(float(values[name]) for name in ("half_life", "class_transfer_ratio", "validation", "persistence"))
+        )
+        verdicts[model] = {"label": label, "sentence": sentence}
+
+    frames["rollout"].append(labelled(rollout(flights, "persistence"), "persistence", counts))
+    frames["snapshots"].append(snapshots(flights[0]))
+    for path in tables:
+        with store.atomic(path) as temporary:
+            pd.concat(frames[path.stem], ignore_index=True).to_csv(temporary, index=False)
+    with store.atomic(verdict) as temporary:
+        temporary.write_text(json.dumps(verdicts, indent=1) + "\n")
+
+
+def labelled(table: pd.DataFrame, model: str, counts: dict[str, int]) -> pd.DataFrame:
+    table = table.assign(**counts)
+    table.insert(0, "model", model)
+    return table
+
+
+def influence_tables(matrices: list[xr.Dataset], system: str) -> dict[str, list[pd.DataFrame]]:
+    """The influence statistics of one model: matrices of all seeds pooled, a table part an observable."""
+    classes = [str(name) for name in matrices[0]["response_class"].values]
+    observables = [str(name) for name in matrices[0]["observable"].values]
+    parts: dict[str, list[pd.DataFrame]] = {"two_time": [], "class_transfer": [], "time_lag": [], "interpolation": []}
+    for observable in observables:
+        raw = np.concatenate(
+            [m["influence"].sel(observable=observable).transpose("probe", *MATRIX).values for m in matrices]
+        )
+        size = raw.shape[1] * raw.shape[2]
+        h = standardize(raw.reshape(-1, size, size)).reshape(raw.shape)
+        for name, table in (
+            ("two_time", coherence.two_time(h)),
+            ("class_transfer", coherence.class_transfer(h, classes)),
+            ("time_lag", coherence.time_lag(h)),
+        ):
+            table.insert(0, "observable", observable)
+            parts[name].append(table)
+        if observable == "smse":
+            distances = np.concatenate([matrix["distance"].values for matrix in matrices])
+            parts["interpolation"].append(coherence.interpolation(h, distances, *BINS[system]))
+    return parts
+
+
+def spectrum(matrices: list[xr.Dataset]) -> pd.DataFrame:
+    """Eigenvalues of η̂ in the cost's span, epoch by epoch, pooled over probes and seeds."""
+    rows = []
+    for epoch in sorted({matrix.attrs["epoch"] for matrix in matrices}):
+        chosen = [matrix for matrix in matrices if matrix.attrs["epoch"] == epoch]
+        spectra = np.concatenate([matrix["eigenvalue"].sel(observable="smse").values for matrix in chosen])
+        largest, smallest = np.nanmax(spectra, axis=1), np.nanmin(spectra, axis=1)
+        pooled = spectra[~np.isnan(spectra)]
+        rows.append(
+            {"epoch": epoch, "minimum": pooled.min()}
+            | coherence.quartiles(pooled)
+            | {
+                "maximum": pooled.max(),
+                "condition": np.median(largest / smallest),
+                "largest_metric_eigenvalue": np.median(largest) * chosen[0].attrs["outputs"],
+            }
+        )
+    return pd.DataFrame(rows)
+
+
+def training(history: pd.DataFrame) -> pd.DataFrame:
+    """SMSE of every epoch: median and range over seeds."""
+    by_epoch = history.groupby("epoch")
+    columns = {
+        f"{part}_{name}": getattr(by_epoch[part], how)()
+        for part in ("train", "validation")
+        for name, how in (("minimum", "min"), ("median", "median"), ("maximum", "max"))
+    }
+    table = pd.DataFrame(
+        columns | {"persistence": by_epoch["persistence"].median(), "n_seeds": by_epoch["seed"].nunique()}
+    )
+    return table.reset_index()
+
+
+def rollout(flights: list[xr.Dataset], name: str) -> pd.DataFrame:
+    """Cumulative SMSE (sum over the steps so far) for every start and later snapshot, over classes, probes, seeds."""
+    errors = np.stack([flight[name].values for flight in flights])
+    rows = []
+    for start in range(errors.shape[-2]):
+        cumulative = np.cumsum(errors[..., start, start + 1 :], axis=-1)
+        for step in range(cumulative.shape[-1]):
+            rows.append({"start": start, "snapshot": start + 1 + step} | coherence.quartiles(cumulative[..., step]))
+    return pd.DataFrame(rows)
+
+
+def snapshots(flight: xr.Dataset) -> pd.DataFrame:
+    """One trajectory of each class at equally spaced snapshots, first channel."""
+    last = flight.sizes["snapshot"] - 1
+    chosen = np.unique(np.linspace(0, last, SHOWN_SNAPSHOTS).round().astype(int))
+    fields = flight["truth"].isel(channel=0, snapshot=chosen).assign_coords(snapshot=chosen)
+    table = pixels({"value": fields})
+    table.insert(2, "time", table.snapshot / last)
+    return table
+
+
+def prediction(flight: xr.Dataset) -> pd.DataFrame:
+    """Truth and rollout of one trajectory of each class after a few steps, first channel."""
+    chosen = [step for step in SHOWN_STEPS if step < flight.sizes["snapshot"]]
+    names = ("truth", "prediction")
+    table = pixels(
+        {name: flight[name].isel(channel=0, snapshot=chosen).assign_coords(snapshot=chosen) for name in names}
+    )
+    table.insert(1, "start", 0)
+    return table
+
+
+def pixels(fields: dict[str, xr.DataArray]) -> pd.DataFrame:
+    numbered = {
+        name: field.assign_coords({axis: np.arange(field.sizes[axis]) for axis in ("y", "x")})
+        for name, field in fields.items()
+    }
+    table = xr.Dataset(numbered).to_dataframe(dim_order=("class", "snapshot", "y", "x")).reset_index()
+    table.insert(2, "channel", table.pop("channel"))
+    return table
+
+
+def training_scalars(matrices: list[xr.Dataset], history: pd.DataFrame, epoch: int) -> Iterable[scalars.Scalar]:
+    """One-step error and the metric's numbers at the epoch that was probed last."""
+    at = history[history.epoch == epoch]
+    cost = [matrix.sel(observable="smse") for matrix in matrices]
+    largest = np.concatenate([np.nanmax(matrix["eigenvalue"].values, axis=-1) for matrix in cost])
+    for name, values, text in (
+        ("validation", at["validation"], "one-step SMSE on validation trajectories"),
+        ("persistence", at["persistence"], "SMSE of predicting no change"),
+        ("train", at["train"], "one-step SMSE on training transitions, mean of the epoch"),
+        ("largest_metric_eigenvalue", largest * cost[0].attrs["outputs"], "largest eigenvalue of M η̂"),
+        ("rank", np.concatenate([matrix["rank"].values for matrix in cost]), "directions kept of the span"),
+    ):
+        middle = coherence.quartiles(np.asarray(values, float))
+        yield scalars.Scalar(name, middle["median"], middle["q25"], middle["q75"], text)
+
+
+if __name__ == "__main__":
+    cli.run(stage, Settings, paths=("verdict",), lists=("influences", "rollouts", "histories", "tables"))

@@ -1,0 +1,134 @@
+"""Results on disk: written whole or not at all, and checked when read.
+
+Every file is written under a temporary name beside its final one and moved into place by a rename. A Zarr
+store carries `manifest.json`, written last: the size and SHA-256 of each of its files, what made it
+(settings, code fingerprint, library versions) and one digest over all of them.
+"""
+
+import hashlib
+import json
+import os
+import shutil
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import xarray as xr
+
+from surroscope.errors import UserError
+
+MANIFEST = "manifest.json"
+
+
+class DamagedStoreError(UserError):
+    """A store on disk is not what was written."""
+
+
+@contextmanager
+def atomic(path: Path) -> Iterator[Path]:
+    """Yield a temporary path beside `path`; what stands there at the end is moved to `path` in one rename.
+
+    If the body raises, the temporary is removed and `path` is left as it was. Temporaries of earlier writers
+    of the same path that were killed are removed first.
+    """
+    path.parent.mkdir(parents=True, exist_ok=True)
+    for leftover in path.parent.glob(f".{path.stem}.partial-*{path.suffix}"):
+        _remove(leftover)
+    temporary = path.parent / f".{path.stem}.partial-{os.getpid()}{path.suffix}"
+    try:
+        yield temporary
+        if path.is_dir():
+            shutil.rmtree(path)
+        os.replace(temporary, path)
+    finally:
+        _remove(temporary)
+
+
+@contextmanager
+def writing(path: Path, provenance: dict[str, Any]) -> Iterator[Path]:
+    """Like `atomic`, for a Zarr store: adds the manifest with `provenance` before the rename."""
+    with atomic(path) as temporary:
+        yield temporary
+        files = {name: _fingerprint(temporary / name) for name in _files(temporary)}
+        manifest = {"digest": _digest(files), "files": files, **provenance}
+        (temporary / MANIFEST).write_text(json.dumps(manifest, indent=1, sort_keys=True))
+
+
+def manifest(path: Path) -> dict[str, Any]:
+    """The manifest of a store. Raises DamagedStoreError if there is none."""
+    try:
+        return json.loads((path / MANIFEST).read_text())
+    except (OSError, ValueError) as error:
+        raise DamagedStoreError(
+            f"{path}: no readable {MANIFEST} ({error}); expected a store written by this workflow. "
+            "Delete the store and run again"
+        ) from None
+
+
+def verify(path: Path) -> dict[str, Any]:
+    """Compare every file of a store with its manifest and return the manifest.
+
+    Raises DamagedStoreError naming the first file that is missing, added or changed.
+    """
+    expected = manifest(path)
+    files = expected["files"]
+    found = set(_files(path))
+    for name in sorted(found ^ set(files)):
+        state = "is missing" if name in files else "was not written by this workflow"
+        raise DamagedStoreError(f"{path}: file {name} {state}; delete the store and run again")
+    for name in sorted(files):
+        if _fingerprint(path / name) != files[name]:
+            raise DamagedStoreError(
+                f"{path}: file {name} does not have the SHA-256 that its manifest records: damaged or edited "
+                "after it was written. Delete the store and run again"
+            )
+    if _digest(files) != expected["digest"]:
+        raise DamagedStoreError(f"{path}: {MANIFEST} contradicts itself; delete the store and run again")
+    return expected
+
+
+def read(path: Path, chunks: dict[str, int] | None = None) -> xr.Dataset:
+    """Open a verified store lazily; integer coordinates that carry names (CF flags) become strings.
+
+    chunks: Dask chunks by dimension; {} takes those on disk, None leaves arrays unchunked.
+    """
+    verify(path)
+    dataset = xr.open_zarr(path, consolidated=False, chunks=chunks)
+    named = {
+        name: (coordinate.dims, [coordinate.attrs["flag_meanings"].split()[int(value)] for value in coordinate.values])
+        for name, coordinate in dataset.coords.items()
+        if "flag_meanings" in coordinate.attrs
+    }
+    return dataset.assign_coords(named)
+
+
+def names(dimension: str, labels: list[str] | tuple[str, ...]) -> xr.Variable:
+    """A coordinate of names as CF flags: integers on disk, since Zarr v3 has no settled string type."""
+    flags = list(range(len(labels)))
+    return xr.Variable((dimension,), flags, {"flag_values": flags, "flag_meanings": " ".join(labels)})
+
+
+def _files(path: Path) -> list[str]:
+    """Files below `path`, but for the manifest and what Snakemake leaves at the top of a directory output."""
+    return sorted(
+        str(file.relative_to(path))
+        for file in path.rglob("*")
+        if file.is_file() and file.name not in (MANIFEST, ".snakemake_timestamp")
+    )
+
+
+def _fingerprint(file: Path) -> dict[str, Any]:
+    with file.open("rb") as stream:
+        return {"size": file.stat().st_size, "sha256": hashlib.file_digest(stream, "sha256").hexdigest()}
+
+
+def _digest(files: dict[str, dict[str, Any]]) -> str:
+    return hashlib.sha256(json.dumps(files, sort_keys=True).encode()).hexdigest()
+
+
+def _remove(path: Path) -> None:
+    if path.is_dir():
+        shutil.rmtree(path, ignore_errors=True)
+    else:
+        path.unlink(missing_ok=True)

@@ -1,0 +1,52 @@
+"""Checkpoints for resuming, kept apart from the declared outputs so that a killed job loses one epoch at most."""
+
+import json
+import shutil
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from surroscope.store import atomic
+
+LATEST = "latest.pt"
+IDENTITY = "identity.json"
+
+
+class Checkpoints:
+    """A folder of checkpoints that belong to one identity: settings and code.
+
+    A folder of another identity is emptied, and `message` says so.
+    """
+
+    def __init__(self, folder: Path, identity: dict[str, Any]) -> None:
+        self.folder = folder
+        self.message = "no checkpoint to resume from; starting at epoch 1"
+        recorded = folder / IDENTITY
+        text = json.dumps(identity, sort_keys=True)
+        if recorded.is_file() and recorded.read_text() != text:
+            shutil.rmtree(folder)
+            self.message = "the checkpoints are of other settings, data or code; starting afresh at epoch 1"
+        if not recorded.is_file():
+            with atomic(recorded) as temporary:
+                temporary.write_text(text)
+
+    def load(self, needed: list[int]) -> dict[str, Any] | None:
+        """The latest state, or None. Afresh if weights of an epoch in `needed` that is past were not kept."""
+        latest = self.folder / LATEST
+        if not latest.is_file():
+            return None
+        state = torch.load(latest, map_location="cpu", weights_only=True)
+        for epoch in needed:
+            if epoch <= state["epoch"] and not self.weights(epoch).is_file():
+                self.message = f"the weights of epoch {epoch} were not kept; starting afresh at epoch 1"
+                return None
+        self.message = f"resuming after epoch {state['epoch']}"
+        return state
+
+    def save(self, state: dict[str, Any]) -> None:
+        with atomic(self.folder / LATEST) as temporary:
+            torch.save(state, temporary)
+
+    def weights(self, epoch: int) -> Path:
+        return self.folder / f"epoch{epoch}.pt"

@@ -1,0 +1,58 @@
+"""Transitions (s_t, s_{t+1}) of stored trajectories, for training and for probe batches."""
+
+import json
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from surroscope import store
+
+
+@dataclass(frozen=True)
+class Probe:
+    """One trajectory of each class: N = classes x times transitions, class-major.
+
+    states: (classes, snapshots, F, Y, X) float32
+    """
+
+    states: np.ndarray
+    classes: tuple[str, ...]
+
+    @property
+    def inputs(self) -> np.ndarray:
+        """(N, F, Y, X)"""
+        return self.states[:, :-1].reshape(-1, *self.states.shape[2:])
+
+    @property
+    def targets(self) -> np.ndarray:
+        """(N, F, Y, X)"""
+        return self.states[:, 1:].reshape(-1, *self.states.shape[2:])
+
+
+def trajectories(stores: list[Path], split: Path, part: str, snapshots: int | None = None) -> np.ndarray:
+    """All trajectories of one part of the split, classes stacked: (classes x n, snapshots, F, Y, X) float32.
+
+    part: "train", "validation", "test" or "probe"; snapshots: how many leading ones, None for all.
+    """
+    return np.concatenate(list(by_class(stores, split, part, snapshots).values()))
+
+
+def by_class(stores: list[Path], split: Path, part: str, snapshots: int | None = None) -> dict[str, np.ndarray]:
+    """The same, class by class, in the order of the split: {class: (n, snapshots, F, Y, X)}."""
+    chosen = json.loads(split.read_text())
+    paths = {path.stem: path for path in stores}
+    read = {}
+    for name, parts in chosen.items():
+        state = store.read(paths[name])["state"]
+        rows = np.asarray(parts[part])
+        order = np.argsort(rows)
+        block = state.isel(trajectory=rows[order], time=slice(snapshots)).values
+        read[name] = block[np.argsort(order)]
+    return read
+
+
+def probes(stores: list[Path], split: Path, batches: list[int], snapshots: int) -> list[Probe]:
+    """Probe batches: batch b is probe trajectory b of every class, its first `snapshots` snapshots."""
+    states = by_class(stores, split, "probe", snapshots)
+    return [Probe(np.stack([block[b] for block in states.values()]), tuple(states)) for b in batches]
