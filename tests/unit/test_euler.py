@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 import torch
 from scipy.optimize import brentq
+
 from surroscope.physics import euler
 from surroscope.physics.errors import SolverError
 from surroscope.physics.riemann import GAMMA
@@ -140,7 +141,7 @@ def test_positivity_fallback_is_used_counted_and_conservative() -> None:
 def test_a_state_that_is_not_physical_is_named() -> None:
     initial = quadrants(3, 8, torch.float64)
     initial[2, 3, 4, 4] = torch.nan
-    with pytest.raises(SolverError, match="batch row 2, time 0") as caught:
+    with pytest.raises(SolverError, match="batch row 2 failed at time 0") as caught:
         euler.solve(initial, [0.0, 1.0])
     assert (caught.value.row, caught.value.time) == (2, 0.0)
 

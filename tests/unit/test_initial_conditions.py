@@ -3,6 +3,7 @@
 import numpy as np
 import pytest
 import torch
+
 from surroscope.physics import euler, simulate
 from surroscope.physics.errors import SolverError
 from surroscope.physics.initial_conditions import QUADRANTS, SPECTRA, sample, start_time
@@ -101,7 +102,7 @@ def test_a_failure_names_class_trajectory_and_time(monkeypatch: pytest.MonkeyPat
         return state * np.nan if arguments[3] == 8 else state
 
     monkeypatch.setattr(simulate, "sample", broken)
-    with pytest.raises(SolverError, match=r"time 0: trajectory 8 of CE-RP \(paper, seed 4"):
+    with pytest.raises(SolverError, match=r"^trajectory 8 of CE-RP \(paper, seed 4, 8 x 8 cells\) failed at time 0: "):
         simulate.simulate("CE-RP", preset="paper", seed=4, indices=[7, 8], size=8, factor=1)
 
 

@@ -3,6 +3,7 @@
 import numpy as np
 import pytest
 import torch
+
 from surroscope.physics import navier_stokes
 from surroscope.physics.errors import SolverError
 
@@ -99,7 +100,7 @@ def test_a_fluid_at_rest_stays_at_rest() -> None:
 def test_a_state_that_is_not_finite_is_named() -> None:
     initial = low_modes(3, 16)
     initial[1, 0, 2, 2] = torch.nan
-    with pytest.raises(SolverError, match="batch row 1, time 0") as caught:
+    with pytest.raises(SolverError, match="batch row 1 failed at time 0") as caught:
         navier_stokes.solve(initial, [0.0, 1.0])
     assert (caught.value.row, caught.value.time) == (1, 0.0)
 

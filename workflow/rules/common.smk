@@ -2,8 +2,9 @@ import os
 import sys
 from pathlib import Path
 
-PACKAGE_ROOT = str(Path(workflow.basedir) / "workflow")
-sys.path.insert(0, PACKAGE_ROOT)
+# Relative, so that a project that was moved or copied is still up to date.
+SOURCES = os.path.relpath(Path(workflow.basedir) / "workflow")
+sys.path.insert(0, os.path.abspath(SOURCES))
 
 from surroscope import fingerprint
 from surroscope.catalogue import FIGURES, TABLES, figures_for
@@ -14,7 +15,7 @@ from surroscope.errors import UserError
 os.environ |= {name: "1" for name in ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS")}
 # glibc would return every large buffer to the system after use, and the page faults cost up to a third of the time.
 os.environ |= {"MALLOC_MMAP_THRESHOLD_": str(2**32), "MALLOC_TRIM_THRESHOLD_": str(2**34)}
-os.environ["PYTHONPATH"] = os.pathsep.join(filter(None, [PACKAGE_ROOT, os.environ.get("PYTHONPATH")]))
+os.environ["PYTHONPATH"] = os.pathsep.join(filter(None, [sys.path[0], os.environ.get("PYTHONPATH")]))
 os.environ["PATH"] = os.pathsep.join([str(Path(sys.executable).parent), os.environ["PATH"]])
 
 CONFIGURATION = " ".join(os.path.relpath(path) for path in workflow.configfiles)

@@ -44,14 +44,14 @@ rule report:
             for system in STUDY.systems
             for path in expand(STORE, system=system, ic=STUDY.classes(system))
         ],
-        template=f"{PACKAGE_ROOT}/surroscope/report_template.html.j2",
-        captions=expand(f"{PACKAGE_ROOT}/report/{{figure}}.rst", figure=FIGURES),
+        template=f"{SOURCES}/surroscope/report_template.html.j2",
+        captions=expand(f"{SOURCES}/report/{{figure}}.rst", figure=FIGURES),
     output:
         page=report(REPORT, caption="../report/page.rst", category="Report"),
     params:
         settings=settings("report", command=f"snakemake --cores all --configfile {CONFIGURATION}", n=SAMPLE_SIZE),
         code=code("report"),
-        captions=f"{PACKAGE_ROOT}/report",
+        captions=f"{SOURCES}/report",
     log:
         f"{RESULTS}/report.log",
     benchmark:

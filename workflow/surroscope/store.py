@@ -9,6 +9,7 @@ import hashlib
 import json
 import os
 import shutil
+import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -94,7 +95,9 @@ def read(path: Path, chunks: dict[str, int] | None = None) -> xr.Dataset:
     chunks: Dask chunks by dimension; {} takes those on disk, None leaves arrays unchunked.
     """
     verify(path)
-    dataset = xr.open_zarr(path, consolidated=False, chunks=chunks)
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", message=f".*{MANIFEST} is not recognized")
+        dataset = xr.open_zarr(path, consolidated=False, chunks=chunks)
     named = {
         name: (coordinate.dims, [coordinate.attrs["flag_meanings"].split()[int(value)] for value in coordinate.values])
         for name, coordinate in dataset.coords.items()

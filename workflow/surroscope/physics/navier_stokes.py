@@ -51,13 +51,13 @@ class _Spectrum:
         cutoff = 2 * np.pi * self.size / 3
         kept = (np.abs(kx) < cutoff) & (np.abs(ky) < cutoff)
 
-        def multiplier(values: np.ndarray, signs: tuple[float, float] = (1.0, 1.0)) -> Tensor:
-            return torch.from_numpy((values * kept)[..., None] * np.array(signs)).to(like)
+        def multiplier(*values: np.ndarray) -> Tensor:
+            stack = np.stack([np.broadcast_to(value * kept, kept.shape) for value in values])
+            return torch.from_numpy(stack.repeat(2, axis=-1).reshape(*stack.shape, 2)).to(like)
 
-        self.to_velocity = torch.stack([multiplier(ky / square), multiplier(-kx / square)])
-        self.from_velocity = torch.stack([multiplier(ky + 0 * kx), multiplier(-kx + 0 * ky)])
-        # i (a + bi) = -b + ai: the two parts swapped, one of them with its sign turned.
-        self.tendency = torch.stack([multiplier(kx**2 - ky**2, (-1.0, 1.0)), multiplier(kx * ky, (-1.0, 1.0))])
+        self.to_velocity = multiplier(ky / square, -kx / square)
+        self.from_velocity = multiplier(ky, -kx)
+        self.tendency = multiplier(kx**2 - ky**2, kx * ky)
 
     def forward(self, fields: Tensor) -> Tensor:
         """Spectra (b, 2, N, N/2 + 1, 2) of two fields (b, 2, N, N)."""
@@ -76,8 +76,9 @@ class _Spectrum:
         products = torch.empty_like(velocity)
         torch.mul(u, v, out=products[:, 0])
         torch.sub(v * v, u * u, out=products[:, 1])
-        spectra = self.forward(products).flip(-1).mul_(self.tendency)
-        return spectra[:, 0] + spectra[:, 1]
+        spectra = self.forward(products).mul_(self.tendency)
+        # A product with i only moves and negates parts, and is exact.
+        return torch.view_as_real(torch.view_as_complex(spectra[:, 0] + spectra[:, 1]).mul_(1j))
 
 
 def _each(transform: Callable[[Tensor], Tensor], batch: Tensor) -> Tensor:

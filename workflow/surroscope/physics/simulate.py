@@ -47,10 +47,10 @@ def simulate(
 
     Raises SolverError, naming class, trajectory and time, where the solver fails; ValueError for a wrong argument.
     """
-    if size < 4 or factor < 1 or snapshots < 2 or not final_time > 0:
+    if not len(indices) or size < 4 or factor < 1 or snapshots < 2 or not final_time > 0:
         raise ValueError(
-            "expected size >= 4, factor >= 1, snapshots >= 2 and final_time > 0, "
-            f"found size {size}, factor {factor}, snapshots {snapshots}, final_time {final_time}"
+            "expected indices, size >= 4, factor >= 1, snapshots >= 2 and final_time > 0, found "
+            f"{len(indices)} indices, size {size}, factor {factor}, snapshots {snapshots}, final_time {final_time}"
         )
     solve = euler.solve if class_name.startswith("CE") else navier_stokes.solve
     start = start_time(class_name)
@@ -68,11 +68,12 @@ def simulate(
         try:
             solution = solve(torch.from_numpy(initial).to(dtype), times, progress=report)
         except SolverError as error:
+            side = size * factor
             raise SolverError(
-                error.row,
+                first + error.row,
                 error.time + start,
-                f"trajectory {chosen[error.row]} of {class_name} ({preset}, seed {seed}, {size * factor} x "
-                f"{size * factor} cells): {error.reason}",
+                error.reason,
+                f"trajectory {chosen[error.row]} of {class_name} ({preset}, seed {seed}, {side} x {side} cells)",
             ) from error
         states.append(_average(solution.states[:, -snapshots:].numpy(), factor).astype(np.float32))
         fallbacks.append(solution.fallbacks.numpy())

@@ -1,0 +1,56 @@
+# `make` runs the default study, `make test` passes the tests; both set up what they need in .venv.
+PYTHON ?= python3
+CORES ?= all
+VENV := .venv
+BIN := $(CURDIR)/$(VENV)/bin
+export PATH := $(BIN):$(PATH)
+
+.PHONY: run test test-slow lint format bench snakemake-report clean
+.DEFAULT_GOAL := run
+
+run: $(VENV)/ready
+	snakemake --cores $(CORES)
+
+test: $(VENV)/ready
+	pytest -n 2 --dist loadgroup -m "not slow and not gpu"
+
+test-slow: $(VENV)/ready
+	pytest -n 2 --dist loadgroup -m slow
+
+test-gpu: $(VENV)/ready
+	pytest -m gpu
+
+lint: $(VENV)/ready
+	ruff check .
+	ruff format --check .
+	snakefmt --check Snakefile workflow
+	mypy
+	snakemake --lint
+
+format: $(VENV)/ready
+	ruff check --fix .
+	ruff format .
+	snakefmt Snakefile workflow
+
+bench: $(VENV)/ready
+	OMP_NUM_THREADS=1 python benchmarks/linearize.py
+
+snakemake-report: $(VENV)/ready
+	snakemake --report results/snakemake-report.html
+
+# A stamp newer than the lock: the environment holds what the lock says.
+$(VENV)/ready: requirements.lock pyproject.toml
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' \
+	  || { echo "error: $$($(PYTHON) --version) found, Python 3.11 or newer expected; run 'make PYTHON=/path/to/python3.11'"; exit 1; }
+	@$(PYTHON) -c 'import ensurepip' 2>/dev/null \
+	  || { [ "$$(id -u)" = 0 ] && apt-get update -qq && apt-get install -y -qq python3-venv; } \
+	  || { echo "error: $(PYTHON) cannot make virtual environments; run 'sudo apt-get install python3-venv' and make again"; exit 1; }
+	rm -rf $(VENV)
+	$(PYTHON) -m venv $(VENV)
+	$(BIN)/pip install --quiet --disable-pip-version-check -r requirements.lock
+	$(BIN)/pip install --quiet --disable-pip-version-check --no-deps --no-build-isolation --editable .
+	touch $@
+
+clean:
+	rm -rf $(VENV) .snakemake .pytest_cache .ruff_cache .mypy_cache .hypothesis
+	@echo "data/ and results/ are kept; remove them by hand if you mean to"

@@ -1,0 +1,97 @@
+"""The configuration is checked before any job, one line for each key that is wrong."""
+
+import copy
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+from surroscope.config import check
+from surroscope.errors import UserError
+
+ROOT = Path(__file__).parents[2]
+DEFAULT = yaml.safe_load((ROOT / "config.yaml").read_text())
+STUDIES = [ROOT / "config.yaml", *sorted((ROOT / "workflow" / "presets").glob("*.yaml"))]
+
+
+def changed(path: str, value: Any) -> dict[str, Any]:
+    config = copy.deepcopy(DEFAULT)
+    *parents, last = path.split(".")
+    section = config
+    for name in parents:
+        section = section.setdefault(name, {})
+    if value is None:
+        del section[last]
+    else:
+        section[last] = value
+    return config
+
+
+@pytest.mark.parametrize("path", STUDIES, ids=lambda path: path.stem)
+def test_every_shipped_study_is_valid(path: Path) -> None:
+    study = check(yaml.safe_load(path.read_text()), path.name)
+    assert study.study == (path.stem if path.stem != "config" else "default")
+
+
+@pytest.mark.parametrize(
+    ("path", "value", "words"),
+    [
+        ("sedes", [1], ["sedes", "unknown key"]),
+        ("data.sise", 32, ["data.sise", "unknown key"]),
+        ("data.size", "32", ["data.size", "'32'", "integer"]),
+        ("data.size", 31, ["data.size", "31", "even"]),
+        ("data.preset", "published", ["data.preset", "'published'", "paper"]),
+        ("study", None, ["study", "missing"]),
+        ("seeds", [1, 1], ["seeds", "twice"]),
+        ("seeds", [], ["seeds", "at least 1"]),
+        ("split.train", 0.9, ["split", "1.25", "make it 1"]),
+        ("probe.batches", 50, ["probe.batches is 50", "18 test trajectories", "lower it"]),
+        ("probe.snapshots", 40, ["probe.snapshots is 40", "data.snapshots is 21"]),
+        ("gradients.shards", 9, ["gradients.shards is 9", "4 probe batches"]),
+        ("systems.CE.models.vit.probe_epochs", [50], ["systems.CE.models.vit", "50", "training.epochs is 40"]),
+        ("systems.CE.models.vit.probe_epochs", [3, 2], ["probe_epochs", "increasing"]),
+        ("systems.CE.models.vit.factory", "vit", ["systems.CE.models.vit.factory", "'vit'", "package.module:function"]),
+        ("systems.CE.models.vit.training.learning_rate", -1.0, ["learning_rate", "-1.0", "greater than 0"]),
+        ("systems.CE.models.vit.training.learning_rate", float("nan"), ["learning_rate", "nan"]),
+        ("systems.CE.classes", ["CE-RP", "NS-BB"], ["systems.CE.classes", "'NS-BB'", "CE-CRP"]),
+        ("systems.CE.observables", ["mass"], ["systems.CE.observables", "smse"]),
+        ("systems.CE.observables", ["smse", "spin"], ["'spin'", "choose from"]),
+        ("systems.MHD", DEFAULT["systems"]["CE"], ["systems.MHD", "CE"]),
+        ("influence.damping", 0.0, ["influence.damping", "greater than 0"]),
+    ],
+)
+def test_a_wrong_key_is_one_line_with_key_value_and_remedy(path: str, value: Any, words: list[str]) -> None:
+    with pytest.raises(UserError) as caught:
+        check(changed(path, value), "config.yaml")
+    message = str(caught.value)
+    assert "\n" not in message
+    assert message.startswith("config.yaml: ")
+    for word in words:
+        assert word in message
+
+
+def test_two_wrong_keys_are_two_lines() -> None:
+    config = changed("data.size", "32") | {"sedes": [1]}
+    with pytest.raises(UserError) as caught:
+        check(config, "config.yaml")
+    assert len(str(caught.value).splitlines()) == 2
+
+
+def test_a_slice_is_canonical_json_of_its_own_keys_only() -> None:
+    study = check(DEFAULT, "config.yaml")
+    train = study.settings("train", system="CE", model="vit", seed="10")
+    assert train == json.dumps(json.loads(train), sort_keys=True)
+    assert json.loads(train)["learning_rate"] == 2e-3
+    figures = changed("figures.dpi", 99)
+    assert check(figures, "config.yaml").settings("train", system="CE", model="vit", seed="10") == train
+    other = changed("systems.CE.models.unet.training.epochs", 30)
+    assert check(other, "config.yaml").settings("train", system="CE", model="vit", seed="10") == train
+
+
+def test_probe_batches_are_dealt_out_among_the_shards() -> None:
+    study = check(changed("gradients.shards", 3), "config.yaml")
+    keys = {"system": "CE", "model": "vit", "seed": "10", "epoch": "40"}
+    dealt = [json.loads(study.settings("gradients", shard=str(k), **keys))["probes"] for k in range(3)]
+    assert sorted(sum(dealt, [])) == list(range(4))
+    assert all(dealt)

@@ -1,0 +1,57 @@
+"""A fingerprint follows the code that runs: not its comments, and not its neighbours."""
+
+import sys
+from pathlib import Path
+
+import pytest
+from surroscope import fingerprint
+from surroscope.errors import UserError
+
+FILES = {
+    "__init__.py": "",
+    "top.py": "from fakepackage import middle\nimport numpy\n\ndef f():\n    return middle.g()\n",
+    "middle.py": "from .ground import h\n\ndef g():\n    return h()\n",
+    "ground.py": "def h():\n    return 1\n",
+    "other.py": "X = 1\n",
+}
+
+
+@pytest.fixture
+def package(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    folder = tmp_path / "fakepackage"
+    folder.mkdir()
+    for name, text in FILES.items():
+        (folder / name).write_text(text)
+    monkeypatch.setattr(sys, "path", [str(tmp_path), *sys.path])
+    return folder
+
+
+def of_top() -> str:
+    fingerprint._source.cache_clear()
+    fingerprint._outline.cache_clear()
+    return fingerprint.of_code("fakepackage.top")
+
+
+@pytest.mark.parametrize(
+    ("name", "text", "same"),
+    [
+        ("top.py", '"""Documentation."""\n' + FILES["top.py"] + "# a comment\n", True),
+        ("ground.py", 'def h():\n    """Documented."""\n\n    return (1)\n', True),
+        ("other.py", "X = 2\n", True),
+        ("ground.py", "def h():\n    return 2\n", False),
+        ("middle.py", FILES["middle.py"] + "Y = 1\n", False),
+        ("__init__.py", "Z = 1\n", False),
+    ],
+)
+def test_what_changes_the_fingerprint(package: Path, name: str, text: str, same: bool) -> None:
+    before = of_top()
+    (package / name).write_text(text)
+    assert (of_top() == before) is same
+
+
+def test_a_missing_module_and_a_syntax_error_are_named(package: Path) -> None:
+    with pytest.raises(UserError, match=r"nowhere\.at\.all"):
+        fingerprint.of_code("nowhere.at.all")
+    (package / "ground.py").write_text("def h(:\n")
+    with pytest.raises(UserError, match=r"ground\.py, line 1"):
+        of_top()

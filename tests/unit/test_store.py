@@ -1,0 +1,88 @@
+"""Stores are written whole or not at all, and what was changed afterwards is not read."""
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+import xarray as xr
+from surroscope import store
+from surroscope.errors import UserError
+
+
+def write(path: Path) -> None:
+    dataset = xr.Dataset(
+        {"state": (("class", "x"), np.arange(6.0).reshape(2, 3))}, coords={"class": store.names("class", ["a-b", "c"])}
+    )
+    with store.writing(path, {"code": "0"}) as temporary:
+        dataset.to_zarr(temporary, zarr_format=3, consolidated=False)
+
+
+@pytest.fixture
+def written(tmp_path: Path) -> Path:
+    write(tmp_path / "data.zarr")
+    return tmp_path / "data.zarr"
+
+
+def chunk(path: Path) -> Path:
+    return path / "state" / "c" / "0" / "0"
+
+
+def test_what_was_written_is_read_with_its_names(written: Path) -> None:
+    dataset = store.read(written)
+    assert dataset["class"].values.tolist() == ["a-b", "c"]
+    assert dataset["state"].sel({"class": "c"}).values.tolist() == [3, 4, 5]
+    assert store.manifest(written)["code"] == "0"
+
+
+def test_plain_xarray_reads_it_too(written: Path) -> None:
+    dataset = xr.open_zarr(written, consolidated=False)
+    assert dataset["state"].dims == ("class", "x")
+
+
+def test_the_same_data_have_the_same_digest(written: Path, tmp_path: Path) -> None:
+    write(tmp_path / "again.zarr")
+    assert store.manifest(tmp_path / "again.zarr")["digest"] == store.manifest(written)["digest"]
+
+
+def damage(path: Path) -> None:
+    data = bytearray(chunk(path).read_bytes())
+    data[-1] ^= 1
+    chunk(path).write_bytes(data)
+
+
+@pytest.mark.parametrize(
+    ("change", "words"),
+    [
+        (damage, "does not have the SHA-256"),
+        (lambda path: chunk(path).unlink(), "is missing"),
+        (lambda path: (path / "extra").write_text(""), "was not written by this workflow"),
+        (lambda path: (path / store.MANIFEST).unlink(), "no readable manifest"),
+        (lambda path: (path / store.MANIFEST).write_text("{"), "no readable manifest"),
+    ],
+)
+def test_a_changed_store_is_an_error_that_names_it(written: Path, change, words: str) -> None:
+    change(written)
+    with pytest.raises(store.DamagedStoreError, match=words) as caught:
+        store.read(written)
+    assert str(written) in str(caught.value)
+    assert isinstance(caught.value, UserError)
+
+
+def test_a_failed_writer_leaves_what_was_there_and_nothing_else(written: Path) -> None:
+    with pytest.raises(RuntimeError), store.writing(written, {}) as temporary:
+        temporary.mkdir()
+        raise RuntimeError
+    assert store.read(written)["state"].size == 6
+    assert [path.name for path in written.parent.iterdir()] == ["data.zarr"]
+
+
+def test_the_temporaries_of_a_killed_writer_are_removed(tmp_path: Path) -> None:
+    (tmp_path / ".data.partial-1.zarr").mkdir()
+    (tmp_path / ".other.partial-1.zarr").mkdir()
+    write(tmp_path / "data.zarr")
+    assert sorted(path.name for path in tmp_path.iterdir()) == [".other.partial-1.zarr", "data.zarr"]
+
+
+def test_a_store_replaces_the_one_before_it(written: Path) -> None:
+    write(written)
+    assert store.read(written)["state"].size == 6

@@ -1,0 +1,107 @@
+"""Copies of the project in which the workflow really runs."""
+
+import os
+import re
+import shutil
+import subprocess
+import sys
+from collections import Counter
+from dataclasses import dataclass
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parents[2]
+SOURCES = ("Snakefile", "config.yaml", "workflow", "profiles", "envs")
+TINY = "tests/workflow/tiny.yaml"
+QUICK = "workflow/presets/quick.yaml"
+
+
+@dataclass(frozen=True)
+class Project:
+    """A working copy of the sources, and the study that is run in it."""
+
+    folder: Path
+    configfile: str
+
+    def command(self, *arguments: str) -> list[str]:
+        return [sys.executable, "-m", "snakemake", "--configfile", self.configfile, *arguments]
+
+    def run(self, *arguments: str, cores: int = 2) -> subprocess.CompletedProcess[str]:
+        finished = subprocess.run(
+            self.command("--cores", str(cores), *arguments),
+            cwd=self.folder,
+            capture_output=True,
+            text=True,
+            check=False,
+        )
+        assert finished.returncode == 0, (finished.stdout + finished.stderr)[-6000:]
+        return finished
+
+    def planned(self) -> Counter[str]:
+        """Rule -> number of jobs that a dry run plans, all figures counted as one rule "figures"."""
+        text = self.run("--dry-run").stdout
+        if "Nothing to be done" in text:
+            return Counter()
+        stats = text[text.index("Job stats:") :].split("\n\n")[0]
+        jobs: Counter[str] = Counter()
+        for rule, count in re.findall(r"^(\w+) +(\d+)$", stats, flags=re.MULTILINE):
+            jobs["figures" if rule.startswith("figure_") else rule] += int(count)
+        del jobs["total"], jobs["all"]
+        return jobs
+
+    def edit(self, path: str, old: str, new: str) -> None:
+        file = self.folder / path
+        text = file.read_text()
+        assert text.count(old) >= 1, f"{path} does not hold {old!r}"
+        file.write_text(text.replace(old, new, 1))
+
+    def tables(self) -> dict[str, bytes]:
+        found = {
+            str(path.relative_to(self.folder)): path.read_bytes()
+            for pattern in ("*.csv", "verdict.json")
+            for path in (self.folder / "results").glob(f"*/*/tables/{pattern}")
+        }
+        assert found
+        return found
+
+    def copy(self, folder: Path) -> "Project":
+        shutil.copytree(self.folder, folder, symlinks=True)
+        return Project(folder, self.configfile)
+
+
+def fresh(folder: Path, configfile: str) -> Project:
+    """The sources alone, without data or results."""
+    skip = shutil.ignore_patterns("__pycache__", "*.egg-info")
+    for name in SOURCES:
+        source = ROOT / name
+        if source.is_dir():
+            shutil.copytree(source, folder / name, ignore=skip)
+        else:
+            folder.mkdir(parents=True, exist_ok=True)
+            shutil.copy2(source, folder / name)
+    (folder / TINY).parent.mkdir(parents=True)
+    shutil.copy2(ROOT / TINY, folder / TINY)
+    return Project(folder, configfile)
+
+
+@pytest.fixture(scope="session")
+def quick(tmp_path_factory: pytest.TempPathFactory) -> Project:
+    """The quick study, run to its end. Tests that change it take a copy."""
+    project = fresh(tmp_path_factory.mktemp("quick") / "project", QUICK)
+    project.run()
+    return project
+
+
+@pytest.fixture(scope="session")
+def tiny(tmp_path_factory: pytest.TempPathFactory) -> Project:
+    """The tiny study, run to its end without disturbance."""
+    project = fresh(tmp_path_factory.mktemp("tiny") / "project", TINY)
+    project.run()
+    return project
+
+
+@pytest.fixture(autouse=True)
+def _no_inherited_threads(monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in [name for name in os.environ if name.endswith("_NUM_THREADS")]:
+        monkeypatch.delenv(name)

@@ -1,0 +1,138 @@
+"""Killed at any stage, on any number of cores: the next run ends with the same tables, bit for bit."""
+
+import os
+import shutil
+import signal
+import subprocess
+import time
+from pathlib import Path
+
+import psutil
+import pytest
+
+from .conftest import TINY, Project, fresh
+
+pytestmark = pytest.mark.xdist_group("tiny")
+
+
+def start(project: Project) -> subprocess.Popen[bytes]:
+    output = subprocess.DEVNULL
+    return subprocess.Popen(
+        project.command("--cores", "2"), cwd=project.folder, stdout=output, stderr=output, start_new_session=True
+    )
+
+
+def wait_for_stage(head: subprocess.Popen[bytes], stage: str, ready: Path | None = None) -> psutil.Process:
+    """The running Python process of a stage, once `ready` exists."""
+    for _ in range(6000):
+        assert head.poll() is None, f"the workflow ended before {stage} was seen"
+        for process in psutil.Process(head.pid).children(recursive=True):
+            try:
+                words = process.cmdline()
+            except psutil.Error:
+                continue
+            if f"surroscope.stages.{stage}" in words and (ready is None or ready.exists()):
+                return process
+        time.sleep(0.01)
+    raise AssertionError(f"{stage} did not start within a minute")
+
+
+def without(project: Project, *patterns: str) -> None:
+    for pattern in patterns:
+        for path in project.folder.glob(pattern):
+            shutil.rmtree(path) if path.is_dir() else path.unlink()
+
+
+DOWNSTREAM = {
+    "simulate": ("data", "results", ".snakemake"),
+    "train": ("results/tiny/NS/vit", "results/tiny/NS/tables"),
+    "gradients": ("results/tiny/NS/vit/seed10/epoch*", "results/tiny/NS/tables"),
+    "influence": ("results/tiny/NS/vit/seed10/epoch*/influence.zarr", "results/tiny/NS/tables"),
+}
+
+
+@pytest.mark.parametrize("stage", DOWNSTREAM)
+def test_a_killed_stage_is_finished_by_the_next_run(tiny: Project, tmp_path: Path, stage: str) -> None:
+    project = tiny.copy(tmp_path / "project")
+    without(project, *DOWNSTREAM[stage])
+    ready = project.folder / "results/tiny/NS/vit/seed10/resume/latest.pt" if stage == "train" else None
+    head = start(project)
+    wait_for_stage(head, stage, ready).kill()
+    assert head.wait() != 0
+    project.run()
+    assert project.tables() == tiny.tables()
+    if stage == "train":
+        assert "resuming after epoch" in (project.folder / "results/tiny/NS/vit/seed10/train.log").read_text()
+    assert not list(project.folder.glob("**/.*.partial-*"))
+
+
+def test_a_killed_head_is_recovered_by_unlocking(tiny: Project, tmp_path: Path) -> None:
+    project = tiny.copy(tmp_path / "project")
+    without(project, *DOWNSTREAM["train"])
+    head = start(project)
+    wait_for_stage(head, "train")
+    os.killpg(head.pid, signal.SIGKILL)
+    head.wait()
+    project.run("--unlock")
+    project.run()
+    assert project.tables() == tiny.tables()
+
+
+def test_one_core_and_two_cores_give_the_same_tables(tiny: Project, tmp_path: Path) -> None:
+    project = fresh(tmp_path / "project", TINY)
+    project.run(cores=1)
+    assert project.tables() == tiny.tables()
+
+
+def test_a_deleted_shard_reruns_itself_and_what_follows(tiny: Project, tmp_path: Path) -> None:
+    project = tiny.copy(tmp_path / "project")
+    without(project, "results/tiny/NS/vit/seed10/epoch30/gradients/shard0.zarr")
+    assert project.planned() == {"gradients": 1, "influence": 1, "tables": 1, "figures": 9, "report": 1}
+
+
+def test_an_upstream_run_and_then_the_rest_leave_nothing_stale(tiny: Project, tmp_path: Path) -> None:
+    change = ("learning_rate: 2.0e-3", "learning_rate: 1.0e-3")
+    direct, stepwise = (tiny.copy(tmp_path / name) for name in ("direct", "stepwise"))
+    for project in (direct, stepwise):
+        project.edit(TINY, *change)
+    direct.run()
+    stepwise.run("--until", "train")
+    stepwise.run("--until", "gradients")
+    stepwise.run()
+    assert stepwise.tables() == direct.tables()
+    assert stepwise.tables() != tiny.tables()
+
+
+def test_more_epochs_go_on_from_the_checkpoint(tiny: Project, tmp_path: Path) -> None:
+    project = tiny.copy(tmp_path / "project")
+    project.edit(TINY, "epochs: 60", "epochs: 70")
+    project.edit(TINY, "[30, 60]", "[30, 70]")
+    project.run("--until", "train")
+    assert "resuming after epoch 60" in (project.folder / "results/tiny/NS/vit/seed10/train.log").read_text()
+    straight = tiny.copy(tmp_path / "straight")
+    straight.edit(TINY, "epochs: 60", "epochs: 70")
+    straight.edit(TINY, "[30, 60]", "[30, 70]")
+    without(straight, *DOWNSTREAM["train"])
+    straight.run("--until", "train")
+    weights = "results/tiny/NS/vit/seed10/weights/epoch70.pt"
+    assert (project.folder / weights).read_bytes() == (straight.folder / weights).read_bytes()
+
+
+@pytest.mark.parametrize(
+    "victim", ["data/store/tiny/NS/NS-BB.zarr", "results/tiny/NS/vit/seed10/epoch30/influence.zarr"]
+)
+def test_a_damaged_store_is_an_error_and_not_a_figure(tiny: Project, tmp_path: Path, victim: str) -> None:
+    project = tiny.copy(tmp_path / "project")
+    chunk = max(
+        project.folder.glob(f"{victim}/**/c/**/*"), key=lambda path: path.stat().st_size if path.is_file() else 0
+    )
+    data = bytearray(chunk.read_bytes())
+    data[len(data) // 2] ^= 1
+    chunk.write_bytes(data)
+    without(project, "results/tiny/NS/tables", "results/tiny/NS/vit/seed10/history.csv")
+    finished = subprocess.run(
+        project.command("--cores", "2"), cwd=project.folder, capture_output=True, text=True, check=False
+    )
+    assert finished.returncode != 0
+    assert "does not have the SHA-256 that its manifest records" in finished.stdout + finished.stderr
+    assert not (project.folder / "results/tiny/NS/tables/two_time.csv").exists()

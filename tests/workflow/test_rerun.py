@@ -1,0 +1,118 @@
+"""What was edited, and what must run again for it: nothing less, nothing more."""
+
+from pathlib import Path
+
+import pytest
+
+from .conftest import QUICK, Project
+
+pytestmark = pytest.mark.xdist_group("quick")
+
+# Jobs of the quick study: CE with a UNet (one probed epoch) and a ViT (two), NS with a ViT (one).
+FIGURES = 13 + 9
+DRAWING = {"figures": FIGURES, "report": 1}
+COMMENT = "\n# a comment changes nothing\n"
+
+
+def test_nothing_is_left_to_do(quick: Project) -> None:
+    assert quick.planned() == {}
+
+
+def test_touched_and_commented_sources_change_nothing(quick: Project, tmp_path: Path) -> None:
+    project = quick.copy(tmp_path / "project")
+    for path in [*project.folder.glob("workflow/**/*.*"), project.folder / "Snakefile", project.folder / "config.yaml"]:
+        path.touch()
+    for path in project.folder.glob("workflow/surroscope/**/*.py"):
+        path.write_text(path.read_text() + COMMENT)
+    assert project.planned() == {}
+
+
+@pytest.mark.parametrize(
+    ("path", "old", "new", "expected"),
+    [
+        pytest.param(
+            "workflow/surroscope/models/vit.py",
+            "import math\n",
+            "import math\n\nEDITED = True\n",
+            {"train": 2, "gradients": 3, "influence": 3, "evaluate": 2, "tables": 2} | DRAWING,
+            id="the ViT",
+        ),
+        pytest.param(
+            "workflow/surroscope/models/unet.py",
+            "import math\n",
+            "import math\n\nEDITED = True\n",
+            {"train": 1, "gradients": 1, "influence": 1, "evaluate": 1, "tables": 1, "figures": 13, "report": 1},
+            id="the UNet",
+        ),
+        pytest.param(
+            "workflow/surroscope/plots/style.py",
+            "dashed",
+            "dashed ",
+            DRAWING,
+            id="the plot style",
+        ),
+        pytest.param(QUICK, "study: quick", "study: quick\nfigures: {dpi: 80}", DRAWING, id="a figure option"),
+        pytest.param(
+            "workflow/surroscope/report_template.html.j2", "</html>", "</html>\n", {"report": 1}, id="the report's page"
+        ),
+        pytest.param(
+            QUICK,
+            "seeds: [10]",
+            "seeds: [10, 35]",
+            {"split": 2, "train": 3, "gradients": 4, "influence": 4, "evaluate": 3, "tables": 2} | DRAWING,
+            id="a seed added",
+        ),
+        pytest.param(
+            QUICK,
+            "training: {epochs: 4, learning_rate: 2.0e-3}",
+            "training: {epochs: 4, learning_rate: 1.0e-4, weight_decay: 2.0e-3}",
+            {"train": 1, "gradients": 1, "influence": 1, "evaluate": 1, "tables": 1, "figures": 13, "report": 1},
+            id="learning rate and weight decay",
+        ),
+        pytest.param(
+            "workflow/surroscope/response/linearize.py",
+            "import torch\n",
+            "import torch\n\nEDITED = True\n",
+            {"gradients": 4, "influence": 4, "tables": 2} | DRAWING,
+            id="the linearization, whose shards were temporary",
+        ),
+        pytest.param(
+            "workflow/surroscope/response/subspace.py",
+            "import numpy as np\n",
+            "import numpy as np\n\nEDITED = True\n",
+            {"gradients": 4, "influence": 4, "tables": 2} | DRAWING,
+            id="the solver, which needs the shards anew",
+        ),
+        pytest.param(
+            "workflow/surroscope/physics/navier_stokes.py",
+            "import torch\n",
+            "import torch\n\nEDITED = True\n",
+            {"simulate": 6, "ingest": 6, "split": 2, "train": 3, "gradients": 4, "influence": 4, "evaluate": 3}
+            | {"tables": 2}
+            | DRAWING,
+            id="a solver of the physics",
+        ),
+    ],
+)
+def test_an_edit_reruns_what_it_touches(
+    quick: Project, tmp_path: Path, path: str, old: str, new: str, expected: dict[str, int]
+) -> None:
+    project = quick.copy(tmp_path / "project")
+    project.edit(path, old, new)
+    assert project.planned() == expected
+
+
+def test_swapped_learning_rate_and_weight_decay_are_seen(quick: Project, tmp_path: Path) -> None:
+    project = quick.copy(tmp_path / "project")
+    line = "training: {epochs: 4, learning_rate: %s, weight_decay: %s}"
+    project.edit(QUICK, "training: {epochs: 4, learning_rate: 2.0e-3}", line % ("1.0e-4", "2.0e-3"))
+    project.run("--until", "train")
+    assert project.planned()["train"] == 0
+    project.edit(QUICK, line % ("1.0e-4", "2.0e-3"), line % ("2.0e-3", "1.0e-4"))
+    assert project.planned()["train"] == 1
+
+
+def test_a_dry_run_says_why(quick: Project, tmp_path: Path) -> None:
+    project = quick.copy(tmp_path / "project")
+    project.edit("workflow/surroscope/plots/style.py", "import", "EDITED = True\nimport")
+    assert "Params have changed since last execution" in project.run("--dry-run").stdout
