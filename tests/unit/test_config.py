@@ -1,12 +1,14 @@
 """The configuration is checked before any job, one line for each key that is wrong."""
 
 import copy
+import itertools
 import json
 from pathlib import Path
 from typing import Any
 
 import pytest
 import yaml
+
 from surroscope.config import check
 from surroscope.errors import UserError
 
@@ -57,7 +59,7 @@ def test_every_shipped_study_is_valid(path: Path) -> None:
         ("systems.CE.classes", ["CE-RP", "NS-BB"], ["systems.CE.classes", "'NS-BB'", "CE-CRP"]),
         ("systems.CE.observables", ["mass"], ["systems.CE.observables", "smse"]),
         ("systems.CE.observables", ["smse", "spin"], ["'spin'", "choose from"]),
-        ("systems.MHD", DEFAULT["systems"]["CE"], ["systems.MHD", "CE"]),
+        ("systems.MHD", DEFAULT["systems"]["CE"], ["systems holds 'MHD'", "CE, NS"]),
         ("influence.damping", 0.0, ["influence.damping", "greater than 0"]),
     ],
 )
@@ -93,5 +95,5 @@ def test_probe_batches_are_dealt_out_among_the_shards() -> None:
     study = check(changed("gradients.shards", 3), "config.yaml")
     keys = {"system": "CE", "model": "vit", "seed": "10", "epoch": "40"}
     dealt = [json.loads(study.settings("gradients", shard=str(k), **keys))["probes"] for k in range(3)]
-    assert sorted(sum(dealt, [])) == list(range(4))
+    assert sorted(itertools.chain(*dealt)) == list(range(4))
     assert all(dealt)

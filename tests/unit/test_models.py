@@ -4,10 +4,11 @@ import copy
 
 import pytest
 import torch
-from surroscope.models import unet, vit
-from surroscope.models.layers import Attention, CircularConv, RMSNorm, SpatialNorm, circular_pad
 from torch.func import functional_call, grad, jvp, linearize, vjp, vmap
 from torch.nn import functional as F
+
+from surroscope.models import unet, vit
+from surroscope.models.layers import Attention, CircularConv, RMSNorm, SpatialNorm, circular_pad
 
 SMALL = {
     "unet": (unet.build, {"width": 4, "stages": 2, "kernels": (5, 3, 3)}),

@@ -5,6 +5,7 @@ from itertools import product
 import numpy as np
 import pandas as pd
 import pytest
+
 from surroscope.plots.catalogue import FIGURES, TABLES, draw, figures_for
 from surroscope.plots.style import Options, by_model, save
 

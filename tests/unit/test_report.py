@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 from docutils.utils import SystemMessage
 from jinja2 import UndefinedError
+
 from surroscope.plots.catalogue import FIGURES
 from surroscope.report import (
     ReportFigure,

@@ -6,13 +6,14 @@ import dask.array as da
 import numpy as np
 import pytest
 import torch
+from torch import Tensor, nn
+
 from surroscope.observables import Observable, observable, smse
 from surroscope.response import subspace
 from surroscope.response.gram import gram
 from surroscope.response.linearize import Linearization
 from surroscope.response.standardize import standardize
 from surroscope.system import COMPRESSIBLE_EULER
-from torch import Tensor, nn
 
 SAMPLES, FIELDS, SIZE = 6, 4, 4
 EXACT = {"discarded_share": 0.0, "damping": 1e-6}

@@ -5,6 +5,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import xarray as xr
+
 from surroscope import store
 from surroscope.errors import UserError
 
@@ -69,9 +70,13 @@ def test_a_changed_store_is_an_error_that_names_it(written: Path, change, words:
 
 
 def test_a_failed_writer_leaves_what_was_there_and_nothing_else(written: Path) -> None:
-    with pytest.raises(RuntimeError), store.writing(written, {}) as temporary:
-        temporary.mkdir()
-        raise RuntimeError
+    def fail() -> None:
+        with store.writing(written, {}) as temporary:
+            temporary.mkdir()
+            raise RuntimeError
+
+    with pytest.raises(RuntimeError):
+        fail()
     assert store.read(written)["state"].size == 6
     assert [path.name for path in written.parent.iterdir()] == ["data.zarr"]
 

@@ -9,14 +9,10 @@ sys.path.insert(0, os.path.abspath(SOURCES))
 from surroscope import fingerprint
 from surroscope.catalogue import FIGURES, TABLES, figures_for
 from surroscope.config import check
+from surroscope.environment import prepare
 from surroscope.errors import UserError
 
-# One process, one thread: parallelism comes from jobs, and sums keep one order on every machine.
-os.environ |= {name: "1" for name in ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS")}
-# glibc would return every large buffer to the system after use, and the page faults cost up to a third of the time.
-os.environ |= {"MALLOC_MMAP_THRESHOLD_": str(2**32), "MALLOC_TRIM_THRESHOLD_": str(2**34)}
-os.environ["PYTHONPATH"] = os.pathsep.join(filter(None, [sys.path[0], os.environ.get("PYTHONPATH")]))
-os.environ["PATH"] = os.pathsep.join([str(Path(sys.executable).parent), os.environ["PATH"]])
+prepare(Path(SOURCES))
 
 CONFIGURATION = " ".join(os.path.relpath(path) for path in workflow.configfiles)
 try:
@@ -96,7 +92,11 @@ def all_figures():
 def kept_shards():
     if not STUDY.gradients.keep:
         return []
-    patterns = expand(f"{EPOCH}/gradients/shard{{shard}}.zarr", shard=range(STUDY.gradients.shards), allow_missing=True)
+    patterns = expand(
+        f"{EPOCH}/gradients/shard{{shard}}.zarr",
+        shard=range(STUDY.gradients.shards),
+        allow_missing=True,
+    )
     return [path for system in STUDY.systems for pattern in patterns for path in checkpoints(system, pattern)]
 
 

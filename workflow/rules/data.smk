@@ -1,9 +1,6 @@
 rule simulate:
     output:
         raw=f"{RAW}/block{{block}}.nc",
-    params:
-        settings=settings("simulate"),
-        code=code("simulate"),
     log:
         f"{RAW}/block{{block}}.log",
     benchmark:
@@ -13,6 +10,9 @@ rule simulate:
     resources:
         mem_mb=2000,
         runtime=120,
+    params:
+        settings=settings("simulate"),
+        code=code("simulate"),
     message:
         "Simulate {wildcards.ic}, block {wildcards.block}"
     shell:
@@ -22,13 +22,12 @@ rule simulate:
 rule ingest:
     input:
         raw=lambda wildcards: expand(
-            f"{RAW}/block{{block}}.nc", block=STUDY.blocks(wildcards.system), allow_missing=True
+            f"{RAW}/block{{block}}.nc",
+            block=STUDY.blocks(wildcards.system),
+            allow_missing=True,
         ),
     output:
         store=directory(STORE),
-    params:
-        settings=settings("ingest"),
-        code=code("ingest"),
     log:
         STORE.replace(".zarr", ".log"),
     benchmark:
@@ -38,6 +37,9 @@ rule ingest:
     resources:
         mem_mb=2000,
         runtime=120,
+    params:
+        settings=settings("ingest"),
+        code=code("ingest"),
     message:
         "Chunk {wildcards.ic} into Zarr"
     shell:
@@ -50,9 +52,6 @@ rule split:
         stores=stores,
     output:
         split=SPLIT,
-    params:
-        settings=settings("split"),
-        code=code("split"),
     log:
         SPLIT.replace(".json", ".log"),
     benchmark:
@@ -62,6 +61,9 @@ rule split:
     resources:
         mem_mb=1000,
         runtime=30,
+    params:
+        settings=settings("split"),
+        code=code("split"),
     message:
         "Split the trajectories of {wildcards.system} by seed {wildcards.seed}"
     shell:

@@ -5,9 +5,6 @@ rule evaluate:
         weights=f"{CHECKPOINT}/weights",
     output:
         rollouts=directory(f"{EPOCH}/rollouts.zarr"),
-    params:
-        settings=settings("evaluate"),
-        code=code("evaluate"),
     log:
         f"{EPOCH}/rollouts.log",
     benchmark:
@@ -17,6 +14,9 @@ rule evaluate:
     resources:
         mem_mb=4000,
         runtime=120,
+    params:
+        settings=settings("evaluate"),
+        code=code("evaluate"),
     message:
         "Rollouts of {wildcards.model} on {wildcards.system}, seed {wildcards.seed}, epoch {wildcards.epoch}"
     shell:
@@ -30,11 +30,12 @@ rule tables:
         rollouts=lambda wildcards: checkpoints(wildcards.system, f"{EPOCH}/rollouts.zarr", last=True),
         histories=lambda wildcards: checkpoints(wildcards.system, f"{CHECKPOINT}/history.csv", last=True),
     output:
-        tables=expand(f"{RESULTS}/{{system}}/tables/{{table}}.csv", table=TABLES, allow_missing=True),
+        tables=expand(
+            f"{RESULTS}/{{system}}/tables/{{table}}.csv",
+            table=TABLES,
+            allow_missing=True,
+        ),
         verdict=f"{RESULTS}/{{system}}/tables/verdict.json",
-    params:
-        settings=settings("tables"),
-        code=code("tables"),
     log:
         f"{RESULTS}/{{system}}/tables/tables.log",
     benchmark:
@@ -44,6 +45,9 @@ rule tables:
     resources:
         mem_mb=2000,
         runtime=60,
+    params:
+        settings=settings("tables"),
+        code=code("tables"),
     message:
         "Tables of {wildcards.system}"
     shell:

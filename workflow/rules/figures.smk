@@ -13,10 +13,6 @@ for FIGURE, SPEC in FIGURES.items():
                 category="{system}",
                 labels={"figure": SPEC.title},
             ),
-        params:
-            settings=settings("figures", figure=FIGURE),
-            code=code("figures"),
-            n=SAMPLE_SIZE,
         log:
             f"{RESULTS}/{{system}}/figures/{FIGURE}.log",
         benchmark:
@@ -26,6 +22,10 @@ for FIGURE, SPEC in FIGURES.items():
         resources:
             mem_mb=1000,
             runtime=10,
+        params:
+            settings=settings("figures", figure=FIGURE),
+            code=code("figures"),
+            n=SAMPLE_SIZE,
         message:
             f"Draw {FIGURE} of {{wildcards.system}}"
         shell:
@@ -37,21 +37,15 @@ rule report:
     input:
         figures=[path for path in all_figures() if path.endswith(".png")],
         tables=expand(
-            f"{RESULTS}/{{system}}/tables/{{table}}", system=STUDY.systems, table=["scalars.csv", "verdict.json"]
+            f"{RESULTS}/{{system}}/tables/{{table}}",
+            system=STUDY.systems,
+            table=["scalars.csv", "verdict.json"],
         ),
-        data=[
-            path
-            for system in STUDY.systems
-            for path in expand(STORE, system=system, ic=STUDY.classes(system))
-        ],
+        data=[path for system in STUDY.systems for path in expand(STORE, system=system, ic=STUDY.classes(system))],
         template=f"{SOURCES}/surroscope/report_template.html.j2",
         captions=expand(f"{SOURCES}/report/{{figure}}.rst", figure=FIGURES),
     output:
         page=report(REPORT, caption="../report/page.rst", category="Report"),
-    params:
-        settings=settings("report", command=f"snakemake --cores all --configfile {CONFIGURATION}", n=SAMPLE_SIZE),
-        code=code("report"),
-        captions=f"{SOURCES}/report",
     log:
         f"{RESULTS}/report.log",
     benchmark:
@@ -61,9 +55,16 @@ rule report:
     resources:
         mem_mb=1000,
         runtime=10,
+    params:
+        settings=settings(
+            "report",
+            command=f"snakemake --cores all --configfile {CONFIGURATION}",
+            n=SAMPLE_SIZE,
+        ),
+        code=code("report"),
     message:
         "Write the report"
     shell:
         "python -m surroscope.stages.report --settings {params.settings:q} --figures {input.figures:q}"
-        " --tables {input.tables:q} --data {input.data:q} --captions {params.captions:q}"
+        " --tables {input.tables:q} --data {input.data:q} --captions {input.captions:q}"
         " --page {output.page:q} > {log:q} 2>&1"

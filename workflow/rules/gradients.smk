@@ -8,9 +8,6 @@ rule gradients:
         weights=f"{CHECKPOINT}/weights",
     output:
         shard=directory(SHARD) if STUDY.gradients.keep else temp(directory(SHARD)),
-    params:
-        settings=settings("gradients"),
-        code=code("gradients"),
     log:
         SHARD.replace(".zarr", ".log"),
     benchmark:
@@ -20,6 +17,9 @@ rule gradients:
     resources:
         mem_mb=4000,
         runtime=240,
+    params:
+        settings=settings("gradients"),
+        code=code("gradients"),
     message:
         "Gradients and tangents of {wildcards.model} on {wildcards.system}, seed {wildcards.seed},"
         " epoch {wildcards.epoch}, shard {wildcards.shard}"

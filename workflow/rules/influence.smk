@@ -1,13 +1,12 @@
 rule influence:
     input:
         shards=expand(
-            f"{EPOCH}/gradients/shard{{shard}}.zarr", shard=range(STUDY.gradients.shards), allow_missing=True
+            f"{EPOCH}/gradients/shard{{shard}}.zarr",
+            shard=range(STUDY.gradients.shards),
+            allow_missing=True,
         ),
     output:
         influence=directory(f"{EPOCH}/influence.zarr"),
-    params:
-        settings=settings("influence"),
-        code=code("influence"),
     log:
         f"{EPOCH}/influence.log",
     benchmark:
@@ -17,6 +16,9 @@ rule influence:
     resources:
         mem_mb=2000,
         runtime=60,
+    params:
+        settings=settings("influence"),
+        code=code("influence"),
     message:
         "Influence of {wildcards.model} on {wildcards.system}, seed {wildcards.seed}, epoch {wildcards.epoch}"
     shell:

@@ -5,11 +5,6 @@ rule train:
     output:
         weights=directory(f"{CHECKPOINT}/weights"),
         history=f"{CHECKPOINT}/history.csv",
-    params:
-        settings=settings("train"),
-        code=code("train"),
-        # Not an output: Snakemake deletes the outputs of a failed job, and a killed one resumes from here.
-        checkpoints=f"{CHECKPOINT}/resume",
     log:
         f"{CHECKPOINT}/train.log",
     benchmark:
@@ -19,6 +14,11 @@ rule train:
     resources:
         mem_mb=4000,
         runtime=720,
+    params:
+        settings=settings("train"),
+        code=code("train"),
+        # Not an output: Snakemake deletes the outputs of a failed job, and a killed one resumes from here.
+        checkpoints=f"{CHECKPOINT}/resume",
     message:
         "Train {wildcards.model} on {wildcards.system}, seed {wildcards.seed}"
     shell:

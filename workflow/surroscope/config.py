@@ -120,7 +120,7 @@ class Study(Section):
     seeds: Annotated[list[int], Field(min_length=1)]
     data: Data
     split: Split = Split()
-    systems: Annotated[dict[Literal["CE", "NS"], SystemStudy], Field(min_length=1)]
+    systems: Annotated[dict[str, SystemStudy], Field(min_length=1)]
     probe: Probe = Probe()
     gradients: Gradients = Gradients()
     influence: Influence = Influence()
@@ -144,6 +144,7 @@ class Study(Section):
                 f"gradients.shards is {self.gradients.shards}, but there are only {self.probe.batches} probe batches "
                 "(probe.batches); lower it"
             )
+        _known("systems", list(self.systems), tuple(SYSTEMS))
         for name, system in self.systems.items():
             test = split_counts(system.trajectories, self.split.train, self.split.validation)[2]
             if self.probe.batches > test:
@@ -236,7 +237,7 @@ def check(config: dict[str, Any], source: str) -> Study:
 
 
 def _line(source: str, error: Any) -> str:
-    key = ".".join(str(part) for part in error["loc"] if part != "[key]") or "the study"
+    key = ".".join(str(part) for part in error["loc"])
     if error["type"] == "extra_forbidden":
         return f"{source}: {key}: unknown key; remove it or mend its spelling (config.yaml comments every key)"
     if error["type"] == "missing":
@@ -244,7 +245,7 @@ def _line(source: str, error: Any) -> str:
     message = error["msg"].removeprefix("Value error, ")
     value = error["input"]
     found = f"found {value!r}; " if not isinstance(value, dict | BaseModel) else ""
-    return f"{source}: {key}: {found}{message}"
+    return ": ".join(part for part in (source, key, found + message) if part)
 
 
 def _known(key: str, found: list[str] | None, known: tuple[str, ...]) -> None:

@@ -59,8 +59,7 @@ def distance_bins(distances: np.ndarray, count: int, half_width: int) -> tuple[n
     A bin reaches `half_width` spacings of the centres to either side.
     """
     positive = distances[distances > 0]
-    grid = np.log(np.array([positive.min(), positive.max()]))
-    centres = np.linspace(*grid, count)
+    centres = np.linspace(np.log(positive.min()), np.log(positive.max()), count)
     reach = half_width * (centres[1] - centres[0])
     return np.exp(centres), np.exp(centres - reach), np.exp(centres + reach)
 

@@ -40,8 +40,13 @@ def build(factory: str, options: dict[str, Any], *, channels: int, size: int, se
             network = make(channels, size, **options)
         except ValueError as error:
             raise UserError(f"factory {factory!r}: {error}") from None
-    with torch.no_grad():
-        shape = tuple(network(torch.ones(1, channels, size, size)).shape)
+    try:
+        with torch.no_grad():
+            shape = tuple(network(torch.ones(1, channels, size, size)).shape)
+    except RuntimeError as error:
+        raise UserError(
+            f"factory {factory!r}: the network fails on a (1, {channels}, {size}, {size}) state: {error}"
+        ) from None
     if shape != (1, channels, size, size):
         raise UserError(
             f"factory {factory!r}: the network maps (1, {channels}, {size}, {size}) to {shape}; "

@@ -21,4 +21,6 @@ def bar(description: str, total: int, unit: str) -> tqdm:
     """A tqdm bar with rate and ETA; where standard error is a file, it prints at most one line in 10 s."""
     if sys.stderr.isatty():
         return tqdm(total=total, desc=description, unit=unit, dynamic_ncols=True)
-    return tqdm(total=total, desc=description, unit=unit, mininterval=LOG_INTERVAL, file=_Lines(), ncols=100, ascii=True)
+    return tqdm(
+        total=total, desc=description, unit=unit, mininterval=LOG_INTERVAL, file=_Lines(), ncols=100, ascii=True
+    )

@@ -27,8 +27,9 @@ class Settings:
 
 
 def stage(
-    settings: Settings, *, figures: list[Path], tables: list[Path], captions: Path, data: list[Path], page: Path
+    settings: Settings, *, figures: list[Path], tables: list[Path], captions: list[Path], data: list[Path], page: Path
 ) -> None:
+    texts = {path.stem: path.read_text() for path in captions}
     systems = []
     for name in settings.config["systems"]:
         own = {path.stem: path for path in tables if path.parents[1].name == name}
@@ -44,7 +45,7 @@ def stage(
                     report.ReportFigure(
                         name=path.stem,
                         title=FIGURES[path.stem].title,
-                        caption_html=report.caption_html((captions / f"{path.stem}.rst").read_text(), name, settings.n),
+                        caption_html=report.caption_html(texts[path.stem], name, settings.n),
                         png=path.read_bytes(),
                         table_href=f"{name}/tables/{FIGURES[path.stem].table}.csv",
                     )
@@ -77,4 +78,4 @@ def provenance(settings: Settings, data: list[Path]) -> dict[str, Any]:
 
 
 if __name__ == "__main__":
-    cli.run(stage, Settings, paths=("captions", "page"), lists=("figures", "tables", "data"))
+    cli.run(stage, Settings, paths=("page",), lists=("figures", "tables", "data", "captions"))

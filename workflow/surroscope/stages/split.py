@@ -27,7 +27,7 @@ def stage(settings: Settings, *, stores: list[Path], split: Path) -> None:
     parts = {}
     for name in settings.classes:
         store.manifest(paths[name])
-        count = zarr.open_group(paths[name], mode="r")["state"].shape[0]
+        count = zarr.open_array(paths[name] / "state", mode="r").shape[0]
         order = seeding.generator(settings.seed, "split", name).permutation(count).tolist()
         train, validation, test = split_counts(count, settings.train, settings.validation)
         if settings.probe_batches > test:

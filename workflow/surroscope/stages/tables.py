@@ -11,9 +11,9 @@ import xarray as xr
 
 from surroscope import store
 from surroscope.diagnostics import coherence, scalars
+from surroscope.response.labelled import MATRIX
 from surroscope.response.standardize import standardize
 from surroscope.stages import cli
-from surroscope.stages.influence import MATRIX
 
 BINS = {"CE": (19, 1), "NS": (15, 2)}
 SHOWN_SNAPSHOTS = 5

@@ -73,9 +73,9 @@ def stage(
             folder.save(state)
             bar.set_postfix(epoch=state["epoch"], validation=f"{state['history'][-1]['validation']:.3g}")
 
-    state = folder.load(settings.save_epochs)
-    assert state is not None
-    rows = pd.DataFrame(state["history"][: settings.epochs])
+    final = folder.load(settings.save_epochs)
+    assert final is not None
+    rows = pd.DataFrame(final["history"][: settings.epochs])
     rows.insert(0, "persistence", loop.persistence(validation))
     for name in ("seed", "model", "system"):
         rows.insert(0, name, getattr(settings, name))

@@ -1,0 +1,164 @@
+"""Statistics of influence on matrices whose statistics are known, and rollouts of a surrogate that is exact."""
+
+import numpy as np
+import pandas as pd
+import pytest
+import torch
+from torch import nn
+
+from surroscope import observables
+from surroscope.diagnostics import coherence, scalars
+from surroscope.diagnostics.rollout import errors, rollout
+from surroscope.system import COMPRESSIBLE_EULER
+
+BATCHES, CLASSES, TIMES = 4, 3, 6
+NAMES = ["a", "b", "c"]
+
+
+def known(transfer: float = 0.5) -> np.ndarray:
+    """H = exp(-|lag|) within a class and `transfer` times that between classes, plus 10 x lag where τ > t."""
+    times = np.arange(TIMES)
+    lag = times[:, None] - times
+    block = np.exp(-np.abs(lag)) + 10.0 * np.maximum(lag, 0)
+    classes = np.where(np.eye(CLASSES, dtype=bool), 1.0, transfer)
+    return np.tile(np.einsum("ab,rp->arbp", classes, block), (BATCHES, 1, 1, 1, 1))
+
+
+def test_two_time_has_the_perturbation_and_response_the_right_way_round() -> None:
+    table = coherence.two_time(known()).set_index(["perturbation_time", "response_time"])["median"]
+    assert table[2, 2] == pytest.approx(1)
+    assert table[1, 3] == pytest.approx(np.exp(-2) + 20)
+    assert table[3, 1] == pytest.approx(np.exp(-2))
+
+
+def test_time_lag_separates_relations_and_signs() -> None:
+    table = coherence.time_lag(known()).set_index(["relation", "lag"])["median"]
+    assert table["intra-class", 1] == pytest.approx(np.exp(-1) + 10)
+    assert table["intra-class", -1] == pytest.approx(np.exp(-1))
+    assert table["inter-class", -1] == pytest.approx(0.5 * np.exp(-1))
+    assert sorted(set(table.index.get_level_values("lag"))) == list(range(1 - TIMES, TIMES))
+
+
+def test_class_transfer_has_the_response_and_perturbation_the_right_way_round() -> None:
+    h = known()
+    h[:, 0, :, 2] *= 7
+    table = coherence.class_transfer(h, NAMES).set_index(["perturbation_class", "response_class"])["median"]
+    assert table["c", "a"] == pytest.approx(3.5)
+    assert table["a", "c"] == pytest.approx(0.5)
+    assert table["b", "b"] == pytest.approx(1)
+
+
+def test_interpolation_finds_a_function_of_distance_and_leaves_the_diagonal_out() -> None:
+    draw = np.random.default_rng(0)
+    points = draw.uniform(size=(BATCHES, CLASSES * TIMES, 2))
+    distance = np.square(points[:, :, None] - points[:, None]).sum(-1)
+    h = np.where(distance == 0, 1e9, -np.log10(np.maximum(distance, 1e-12)))
+    shape = (BATCHES, CLASSES, TIMES, CLASSES, TIMES)
+    table = coherence.interpolation(h.reshape(shape), distance.reshape(shape), 19, 1)
+    assert np.allclose(table["median"], -np.log10(table["distance"]), atol=0.25)
+    crossing = coherence.first_crossing(table["distance"].to_numpy(), table["median"].to_numpy(), 0.0)
+    spacing = table["distance"].iloc[-1] / table["distance"].iloc[-2]
+    assert 1 / spacing < crossing < spacing
+
+
+def test_bins_are_log_spaced_and_overlap_by_their_half_width() -> None:
+    centres, lower, upper = coherence.distance_bins(np.array([0.0, 0.01, 1.0]), 3, 2)
+    assert np.allclose(centres, [0.01, 0.1, 1])
+    assert np.allclose(upper / centres, 100)
+    assert np.allclose(centres / lower, 100)
+
+
+def test_quartiles_refuse_missing_values() -> None:
+    with pytest.raises(ValueError, match="1 of them NaN"):
+        coherence.quartiles(np.array([1.0, np.nan]))
+    assert coherence.quartiles(np.arange(5.0)) == {"q25": 1, "median": 2, "q75": 3}
+
+
+@pytest.mark.parametrize(("level", "expected"), [(0.5, 1.5), (2.0, 0.0), (-1.0, np.inf)])
+def test_first_crossing_interpolates(level: float, expected: float) -> None:
+    assert coherence.first_crossing(np.array([0.0, 1, 2]), np.array([1.0, 1, 0]), level) == expected
+
+
+def curve(height: dict[int, float]) -> pd.DataFrame:
+    return pd.DataFrame({"relation": "intra-class", "lag": lag, "median": value} for lag, value in height.items())
+
+
+def test_half_life_looks_both_ways() -> None:
+    assert scalars.half_life(curve({-2: 0.0, -1: 1.0, 0: 2.0, 1: 3.0, 2: 0.0})) == pytest.approx(1.5)
+
+
+@pytest.mark.parametrize(
+    ("half_life", "transfer", "validation", "label"),
+    [
+        (1.0, 0.1, 0.1, "time-locked and class-locked"),
+        (1.0, 0.9, 0.1, "time-locked"),
+        (9.0, 0.1, 0.1, "class-locked"),
+        (np.inf, 0.9, 0.1, "coherent"),
+        (np.inf, 0.9, 2.0, "not trained"),
+    ],
+)
+def test_the_verdict(half_life: float, transfer: float, validation: float, label: str) -> None:
+    found, sentence = scalars.verdict(half_life, transfer, validation, 1.0)
+    assert found == label
+    assert "nan" not in sentence
+    assert "inf " not in sentence
+
+
+class Shift(nn.Module):
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        return torch.roll(x, 1, dims=-1)
+
+
+def moving(steps: int = 5) -> torch.Tensor:
+    path = [torch.randn(3, 2, 8, 8, generator=torch.Generator().manual_seed(0))]
+    for _ in range(steps):
+        path.append(torch.roll(path[-1], 1, dims=-1))
+    return torch.stack(path, dim=1)
+
+
+def test_an_exact_surrogate_has_no_rollout_error_and_persistence_has() -> None:
+    trajectories = moving()
+    surrogate, persistence = errors(Shift(), trajectories)
+    later = np.triu(np.ones((5, 6), bool), 1)
+    assert (surrogate[:, later] == 0).all()
+    assert (persistence[:, later] > 0).all()
+    assert torch.isnan(surrogate[:, ~later]).all()
+    assert torch.equal(rollout(Shift(), trajectories[:, 1], 3), trajectories[:, 2:5])
+
+
+def test_a_rollout_that_leaves_the_numbers_has_infinite_error() -> None:
+    class Explode(nn.Module):
+        def forward(self, x: torch.Tensor) -> torch.Tensor:
+            return x * 1e30
+
+    surrogate, _ = errors(Explode(), moving())
+    assert torch.isinf(surrogate[0, 0, 3])
+
+
+def test_smse_divides_the_squared_error_by_the_scale_of_the_target() -> None:
+    target = torch.ones(2, 4, 3, 3, dtype=torch.float64) * torch.tensor([1.0, 2, 4, 8], dtype=torch.float64).view(
+        4, 1, 1
+    )
+    found = observables.smse(target + 0.5, target, target)
+    expected = np.mean([0.25 / (scale + 1e-6) for scale in (1, 2, 4, 8)])
+    assert found.tolist() == pytest.approx([expected] * 2)
+
+
+def test_conservation_observables_compare_means_with_the_input() -> None:
+    state = torch.ones(1, 4, 3, 3, dtype=torch.float64) * torch.tensor([2.0, 0, 0, 5], dtype=torch.float64).view(
+        4, 1, 1
+    )
+    prediction = state + torch.tensor([0.3, 9, 9, -0.5], dtype=torch.float64).view(4, 1, 1)
+    mass, energy = (observables.observable(name, COMPRESSIBLE_EULER) for name in ("mass", "energy"))
+    assert mass(prediction, torch.zeros_like(state), state).item() == pytest.approx(0.09 / 2.000001)
+    assert energy(prediction, torch.zeros_like(state), state).item() == pytest.approx(0.25 / 5.000001)
+
+
+def test_distance_is_symmetric_zero_on_the_diagonal_and_as_defined() -> None:
+    states = torch.randn(4, 2, 5, 5, dtype=torch.float64)
+    found = observables.distance(states)
+    rms = states.square().mean((-2, -1)).sqrt()
+    expected = ((states[0] - states[1]).square().mean((-2, -1)) / (0.5 * (rms[0] + rms[1]) + 1e-6)).mean()
+    assert found[0, 1].item() == pytest.approx(expected.item())
+    assert torch.allclose(found, found.T)
+    assert (found.diagonal() == 0).all()

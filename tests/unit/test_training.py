@@ -1,0 +1,124 @@
+"""Training: resumed is uninterrupted bit for bit, seeds fix everything, and bad gradients stop it."""
+
+from pathlib import Path
+
+import pytest
+import torch
+from torch import Tensor
+
+from surroscope import store
+from surroscope.errors import UserError
+from surroscope.models import loading
+from surroscope.training import loop
+from surroscope.training.checkpoints import Checkpoints
+
+VIT = "surroscope.models.vit:build"
+OPTIONS = {"patch": 4, "width": 8, "depth": 1, "heads": 2}
+
+
+def network(seed: int = 1) -> torch.nn.Module:
+    return loading.build(VIT, OPTIONS, channels=2, size=8, seed=seed)
+
+
+def data() -> tuple[Tensor, Tensor]:
+    draw = torch.Generator().manual_seed(0)
+    states = torch.randn(5, 4, 2, 8, 8, generator=draw)
+    return states[:4], states[4:]
+
+
+def train(until: int, *, seed: int = 1, resume: dict | None = None, rate: float = 1e-3) -> dict:
+    settings = {"seed": seed, "batch": 4, "learning_rate": rate, "weight_decay": 1e-4}
+    *_, last = loop.epochs(network(seed), *data(), until=until, resume=resume, **settings)
+    return last
+
+
+def test_resumed_training_is_bitwise_the_uninterrupted_one(tmp_path: Path) -> None:
+    torch.save(train(3), tmp_path / "state.pt")
+    resumed = train(6, resume=torch.load(tmp_path / "state.pt", weights_only=True))
+    straight = train(6)
+    for name, tensor in straight["network"].items():
+        assert torch.equal(resumed["network"][name], tensor), name
+    for key in ("epoch", "train", "validation", "learning_rate"):
+        assert [row[key] for row in resumed["history"]] == [row[key] for row in straight["history"]]
+
+
+def test_a_seed_fixes_initialisation_and_order_and_another_changes_them() -> None:
+    same, other = train(2), train(2, seed=2)
+    assert all(torch.equal(tensor, same["network"][name]) for name, tensor in train(2)["network"].items())
+    assert not all(torch.equal(tensor, same["network"][name]) for name, tensor in other["network"].items())
+
+
+def test_initialisation_leaves_the_global_generator_alone() -> None:
+    torch.manual_seed(5)
+    before = torch.get_rng_state()
+    network()
+    assert torch.equal(torch.get_rng_state(), before)
+
+
+def test_an_epoch_sees_every_transition_once_and_lowers_the_error() -> None:
+    history = train(30)["history"]
+    assert [row["epoch"] for row in history] == list(range(1, 31))
+    assert history[-1]["train"] < 0.8 * history[0]["train"]
+
+
+def test_a_gradient_that_is_not_finite_stops_with_epoch_and_parameter() -> None:
+    states, validation = data()
+    states[2, 1, 0, 0, 0] = torch.inf
+    settings = {"seed": 1, "batch": 4, "learning_rate": 1e-3, "weight_decay": 0.0}
+    with pytest.raises(UserError, match=r"gradient of .* is not finite at epoch 1, batch \d"):
+        list(loop.epochs(network(), states, validation, until=1, **settings))
+
+
+def test_persistence_is_the_error_of_no_change() -> None:
+    still = torch.randn(1, 1, 2, 8, 8).expand(3, 4, 2, 8, 8)
+    assert loop.persistence(still) == 0
+    assert loop.persistence(data()[0]) > 0.5
+
+
+def state(epoch: int) -> dict:
+    return {"epoch": epoch, "history": []}
+
+
+def test_checkpoints_of_another_identity_are_dropped_and_it_is_said(tmp_path: Path) -> None:
+    folder = Checkpoints(tmp_path / "resume", {"code": "a"})
+    folder.save(state(2))
+    assert Checkpoints(tmp_path / "resume", {"code": "a"}).load([]) == state(2)
+    fresh = Checkpoints(tmp_path / "resume", {"code": "b"})
+    assert fresh.load([]) is None
+    assert "starting afresh" in fresh.message
+
+
+def test_weights_that_were_not_kept_make_it_start_afresh(tmp_path: Path) -> None:
+    folder = Checkpoints(tmp_path / "resume", {})
+    folder.save(state(5))
+    assert folder.load([7]) == state(5)
+    assert folder.load([3, 7]) is None
+    assert "epoch 3" in folder.message
+
+
+@pytest.mark.parametrize(
+    ("factory", "options", "words"),
+    [
+        ("nowhere.at.all:build", {}, "cannot be imported"),
+        ("surroscope.models.vit:nothing", {}, "cannot be imported"),
+        (VIT, {"widht": 8}, "do not fit its signature"),
+        (VIT, {"patch": 3}, "patch"),
+        ("torch.nn:Linear", {}, "fails on a"),
+        ("torch.nn:PixelShuffle", {}, "do not fit"),
+        ("torch.nn:MaxPool2d", {}, "expected the same shape"),
+    ],
+)
+def test_a_factory_that_cannot_be_used_is_one_clear_error(factory: str, options: dict, words: str) -> None:
+    with pytest.raises(UserError, match=words) as caught:
+        loading.build(factory, options, channels=2, size=8, seed=0)
+    assert factory in str(caught.value)
+
+
+def test_weights_of_another_network_are_refused(tmp_path: Path) -> None:
+    with store.writing(tmp_path / "weights", {}) as temporary:
+        temporary.mkdir()
+        loading.save_weights(network(), loading.weights_of(temporary, 3))
+    loading.load_weights(network(2), tmp_path / "weights", 3)
+    other = loading.build(VIT, OPTIONS | {"width": 16}, channels=2, size=8, seed=0)
+    with pytest.raises(UserError, match=r"epoch3\.pt: not weights of this network"):
+        loading.load_weights(other, tmp_path / "weights", 3)
