@@ -39,7 +39,7 @@ snakemake-report: $(VENV)/ready
 	snakemake --report results/snakemake-report.html
 
 # A stamp newer than the lock: the environment holds what the lock says.
-$(VENV)/ready: requirements.lock pyproject.toml
+$(VENV)/ready: requirements.lock
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' \
 	  || { echo "error: $$($(PYTHON) --version) found, Python 3.11 or newer expected; run 'make PYTHON=/path/to/python3.11'"; exit 1; }
 	@$(PYTHON) -c 'import ensurepip' 2>/dev/null \

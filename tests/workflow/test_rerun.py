@@ -46,8 +46,8 @@ def test_touched_and_commented_sources_change_nothing(quick: Project, tmp_path: 
         ),
         pytest.param(
             "workflow/surroscope/plots/style.py",
-            "dashed",
-            "dashed ",
+            "import matplotlib\n",
+            "import matplotlib\n\nEDITED = True\n",
             DRAWING,
             id="the plot style",
         ),
@@ -114,5 +114,5 @@ def test_swapped_learning_rate_and_weight_decay_are_seen(quick: Project, tmp_pat
 
 def test_a_dry_run_says_why(quick: Project, tmp_path: Path) -> None:
     project = quick.copy(tmp_path / "project")
-    project.edit("workflow/surroscope/plots/style.py", "import", "EDITED = True\nimport")
+    project.edit("workflow/surroscope/plots/style.py", "import matplotlib\n", "import matplotlib\n\nEDITED = True\n")
     assert "Params have changed since last execution" in project.run("--dry-run").stdout

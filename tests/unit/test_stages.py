@@ -1,0 +1,187 @@
+"""Stages by hand: their command line, and bad input that becomes one line before anything is written."""
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+import xarray as xr
+import zarr
+
+from surroscope import store, transitions
+from surroscope.errors import UserError
+from surroscope.stages import cli, influence, ingest, split, train
+
+STAGES = ("simulate", "ingest", "split", "train", "gradients", "influence", "evaluate", "tables", "figures", "report")
+TRAIN = {
+    "system": "NS",
+    "model": "vit",
+    "factory": "surroscope.models.vit:build",
+    "options": {"patch": 4, "width": 8, "depth": 1, "heads": 2},
+    "seed": 1,
+    "snapshots": 3,
+    "epochs": 1,
+    "save_epochs": [1],
+    "learning_rate": 1e-3,
+    "weight_decay": 0.0,
+    "batch": 8,
+}
+
+
+@pytest.mark.parametrize("stage", STAGES)
+def test_every_stage_explains_itself(stage: str) -> None:
+    module = f"surroscope.stages.{stage}"
+    shown = subprocess.run([sys.executable, "-m", module, "--help"], capture_output=True, text=True, check=True).stdout
+    assert "settings:" in shown
+    assert "--settings" in shown
+
+
+@pytest.mark.parametrize(
+    ("change", "words"),
+    [
+        ({"lr": 1}, "unknown key 'lr'"),
+        ({"epochs": "many"}, "epochs: .*'many'"),
+        ({"seed": None}, "seed: "),
+    ],
+)
+def test_wrong_settings_name_the_key(change: dict, words: str) -> None:
+    with pytest.raises(UserError, match=words):
+        cli.load(train.Settings, json.dumps(TRAIN | change))
+
+
+def test_settings_may_be_a_file(tmp_path: Path) -> None:
+    path = tmp_path / "settings.yaml"
+    path.write_text(json.dumps(TRAIN))
+    assert cli.load(train.Settings, str(path)) == train.Settings(**TRAIN)
+    with pytest.raises(UserError, match="nowhere"):
+        cli.load(train.Settings, "nowhere.yaml")
+
+
+def raw(path: Path, first: int = 0, channels: int = 4, **bad: float) -> Path:
+    state = np.random.default_rng(first).uniform(1, 2, size=(3, 4, channels, 8, 8)).astype(np.float32)
+    for value in bad.values():
+        state[1, 2, 0, 3, 4] = value
+    xr.Dataset(
+        {"state": (("trajectory", "time", "channel", "y", "x"), state), "fallbacks": ("trajectory", [0, 0, 1])},
+        coords={"trajectory": np.arange(first, first + 3), "time": np.linspace(0, 1, 4)},
+        attrs={"preset": "calibrated", "seed": 0, "solver_version": 1},
+    ).to_netcdf(path, engine="h5netcdf")
+    return path
+
+
+def test_ingest_keeps_every_value_in_order(tmp_path: Path) -> None:
+    files = [raw(tmp_path / "block0.nc"), raw(tmp_path / "block1.nc", first=3)]
+    ingest.stage(ingest.Settings("CE", "CE-RP"), raw=files, store=tmp_path / "CE-RP.zarr")
+    dataset = store.read(tmp_path / "CE-RP.zarr")
+    expected = np.concatenate([xr.open_dataset(path, engine="h5netcdf")["state"].values for path in files])
+    assert np.array_equal(dataset["state"].values, expected)
+    assert dataset["trajectory"].values.tolist() == list(range(6))
+    assert dataset["channel"].values.tolist() == ["density", "momentum_x", "momentum_y", "energy"]
+    assert dataset.attrs["solver_version"] == 1
+    array = zarr.open_array(tmp_path / "CE-RP.zarr" / "state")
+    assert array.chunks == (1, 1, 4, 8, 8)
+    assert array.shards == (64, 4, 4, 8, 8)
+
+
+@pytest.mark.parametrize(
+    ("change", "words"),
+    [
+        ({"bad": np.nan}, r"block0\.nc: density is nan in trajectory 1, snapshot 2, cell \(y=3, x=4\)"),
+        ({"bad": -0.5}, r"density is -0\.5 .*expected finite and positive"),
+        ({"channels": 2}, "state has 2 channels; CE has density"),
+    ],
+)
+def test_ingest_refuses_states_that_are_not_physical(tmp_path: Path, change: dict, words: str) -> None:
+    with pytest.raises(UserError, match=words):
+        ingest.stage(
+            ingest.Settings("CE", "CE-RP"), raw=[raw(tmp_path / "block0.nc", **change)], store=tmp_path / "CE-RP.zarr"
+        )
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["block0.nc"]
+
+
+@pytest.fixture
+def stores(tmp_path: Path) -> list[Path]:
+    paths = [tmp_path / "CE-RP.zarr", tmp_path / "CE-CRP.zarr"]
+    for number, path in enumerate(paths):
+        files = [raw(tmp_path / f"{number}{block}.nc", first=9 * number + 3 * block) for block in range(3)]
+        ingest.stage(ingest.Settings("CE", path.stem), raw=files, store=path)
+    return paths
+
+
+def divide(stores: list[Path], path: Path, seed: int = 1, probe_batches: int = 2) -> dict:
+    settings = split.Settings(seed, ["CE-RP", "CE-CRP"], probe_batches, 0.5, 0.2, 0.3)
+    split.stage(settings, stores=stores, split=path)
+    return json.loads(path.read_text())
+
+
+def test_a_split_is_a_partition_fixed_by_its_seed(stores: list[Path], tmp_path: Path) -> None:
+    parts = divide(stores, tmp_path / "a.json")
+    for name in ("CE-RP", "CE-CRP"):
+        own = parts[name]
+        assert sorted(own["train"] + own["validation"] + own["test"]) == list(range(9))
+        assert own["probe"] == own["test"][:2]
+    assert parts["CE-RP"] != parts["CE-CRP"]
+    assert divide(stores, tmp_path / "b.json") == parts
+    assert divide(stores, tmp_path / "c.json", seed=2) != parts
+
+
+def test_too_many_probes_for_the_data_is_said(stores: list[Path], tmp_path: Path) -> None:
+    with pytest.raises(UserError, match=r"9 trajectories leave 3 for testing, but probe\.batches is 4"):
+        divide(stores, tmp_path / "split.json", probe_batches=4)
+
+
+def test_probes_are_class_major_and_in_the_order_of_the_split(stores: list[Path], tmp_path: Path) -> None:
+    parts = divide(stores, tmp_path / "split.json")
+    first, second = transitions.probes(stores, tmp_path / "split.json", [0, 1], 3)
+    assert first.classes == ("CE-RP", "CE-CRP")
+    for batch, probe in ((0, first), (1, second)):
+        for number, name in enumerate(probe.classes):
+            states = store.read(stores[number])["state"].values[parts[name]["probe"][batch]]
+            assert np.array_equal(probe.inputs[2 * number : 2 * number + 2], states[:2])
+            assert np.array_equal(probe.targets[2 * number : 2 * number + 2], states[1:3])
+
+
+def shard(path: Path, epoch: int) -> Path:
+    draw = np.random.default_rng(0)
+    dataset = xr.Dataset(
+        {
+            "gradients": (("probe", "row", "parameter"), draw.normal(size=(1, 4, 9)).astype(np.float32)),
+            "tangents": (("probe", "row", "output"), draw.normal(size=(1, 4, 20)).astype(np.float32)),
+            "distance": (("probe", "response", "perturbation"), np.ones((1, 4, 4))),
+        },
+        coords={
+            "probe": [epoch],
+            "class": store.names("class", ["a", "b"]),
+            "time": [0, 1],
+            "observable": store.names("observable", ["smse"]),
+        },
+        attrs={"epoch": epoch},
+    )
+    with store.writing(path, {}) as temporary:
+        dataset.to_zarr(temporary, zarr_format=3, consolidated=False)
+    return path
+
+
+SUBSPACE = influence.Settings("subspace", 1e-4, 1e-6, 1.0)
+
+
+def test_shards_of_different_checkpoints_are_refused(tmp_path: Path) -> None:
+    shards = [shard(tmp_path / "0.zarr", 1), shard(tmp_path / "1.zarr", 2)]
+    with pytest.raises(UserError, match=r"1\.zarr: a shard of .*'epoch': 2.*'epoch': 1"):
+        influence.stage(SUBSPACE, shards=shards, influence=tmp_path / "influence.zarr", threads=1)
+
+
+def test_influence_is_labelled_and_does_not_depend_on_chunks_or_threads(tmp_path: Path) -> None:
+    found = []
+    for number, (chunk_mb, threads) in enumerate([(1.0, 1), (1e-4, 1), (1e-4, 2)]):
+        path = tmp_path / f"{number}.zarr"
+        settings = influence.Settings("subspace", 1e-4, 1e-6, chunk_mb)
+        influence.stage(settings, shards=[shard(tmp_path / "s.zarr", 1)], influence=path, threads=threads)
+        found.append(store.read(path).load())
+    whole, chunked, threaded = (dataset["influence"] for dataset in found)
+    assert whole.dims[:2] == ("observable", "probe")
+    assert whole.sel(observable="smse", response_class="b", perturbation_class="a").shape == (1, 2, 2)
+    assert np.allclose(whole, chunked, rtol=1e-12)
+    assert np.array_equal(chunked, threaded)
