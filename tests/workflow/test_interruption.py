@@ -15,10 +15,17 @@ from .conftest import TINY, Project, fresh
 pytestmark = pytest.mark.xdist_group("tiny")
 
 
+TABLES = "results/tiny/NS/tables/verdict.json"
+
+
 def start(project: Project) -> subprocess.Popen[bytes]:
     output = subprocess.DEVNULL
     return subprocess.Popen(
-        project.command("--cores", "2"), cwd=project.folder, stdout=output, stderr=output, start_new_session=True
+        project.command("--cores", "2", TABLES),
+        cwd=project.folder,
+        stdout=output,
+        stderr=output,
+        start_new_session=True,
     )
 
 
@@ -59,7 +66,7 @@ def test_a_killed_stage_is_finished_by_the_next_run(tiny: Project, tmp_path: Pat
     head = start(project)
     wait_for_stage(head, stage, ready).kill()
     assert head.wait() != 0
-    project.run()
+    project.run(TABLES)
     assert project.tables() == tiny.tables()
     if stage == "train":
         assert "resuming after epoch" in (project.folder / "results/tiny/NS/vit/seed10/train.log").read_text()
@@ -74,19 +81,19 @@ def test_a_killed_head_is_recovered_by_unlocking(tiny: Project, tmp_path: Path) 
     os.killpg(head.pid, signal.SIGKILL)
     head.wait()
     project.run("--unlock")
-    project.run()
+    project.run(TABLES)
     assert project.tables() == tiny.tables()
 
 
 def test_one_core_and_two_cores_give_the_same_tables(tiny: Project, tmp_path: Path) -> None:
     project = fresh(tmp_path / "project", TINY)
-    project.run(cores=1)
+    project.run(TABLES, cores=1)
     assert project.tables() == tiny.tables()
 
 
 def test_a_deleted_shard_reruns_itself_and_what_follows(tiny: Project, tmp_path: Path) -> None:
     project = tiny.copy(tmp_path / "project")
-    without(project, "results/tiny/NS/vit/seed10/epoch30/gradients/shard0.zarr")
+    without(project, "results/tiny/NS/vit/seed10/epoch60/gradients/shard0.zarr")
     assert project.planned() == {"gradients": 1, "influence": 1, "tables": 1, "figures": 9, "report": 1}
 
 
@@ -95,44 +102,45 @@ def test_an_upstream_run_and_then_the_rest_leave_nothing_stale(tiny: Project, tm
     direct, stepwise = (tiny.copy(tmp_path / name) for name in ("direct", "stepwise"))
     for project in (direct, stepwise):
         project.edit(TINY, *change)
-    direct.run()
+    direct.run(TABLES)
     stepwise.run("--until", "train")
     stepwise.run("--until", "gradients")
-    stepwise.run()
+    stepwise.run(TABLES)
     assert stepwise.tables() == direct.tables()
     assert stepwise.tables() != tiny.tables()
 
 
 def test_more_epochs_go_on_from_the_checkpoint(tiny: Project, tmp_path: Path) -> None:
-    project = tiny.copy(tmp_path / "project")
-    project.edit(TINY, "epochs: 60", "epochs: 70")
-    project.edit(TINY, "[30, 60]", "[30, 70]")
-    project.run("--until", "train")
-    assert "resuming after epoch 60" in (project.folder / "results/tiny/NS/vit/seed10/train.log").read_text()
-    straight = tiny.copy(tmp_path / "straight")
-    straight.edit(TINY, "epochs: 60", "epochs: 70")
-    straight.edit(TINY, "[30, 60]", "[30, 70]")
+    resumed, straight = (tiny.copy(tmp_path / name) for name in ("resumed", "straight"))
     without(straight, *DOWNSTREAM["train"])
-    straight.run("--until", "train")
+    for project in (resumed, straight):
+        project.edit(TINY, "epochs: 60", "epochs: 70")
+        project.edit(TINY, "[60]", "[70]")
+        project.run("--until", "train")
+    assert "resuming after epoch 60" in (resumed.folder / "results/tiny/NS/vit/seed10/train.log").read_text()
     weights = "results/tiny/NS/vit/seed10/weights/epoch70.pt"
-    assert (project.folder / weights).read_bytes() == (straight.folder / weights).read_bytes()
+    assert (resumed.folder / weights).read_bytes() == (straight.folder / weights).read_bytes()
 
 
 @pytest.mark.parametrize(
-    "victim", ["data/store/tiny/NS/NS-BB.zarr", "results/tiny/NS/vit/seed10/epoch30/influence.zarr"]
+    ("victim", "reader"),
+    [
+        ("data/store/tiny/NS/NS-BB.zarr", "results/tiny/NS/vit"),
+        ("results/tiny/NS/vit/seed10/weights", "results/tiny/NS/vit/seed10/epoch*"),
+        ("results/tiny/NS/vit/seed10/epoch60/influence.zarr", "results/tiny/NS/tables"),
+    ],
 )
-def test_a_damaged_store_is_an_error_and_not_a_figure(tiny: Project, tmp_path: Path, victim: str) -> None:
+def test_a_damaged_store_is_an_error_and_not_a_figure(tiny: Project, tmp_path: Path, victim: str, reader: str) -> None:
     project = tiny.copy(tmp_path / "project")
-    chunk = max(
-        project.folder.glob(f"{victim}/**/c/**/*"), key=lambda path: path.stat().st_size if path.is_file() else 0
-    )
-    data = bytearray(chunk.read_bytes())
+    files = [path for path in (project.folder / victim).rglob("*") if path.is_file() and path.suffix != ".json"]
+    largest = max(files, key=lambda path: path.stat().st_size)
+    data = bytearray(largest.read_bytes())
     data[len(data) // 2] ^= 1
-    chunk.write_bytes(data)
-    without(project, "results/tiny/NS/tables", "results/tiny/NS/vit/seed10/history.csv")
+    largest.write_bytes(data)
+    without(project, reader, "results/tiny/NS/tables")
     finished = subprocess.run(
         project.command("--cores", "2"), cwd=project.folder, capture_output=True, text=True, check=False
     )
     assert finished.returncode != 0
     assert "does not have the SHA-256 that its manifest records" in finished.stdout + finished.stderr
-    assert not (project.folder / "results/tiny/NS/tables/two_time.csv").exists()
+    assert not (project.folder / TABLES).exists()

@@ -56,9 +56,9 @@ def build(factory: str, options: dict[str, Any], *, channels: int, size: int, se
 
 
 def save_weights(network: nn.Module, path: Path) -> None:
-    """Write the state dict, on the CPU, atomically."""
-    with store.atomic(path) as temporary:
-        torch.save({name: tensor.cpu() for name, tensor in network.state_dict().items()}, temporary)
+    """Write the state dict, on the CPU, atomically. Equal weights give equal bytes, whatever the file is called."""
+    with store.atomic(path) as temporary, temporary.open("wb") as stream:
+        torch.save({name: tensor.cpu() for name, tensor in network.state_dict().items()}, stream)
 
 
 def weights_of(folder: Path, epoch: int) -> Path:
