@@ -20,6 +20,8 @@ import xarray as xr
 from surroscope.errors import UserError
 
 MANIFEST = "manifest.json"
+# In the folder of a Zarr store, but not of it: ours, and the mark that Snakemake leaves on a directory output.
+FOREIGN = (MANIFEST, ".snakemake_timestamp")
 
 
 class DamagedStoreError(UserError):
@@ -96,7 +98,8 @@ def read(path: Path, chunks: dict[str, int] | None = None) -> xr.Dataset:
     """
     verify(path)
     with warnings.catch_warnings():
-        warnings.filterwarnings("ignore", message=f".*{MANIFEST} is not recognized")
+        for foreign in FOREIGN:
+            warnings.filterwarnings("ignore", message=f"Object at {foreign} is not recognized")
         dataset = xr.open_zarr(path, consolidated=False, chunks=chunks)
     named = {
         name: (coordinate.dims, [coordinate.attrs["flag_meanings"].split()[int(value)] for value in coordinate.values])
@@ -115,9 +118,7 @@ def names(dimension: str, labels: list[str] | tuple[str, ...]) -> xr.Variable:
 def _files(path: Path) -> list[str]:
     """Files below `path`, but for the manifest and what Snakemake leaves at the top of a directory output."""
     return sorted(
-        str(file.relative_to(path))
-        for file in path.rglob("*")
-        if file.is_file() and file.name not in (MANIFEST, ".snakemake_timestamp")
+        str(file.relative_to(path)) for file in path.rglob("*") if file.is_file() and file.name not in FOREIGN
     )
 
 

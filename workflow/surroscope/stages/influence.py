@@ -6,13 +6,13 @@ from pathlib import Path
 import dask
 import dask.array
 import xarray as xr
-from dask.diagnostics import ProgressBar
+from dask.callbacks import Callback
 
 from surroscope import store
 from surroscope.errors import UserError
 from surroscope.response.gram import gram
 from surroscope.response.labelled import ProbeGrams, label
-from surroscope.stages import cli
+from surroscope.stages import cli, progress
 
 
 @dataclass(frozen=True)
@@ -36,8 +36,13 @@ def stage(settings: Settings, *, shards: list[Path], influence: Path, threads: i
         for shard in opened
         for row, probe in enumerate(shard["probe"].values)
     ]
-    with dask.config.set(scheduler="threads", num_workers=threads), ProgressBar(dt=10.0):
-        (computed,) = dask.compute(grams)
+    with progress.bar("contract", 0, "task") as bar:
+        shown = Callback(
+            start_state=lambda graph, state: bar.reset(len(state["waiting"]) + len(state["ready"])),
+            posttask=lambda *task: bar.update(1),
+        )
+        with dask.config.set(scheduler="threads", num_workers=threads), shown:
+            (computed,) = dask.compute(grams)
     distances = {
         int(probe): shard["distance"][row].values for shard in opened for row, probe in enumerate(shard["probe"].values)
     }
