@@ -1,5 +1,6 @@
 """The report stands alone, shows everything it is given, and trusts nothing it is given."""
 
+from base64 import b64encode
 from html.parser import HTMLParser
 from itertools import pairwise
 from pathlib import Path
@@ -55,7 +56,12 @@ class Page(HTMLParser):
 def study():
     figures = tuple(
         ReportFigure(
-            name, spec.title, caption_html((CAPTIONS / f"{name}.rst").read_text(), "CE", N), b"\x89PNG", "t.csv"
+            name,
+            spec.title,
+            caption_html((CAPTIONS / f"{name}.rst").read_text(), "CE", N),
+            b"\x89PNG",
+            f"tables/{spec.table}.csv",
+            None if spec.table == "snapshots" else b"model,value\n",
         )
         for name, spec in FIGURES.items()
     )
@@ -87,7 +93,9 @@ def test_every_figure_has_an_image_a_text_and_a_table(study):
     texts = [image["alt"] for image in page.all("img")]
     assert sorted(texts) == sorted(alternative_text(figure) for figure in study.systems[0].figures)
     assert all(len(text) > 40 for text in texts)
-    assert sum(link["href"] == "t.csv" for link in page.all("a")) == len(FIGURES)
+    tables = [link["href"] for link in page.all("a") if "download" in link]
+    assert tables == ["data:text/csv;base64," + b64encode(b"model,value\n").decode()] * (len(FIGURES) - 1)
+    assert "tables/snapshots.csv" in render(study)
 
 
 def test_a_keyboard_and_a_screen_reader_find_their_way(study):
@@ -118,7 +126,7 @@ def test_what_the_study_says_is_text_not_markup(study):
 
 
 def test_a_figure_outside_the_questions_is_shown_all_the_same(study):
-    extra = ReportFigure("symmetry", "Symmetry", "<p>Own figure of a study.</p>", b"", "s.csv")
+    extra = ReportFigure("symmetry", "Symmetry", "<p>Own figure of a study.</p>", b"", "s.csv", None)
     section = SystemSection("NS", "Navier-Stokes", (), (), (extra,))
     assert section.questions == (("Further figures", (extra,)),)
     Page(render(Study("t", "q", (section,), "make")))

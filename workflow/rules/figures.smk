@@ -36,11 +36,8 @@ for FIGURE, SPEC in FIGURES.items():
 rule report:
     input:
         figures=[path for path in all_figures() if path.endswith(".png")],
-        tables=expand(
-            f"{RESULTS}/{{system}}/tables/{{table}}",
-            system=STUDY.systems,
-            table=["scalars.csv", "verdict.json"],
-        ),
+        tables=all_tables(),
+        verdicts=expand(f"{RESULTS}/{{system}}/tables/verdict.json", system=STUDY.systems),
         data=[path for system in STUDY.systems for path in expand(STORE, system=system, ic=STUDY.classes(system))],
         template=f"{SOURCES}/surroscope/report_template.html.j2",
         captions=expand(f"{SOURCES}/report/{{figure}}.rst", figure=FIGURES),
@@ -66,5 +63,5 @@ rule report:
         "Write the report"
     shell:
         "python -m surroscope.stages.report --settings {params.settings:q} --figures {input.figures:q}"
-        " --tables {input.tables:q} --data {input.data:q} --captions {input.captions:q}"
+        " --tables {input.tables:q} {input.verdicts:q} --data {input.data:q} --captions {input.captions:q}"
         " --page {output.page:q} > {log:q} 2>&1"

@@ -26,13 +26,14 @@ QUESTIONS = (
 
 @dataclass(frozen=True)
 class ReportFigure:
-    """A figure: name and title in the catalogue, caption, image, and the path of its CSV relative to the report."""
+    """A figure: name and title in the catalogue, caption, image, path of its table, and the table if it is small."""
 
     name: str
     title: str
     caption_html: str
     png: bytes
-    table_href: str
+    table: str
+    csv: bytes | None
 
 
 @dataclass(frozen=True)

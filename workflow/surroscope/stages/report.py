@@ -19,6 +19,9 @@ QUESTION = (
 )
 
 
+EMBEDDED_BYTES = 2**18
+
+
 @dataclass(frozen=True)
 class Settings:
     config: dict[str, Any]
@@ -47,7 +50,8 @@ def stage(
                         title=FIGURES[path.stem].title,
                         caption_html=report.caption_html(texts[path.stem], name, settings.n),
                         png=path.read_bytes(),
-                        table_href=f"{name}/tables/{FIGURES[path.stem].table}.csv",
+                        table=str(own[FIGURES[path.stem].table]),
+                        csv=small(own[FIGURES[path.stem].table]),
                     )
                     for path in drawn
                 ),
@@ -63,6 +67,11 @@ def stage(
     )
     with store.atomic(page) as temporary:
         temporary.write_text(report.render(study))
+
+
+def small(table: Path) -> bytes | None:
+    """The table's bytes, or None where they would weigh the page down (fields, pixel by pixel)."""
+    return table.read_bytes() if table.stat().st_size <= EMBEDDED_BYTES else None
 
 
 def provenance(settings: Settings, data: list[Path]) -> dict[str, Any]:
