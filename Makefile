@@ -5,7 +5,7 @@ VENV := .venv
 BIN := $(CURDIR)/$(VENV)/bin
 export PATH := $(BIN):$(PATH)
 
-.PHONY: run test test-slow lint format bench snakemake-report clean
+.PHONY: run test test-slow test-gpu lint format bench snakemake-report clean
 .DEFAULT_GOAL := run
 
 run: $(VENV)/ready

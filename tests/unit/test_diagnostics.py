@@ -104,6 +104,11 @@ def test_the_verdict(half_life: float, transfer: float, validation: float, label
     assert "inf " not in sentence
 
 
+def test_no_verdict_on_missing_numbers() -> None:
+    with pytest.raises(ValueError, match="no verdict"):
+        scalars.verdict(np.nan, 0.1, 0.1, 1.0)
+
+
 class Shift(nn.Module):
     def forward(self, x: torch.Tensor) -> torch.Tensor:
         return torch.roll(x, 1, dims=-1)

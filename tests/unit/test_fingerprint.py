@@ -10,17 +10,21 @@ from surroscope.errors import UserError
 
 FILES = {
     "__init__.py": "",
-    "top.py": "from fakepackage import middle\nimport numpy\n\ndef f():\n    return middle.g()\n",
-    "middle.py": "from .ground import h\n\ndef g():\n    return h()\n",
+    "top.py": "from fakepackage import middle\nimport numpy, fakeneighbour\n\ndef f():\n    return middle.g()\n",
+    "middle.py": "from .ground import h\nfrom .inner.deep import *\n\ndef g():\n    return h()\n",
+    "inner/__init__.py": "",
+    "inner/deep.py": "from ..other import Y\n",
     "ground.py": "def h():\n    return 1\n",
-    "other.py": "X = 1\n",
+    "other.py": "Y = 1\n",
+    "unused.py": "X = 1\n",
+    "../fakeneighbour.py": "N = 1\n",
 }
 
 
 @pytest.fixture
 def package(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     folder = tmp_path / "fakepackage"
-    folder.mkdir()
+    (folder / "inner").mkdir(parents=True)
     for name, text in FILES.items():
         (folder / name).write_text(text)
     monkeypatch.setattr(sys, "path", [str(tmp_path), *sys.path])
@@ -28,8 +32,8 @@ def package(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 
 def of_top() -> str:
-    fingerprint._source.cache_clear()
-    fingerprint._outline.cache_clear()
+    for cached in (fingerprint.of_code, fingerprint._source, fingerprint._outline):
+        cached.cache_clear()
     return fingerprint.of_code("fakepackage.top")
 
 
@@ -38,7 +42,10 @@ def of_top() -> str:
     [
         ("top.py", '"""Documentation."""\n' + FILES["top.py"] + "# a comment\n", True),
         ("ground.py", 'def h():\n    """Documented."""\n\n    return (1)\n', True),
-        ("other.py", "X = 2\n", True),
+        ("unused.py", "X = 2\n", True),
+        ("other.py", "Y = 2\n", False),
+        ("inner/__init__.py", "Z = 1\n", False),
+        ("../fakeneighbour.py", "N = 2\n", False),
         ("ground.py", "def h():\n    return 2\n", False),
         ("middle.py", FILES["middle.py"] + "Y = 1\n", False),
         ("__init__.py", "Z = 1\n", False),

@@ -6,7 +6,8 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from surroscope.plots.catalogue import FIGURES, TABLES, draw, figures_for
+from surroscope.catalogue import FIGURES, figures_for
+from surroscope.plots.draw import REQUIRED, draw
 from surroscope.plots.style import Options, by_model, save
 
 MODELS = ("vit", "unet")  # not alphabetical: order must come from the table
@@ -171,7 +172,7 @@ def test_fields_are_the_tables(tables):
 @pytest.mark.parametrize("name", FIGURES)
 def test_every_drawn_column_is_demanded(name, tables):
     spec = FIGURES[name]
-    columns = TABLES[spec.table]
+    columns = REQUIRED[spec.table]
     for column in (*columns.text, *columns.keys, *columns.values):
         with pytest.raises(ValueError, match=rf"table {spec.table}: no column {column}"):
             draw(name, tables[spec.table].drop(columns=column))

@@ -111,7 +111,7 @@ def stores(tmp_path: Path) -> list[Path]:
 
 
 def divide(stores: list[Path], path: Path, seed: int = 1, probe_batches: int = 2) -> dict:
-    settings = split.Settings(seed, ["CE-RP", "CE-CRP"], probe_batches, 0.5, 0.2, 0.3)
+    settings = split.Settings(seed, ["CE-RP", "CE-CRP"], probe_batches, 0.5, 0.2)
     split.stage(settings, stores=stores, split=path)
     return json.loads(path.read_text())
 
@@ -164,7 +164,7 @@ def shard(path: Path, epoch: int) -> Path:
     return path
 
 
-SUBSPACE = influence.Settings("subspace", 1e-4, 1e-6, 1.0)
+SUBSPACE = influence.Settings(1e-4, 1e-6, 1.0)
 
 
 def test_shards_of_different_checkpoints_are_refused(tmp_path: Path) -> None:
@@ -177,7 +177,7 @@ def test_influence_is_labelled_and_does_not_depend_on_chunks_or_threads(tmp_path
     found = []
     for number, (chunk_mb, threads) in enumerate([(1.0, 1), (1e-4, 1), (1e-4, 2)]):
         path = tmp_path / f"{number}.zarr"
-        settings = influence.Settings("subspace", 1e-4, 1e-6, chunk_mb)
+        settings = influence.Settings(1e-4, 1e-6, chunk_mb)
         influence.stage(settings, shards=[shard(tmp_path / "s.zarr", 1)], influence=path, threads=threads)
         found.append(store.read(path).load())
     whole, chunked, threaded = (dataset["influence"] for dataset in found)

@@ -122,3 +122,52 @@ def test_weights_of_another_network_are_refused(tmp_path: Path) -> None:
     other = loading.build(VIT, OPTIONS | {"width": 16}, channels=2, size=8, seed=0)
     with pytest.raises(UserError, match=r"epoch3\.pt: not weights of this network"):
         loading.load_weights(other, tmp_path / "weights", 3)
+
+
+def test_a_folder_without_identity_is_never_resumed_from(tmp_path: Path) -> None:
+    folder = Checkpoints(tmp_path / "resume", {"code": "a"})
+    folder.save(state(2))
+    (tmp_path / "resume" / "identity.json").unlink()
+    assert Checkpoints(tmp_path / "resume", {"code": "a"}).load([]) is None
+
+
+@pytest.mark.parametrize("name", ["latest.pt", "epoch2.pt"])
+def test_a_damaged_checkpoint_is_not_resumed_from(tmp_path: Path, name: str) -> None:
+    folder = Checkpoints(tmp_path / "resume", {})
+    loading.save_weights(network(), folder.weights(2))
+    folder.save(state(2) | {"network": network().state_dict()})
+    assert folder.load([2]) is not None
+    data = bytearray((tmp_path / "resume" / name).read_bytes())
+    data[len(data) // 2] ^= 1
+    (tmp_path / "resume" / name).write_bytes(data)
+    assert folder.load([2]) is None
+    assert "damaged; starting afresh" in folder.message
+
+
+class Dropping(torch.nn.Module):
+    def __init__(self) -> None:
+        super().__init__()
+        self.layer = torch.nn.Conv2d(2, 2, 1)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return torch.nn.functional.dropout(self.layer(x), training=self.training)
+
+
+def test_random_draws_inside_the_network_resume_too() -> None:
+    def run(until: int, resume: dict | None = None) -> dict:
+        torch.manual_seed(0)
+        settings = {"seed": 1, "batch": 4, "learning_rate": 1e-3, "weight_decay": 0.0}
+        *_, last = loop.epochs(Dropping(), *data(), until=until, resume=resume, **settings)
+        return {key: value for key, value in last.items() if key != "history"} | {
+            "history": [dict(row) for row in last["history"]]
+        }
+
+    half = run(2)
+    half["network"] = {name: tensor.clone() for name, tensor in half["network"].items()}
+    resumed, straight = run(4, half), run(4)
+    assert all(torch.equal(resumed["network"][name], tensor) for name, tensor in straight["network"].items())
+
+
+@pytest.mark.parametrize(("count", "batches"), [(1, 1), (16, 4), (17, 5)])
+def test_no_batch_is_larger_than_asked(count: int, batches: int) -> None:
+    assert loop.batches_in(torch.zeros(count, 4, 1), 12) == batches

@@ -4,7 +4,7 @@ from pathlib import Path
 
 # Relative, so that a project that was moved or copied is still up to date.
 SOURCES = os.path.relpath(Path(workflow.basedir) / "workflow")
-sys.path.insert(0, os.path.abspath(SOURCES))
+sys.path[:0] = [os.path.abspath(SOURCES), os.getcwd()]
 
 from surroscope import fingerprint
 from surroscope.catalogue import FIGURES, TABLES, figures_for
@@ -17,6 +17,9 @@ prepare(Path(SOURCES))
 CONFIGURATION = " ".join(os.path.relpath(path) for path in workflow.configfiles)
 try:
     STUDY = check(config, CONFIGURATION)
+    for system in STUDY.systems.values():
+        for model in system.models.values():
+            fingerprint.of_code(model.module)
 except UserError as error:
     raise WorkflowError(f"the configuration is not valid:\n{error}") from None
 
@@ -27,7 +30,7 @@ RAW = f"data/raw/{STUDY.data.dataset}/{{system}}/{{ic}}"
 STORE = f"data/store/{STUDY.data.dataset}/{{system}}/{{ic}}.zarr"
 SPLIT = f"{RESULTS}/{{system}}/splits/seed{{seed}}.json"
 REPORT = f"{RESULTS}/report.html"
-SAMPLE_SIZE = f"n = {len(STUDY.seeds)} seeds x {STUDY.probe.batches} probe batches"
+SAMPLE_SIZE = STUDY.sample_size
 
 
 wildcard_constraints:
@@ -50,8 +53,7 @@ def code(stage):
     def of_job(wildcards):
         modules = [f"surroscope.stages.{stage}"]
         if "model" in wildcards.keys():
-            factory = STUDY.systems[wildcards.system].models[wildcards.model].factory
-            modules.append(factory.partition(":")[0])
+            modules.append(STUDY.systems[wildcards.system].models[wildcards.model].module)
         return fingerprint.of_code(*modules)
 
     return of_job
@@ -101,7 +103,9 @@ def kept_shards():
 
 
 def link_latest_report():
-    """results/report.html is the report of the study that ran last."""
+    """results/report.html is the report of the study that was finished last."""
+    if not Path(REPORT).exists():
+        return
     latest = Path("results/report.html")
     latest.unlink(missing_ok=True)
     latest.symlink_to(Path(REPORT).relative_to("results"))

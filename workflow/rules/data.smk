@@ -8,7 +8,7 @@ rule simulate:
     conda:
         "../../envs/torch.yaml"
     resources:
-        mem_mb=2000,
+        mem_mb=lambda wildcards: STUDY.memory_mb(wildcards.system, STUDY.data.block),
         runtime=120,
     params:
         settings=settings("simulate"),

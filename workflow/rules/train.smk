@@ -12,7 +12,9 @@ rule train:
     conda:
         "../../envs/torch.yaml"
     resources:
-        mem_mb=4000,
+        mem_mb=lambda wildcards: STUDY.memory_mb(
+            wildcards.system, STUDY.systems[wildcards.system].trajectories * len(STUDY.classes(wildcards.system))
+        ),
         runtime=720,
     params:
         settings=settings("train"),

@@ -10,6 +10,7 @@ from surroscope.errors import UserError
 from surroscope.partition import split_counts
 from surroscope.system import SYSTEMS
 
+BASELINE = "persistence"
 Name = Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9_.-]*$")]
 Count = Annotated[int, Field(ge=1)]
 Positive = Annotated[float, Field(gt=0, allow_inf_nan=False)]
@@ -65,6 +66,11 @@ class Model(Section):
     training: Training
     probe_epochs: Annotated[list[Count], Field(min_length=1)]
 
+    @property
+    def module(self) -> str:
+        """The module of the factory's import path."""
+        return self.factory.partition(":")[0]
+
     @field_validator("factory")
     @classmethod
     def _import_path(cls, factory: str) -> str:
@@ -90,6 +96,18 @@ class SystemStudy(Section):
     observables: Annotated[list[str], Field(min_length=1)] | None = None
     models: Annotated[dict[Name, Model], Field(min_length=1)]
 
+    @field_validator("classes", "observables")
+    @classmethod
+    def _distinct(cls, names: list[str] | None) -> list[str] | None:
+        return names and _once(names)
+
+    @field_validator("models")
+    @classmethod
+    def _not_the_baseline(cls, models: dict[str, Model]) -> dict[str, Model]:
+        if BASELINE in models:
+            raise ValueError(f"a model is called {BASELINE!r}, the name of the baseline in the tables; rename it")
+        return models
+
 
 class Probe(Section):
     batches: Count = 18
@@ -105,7 +123,7 @@ class Gradients(Section):
 
 class Influence(Section):
     solver: Literal["subspace"] = "subspace"
-    discarded_share: NonNegative = 1e-4
+    discarded_share: Annotated[float, Field(ge=0, lt=1)] = 1e-4
     damping: Positive = 1e-6
     chunk_mb: Positive = 32.0
 
@@ -117,7 +135,7 @@ class Figures(Section):
 
 class Study(Section):
     study: Name
-    seeds: Annotated[list[int], Field(min_length=1)]
+    seeds: Annotated[list[Annotated[int, Field(ge=0)]], Field(min_length=1)]
     data: Data
     split: Split = Split()
     systems: Annotated[dict[str, SystemStudy], Field(min_length=1)]
@@ -129,9 +147,7 @@ class Study(Section):
     @field_validator("seeds")
     @classmethod
     def _distinct(cls, seeds: list[int]) -> list[int]:
-        if len(set(seeds)) != len(seeds):
-            raise ValueError("a seed stands twice; list each seed once")
-        return seeds
+        return _once(seeds)
 
     @model_validator(mode="after")
     def _fits_together(self) -> "Study":
@@ -169,6 +185,17 @@ class Study(Section):
         """Numbers of the simulation jobs of one class; each makes `data.block` trajectories or fewer."""
         return list(range(-(-self.systems[system].trajectories // self.data.block)))
 
+    @property
+    def sample_size(self) -> str:
+        """What n counts in the influence figures."""
+        seeds, batches = len(self.seeds), self.probe.batches
+        return f"n = {seeds} seed{'s' * (seeds > 1)} x {batches} probe batch{'es' * (batches > 1)}"
+
+    def memory_mb(self, system: str, trajectories: int) -> int:
+        """What a job needs that holds this many trajectories at stored resolution twice, in MB, and 2 GB to work in."""
+        data, channels = self.data, len(SYSTEMS[system].channels)
+        return 2000 + 2 * trajectories * data.snapshots * channels * data.size**2 * 4 // 10**6
+
     def settings(self, stage: str, **wildcards: str) -> str:
         """The slice of the configuration that one job of `stage` reads, as JSON with sorted keys."""
         return json.dumps(getattr(self, f"_{stage}")(**wildcards), sort_keys=True)
@@ -183,9 +210,8 @@ class Study(Section):
         return {"system": system, "ic": ic}
 
     def _split(self, system: str, seed: str) -> dict[str, Any]:
-        return {"seed": int(seed), "classes": self.classes(system), "probe_batches": self.probe.batches} | dict(
-            self.split
-        )
+        fractions = {"train": self.split.train, "validation": self.split.validation}
+        return {"seed": int(seed), "classes": self.classes(system), "probe_batches": self.probe.batches} | fractions
 
     def _network(self, system: str, model: str) -> dict[str, Any]:
         chosen = self.systems[system].models[model]
@@ -212,13 +238,13 @@ class Study(Section):
         }
 
     def _influence(self, system: str, model: str, seed: str, epoch: str) -> dict[str, Any]:
-        return dict(self.influence)
+        return self.influence.model_dump(exclude={"solver"})
 
     def _evaluate(self, system: str, model: str, seed: str, epoch: str) -> dict[str, Any]:
         return self._network(system, model) | {"seed": int(seed), "epoch": int(epoch)}
 
     def _tables(self, system: str) -> dict[str, Any]:
-        return {"system": system, "models": list(self.systems[system].models), "snapshots": self.probe.snapshots}
+        return {"system": system, "models": list(self.systems[system].models)}
 
     def _figures(self, system: str, figure: str) -> dict[str, Any]:
         shown = {"models": list(self.systems[system].models), "last_training_snapshot": self.probe.snapshots - 1}
@@ -244,8 +270,17 @@ def _line(source: str, error: Any) -> str:
         return f"{source}: {key}: missing; add it (config.yaml comments every key)"
     message = error["msg"].removeprefix("Value error, ")
     value = error["input"]
+    if error["type"] == "float_type" and isinstance(value, str) and re.fullmatch(r"[-+]?\d+e[-+]?\d+", value):
+        message = f"YAML reads it as text; write it with a point, {value.replace('e', '.0e')}"
     found = f"found {value!r}; " if not isinstance(value, dict | BaseModel) else ""
     return ": ".join(part for part in (source, key, found + message) if part)
+
+
+def _once(entries: list[Any]) -> list[Any]:
+    for entry in entries:
+        if entries.count(entry) > 1:
+            raise ValueError(f"{entry!r} stands twice; list each once")
+    return entries
 
 
 def _known(key: str, found: list[str] | None, known: tuple[str, ...]) -> None:

@@ -1,19 +1,25 @@
 """A hash of the code that a stage runs, so that only stages whose code changed run again.
 
-The hash covers the module itself and, transitively, every module of the same top-level package that it
-imports. It is taken from the syntax tree without docstrings: comments, formatting and documentation do
-not change it. Nothing is imported, so this is safe and quick inside a Snakefile.
+The hash covers the module itself and, transitively, every module that it imports, their packages included, but for
+the standard library and installed packages (an installed package is followed if the module itself belongs to it).
+It is taken from the syntax tree without docstrings: comments, formatting and documentation do not change it.
+Nothing is imported, so this is safe and quick inside a Snakefile. Imports by a name made at run time are not seen.
 """
 
 import ast
 import functools
 import hashlib
+import site
 import sys
+import sysconfig
 from pathlib import Path
 
 from surroscope.errors import UserError
 
+LIBRARIES = {Path(path).resolve() for path in (*sysconfig.get_paths().values(), *site.getsitepackages())}
 
+
+@functools.cache
 def of_code(*modules: str) -> str:
     """Fingerprint (16 hexadecimal digits) of the modules, named with dots, and all that they import.
 
@@ -21,31 +27,35 @@ def of_code(*modules: str) -> str:
     """
     closure: set[str] = set()
     for module in modules:
-        if _source(module) is None:
+        package = module.partition(".")[0]
+        if _source(module, package) is None:
             raise UserError(
                 f"module {module!r}: no source file on the Python path; expected an importable module such as "
                 "'mypackage.networks'. Install the package, or put its folder on PYTHONPATH"
             )
-        _collect(module, closure)
+        _collect(module, package, closure)
     digest = hashlib.sha256()
     for module in sorted(closure):
         digest.update(module.encode())
-        digest.update(_outline(module)[0].encode())
+        digest.update(_outline(module, module.partition(".")[0])[0].encode())
     return digest.hexdigest()[:16]
 
 
-def _collect(module: str, closure: set[str]) -> None:
-    if module in closure or _source(module) is None:
+def _collect(module: str, package: str, closure: set[str]) -> None:
+    if module in closure or _source(module, package) is None:
         return
     closure.add(module)
-    for imported in _outline(module)[1]:
-        _collect(imported, closure)
+    for imported in _outline(module, package)[1]:
+        _collect(imported, package, closure)
 
 
 @functools.cache
-def _source(module: str) -> Path | None:
+def _source(module: str, package: str) -> Path | None:
+    """The file of a module; None if it has none, or is a library's and not of `package`."""
     relative = Path(*module.split("."))
     for folder in sys.path:
+        if module.partition(".")[0] != package and Path(folder or ".").resolve() in LIBRARIES:
+            continue
         for candidate in (relative.with_suffix(".py"), relative / "__init__.py"):
             path = Path(folder or ".") / candidate
             if path.is_file():
@@ -54,9 +64,9 @@ def _source(module: str) -> Path | None:
 
 
 @functools.cache
-def _outline(module: str) -> tuple[str, tuple[str, ...]]:
-    """The syntax tree as text, and the modules of the same top-level package that it imports."""
-    source = _source(module)
+def _outline(module: str, package: str) -> tuple[str, tuple[str, ...]]:
+    """The syntax tree as text, and the modules that it imports, with the packages that they are in."""
+    source = _source(module, package)
     assert source is not None
     try:
         tree = ast.parse(source.read_text())
@@ -64,9 +74,8 @@ def _outline(module: str) -> tuple[str, tuple[str, ...]]:
         raise UserError(
             f"{source}, line {error.lineno}: not valid Python ({error.msg}); mend it and run again"
         ) from None
-    package = module.partition(".")[0]
     parent = module if source.name == "__init__.py" else module.rpartition(".")[0]
-    imported: set[str] = {package}
+    imported: set[str] = {module}
     for node in ast.walk(tree):
         if isinstance(node, ast.Import):
             imported.update(alias.name for alias in node.names)
@@ -78,8 +87,9 @@ def _outline(module: str) -> tuple[str, tuple[str, ...]]:
             imported.add(base)
             imported.update(f"{base}.{alias.name}" for alias in node.names)
         _drop_docstring(node)
-    own = sorted(name for name in imported if name.partition(".")[0] == package and name != module)
-    return ast.dump(tree), tuple(own)
+    parts = [name.split(".") for name in imported]
+    names = {".".join(words[:length]) for words in parts for length in range(1, len(words) + 1)}
+    return ast.dump(tree), tuple(sorted(names - {module, ""}))
 
 
 def _drop_docstring(node: ast.AST) -> None:

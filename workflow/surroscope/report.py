@@ -38,18 +38,17 @@ class ReportFigure:
 
 @dataclass(frozen=True)
 class Verdict:
-    """What the audit concludes about one model of one system; `numbers` are the (name, value) pairs it rests on."""
+    """What the audit concludes about one model of one system."""
 
     system: str
     model: str
     label: str
     sentence: str
-    numbers: tuple[tuple[str, str], ...] = ()
 
 
 @dataclass(frozen=True)
-class Scalar:
-    """One row of scalars.csv: a number with its quartiles (NaN where it has none)."""
+class MainNumber:
+    """One row of scalars.csv: a number with its quartiles and probe batches (NaN where it has none)."""
 
     model: str
     quantity: str
@@ -57,7 +56,7 @@ class Scalar:
     q25: float
     q75: float
     n_seeds: int
-    n_probes: int
+    n_probes: float
     description: str
 
 
@@ -68,7 +67,7 @@ class SystemSection:
     name: str
     title: str
     verdicts: tuple[Verdict, ...]
-    scalars: tuple[Scalar, ...]
+    scalars: tuple[MainNumber, ...]
     figures: tuple[ReportFigure, ...]
 
     @property
@@ -76,7 +75,7 @@ class SystemSection:
         return tuple(dict.fromkeys(scalar.model for scalar in self.scalars))
 
     @property
-    def quantities(self) -> dict[str, dict[str, Scalar]]:
+    def quantities(self) -> dict[str, dict[str, MainNumber]]:
         """Quantity -> model -> its number, in the order of the table."""
         names = dict.fromkeys(scalar.quantity for scalar in self.scalars)
         return {name: {s.model: s for s in self.scalars if s.quantity == name} for name in names}
@@ -91,7 +90,7 @@ class SystemSection:
 
 
 @dataclass(frozen=True)
-class Study:
+class Audit:
     """The whole report; settings and provenance are nested mappings of plain values, shown as they are."""
 
     title: str
@@ -135,7 +134,7 @@ def caption_html(rst_text: str, system: str, n: str) -> str:
     return publish_parts(text, writer="html5", settings_overrides=settings)["body"]
 
 
-def render(study: Study) -> str:
+def render(study: Audit) -> str:
     """The page as text; the same study gives the same page."""
     loader = FileSystemLoader(Path(__file__).parent)
     environment = Environment(

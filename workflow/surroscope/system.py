@@ -8,8 +8,6 @@ class System:
     """One set of evolution equations on the periodic unit square.
 
     channels: names in the order of the channel axis of every state (F, Y, X)
-    vectors: pairs of channels that are the x and y component of one vector
-    conserved: channels whose spatial mean the exact evolution keeps
     positive: channels that are positive in every physical state
     classes: names of the classes of initial conditions
     observables: what influence is measured on; "smse" is the cost, the others name a conservation error
@@ -18,8 +16,6 @@ class System:
     name: str
     title: str
     channels: tuple[str, ...]
-    vectors: tuple[tuple[str, str], ...]
-    conserved: tuple[str, ...]
     positive: tuple[str, ...]
     classes: tuple[str, ...]
     observables: tuple[str, ...]
@@ -30,8 +26,6 @@ COMPRESSIBLE_EULER = System(
     name="CE",
     title="compressible Euler",
     channels=("density", "momentum_x", "momentum_y", "energy"),
-    vectors=(("momentum_x", "momentum_y"),),
-    conserved=("density", "momentum_x", "momentum_y", "energy"),
     positive=("density", "energy"),
     classes=("CE-RP", "CE-CRP", "CE-RPUI"),
     observables=("smse", "mass", "energy"),
@@ -41,8 +35,6 @@ NAVIER_STOKES = System(
     name="NS",
     title="incompressible Navier-Stokes",
     channels=("velocity_x", "velocity_y"),
-    vectors=(("velocity_x", "velocity_y"),),
-    conserved=("velocity_x", "velocity_y"),
     positive=(),
     classes=("NS-BB", "NS-Gauss", "NS-Sines"),
     observables=("smse",),

@@ -39,15 +39,23 @@ def trajectories(stores: list[Path], split: Path, part: str, snapshots: int | No
 
 
 def by_class(stores: list[Path], split: Path, part: str, snapshots: int | None = None) -> dict[str, np.ndarray]:
-    """The same, class by class, in the order of the split: {class: (n, snapshots, F, Y, X)}."""
+    """The same, class by class, in the order of the split: {class: (n, snapshots, F, Y, X)}.
+
+    Only the chunks that are needed are read, each checked by its CRC-32C. Raises DamagedStoreError.
+    """
     chosen = json.loads(split.read_text())
     paths = {path.stem: path for path in stores}
     read = {}
     for name, parts in chosen.items():
-        state = store.read(paths[name])["state"]
+        state = store.read(paths[name], contents=False)["state"]
         rows = np.asarray(parts[part])
         order = np.argsort(rows)
-        block = state.isel(trajectory=rows[order], time=slice(snapshots)).values
+        try:
+            block = state.isel(trajectory=rows[order], time=slice(snapshots)).values
+        except ValueError as error:
+            raise store.DamagedStoreError(
+                f"{paths[name]}: a chunk is damaged ({error}); delete it and run again"
+            ) from None
         read[name] = block[np.argsort(order)]
     return read
 

@@ -12,10 +12,15 @@ MAX_LAG = 11
 
 
 def quartiles(values: np.ndarray) -> dict[str, float]:
-    """Lower quartile, median and upper quartile of all values. Raises ValueError on NaN or no values."""
+    """Lower quartile, median and upper quartile of all values. Raises ValueError on NaN or no values.
+
+    Where some values are infinite (a rollout that blew up) nothing can be interpolated: the next value above is taken.
+    """
     if not values.size or np.isnan(values).any():
         raise ValueError(f"quartiles of {values.size} values, {int(np.isnan(values).sum())} of them NaN")
-    found = np.quantile(values, list(QUARTILES.values()))
+    shares = list(QUARTILES.values())
+    exact = np.isfinite(values).all()
+    found = np.quantile(values, shares) if exact else np.quantile(values, shares, method="higher")
     return dict(zip(QUARTILES, map(float, found), strict=True))
 
 

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 import numpy as np
 import pandas as pd
 
-from surroscope.diagnostics.coherence import first_crossing
+from surroscope.diagnostics.coherence import MAX_LAG, first_crossing
 
 LAGS = (0, 1, 2, 8)
 TIME_LOCKED_HALF_LIFE = 2.0
@@ -27,7 +27,13 @@ def signature(
     """The published signature's numbers from the tables of one model and the cost's influence on itself."""
     found = []
     diagonal = two_time[two_time.perturbation_time == two_time.response_time]
-    found.append(Scalar("two_time_diagonal", *_middle(diagonal["median"]), "influence of a step on its own transition"))
+    found.append(
+        Scalar(
+            "two_time_diagonal",
+            *_middle(diagonal["median"]),
+            "influence of a step on its own transition; quartiles over times",
+        )
+    )
     for relation in ("intra-class", "inter-class"):
         curve = time_lag[time_lag.relation == relation].set_index("lag")
         for lag in LAGS:
@@ -38,8 +44,12 @@ def signature(
                 found.append(Scalar(name, row["median"], row.q25, row.q75, text))
     own = class_transfer.perturbation_class == class_transfer.response_class
     for name, rows, text in (
-        ("class_diagonal", class_transfer[own], "same-time influence within a class"),
-        ("class_off_diagonal", class_transfer[~own], "same-time influence between classes"),
+        ("class_diagonal", class_transfer[own], "same-time influence within a class; quartiles over classes"),
+        (
+            "class_off_diagonal",
+            class_transfer[~own],
+            "same-time influence between classes; quartiles over pairs",
+        ),
     ):
         found.append(Scalar(name, *_middle(rows["median"]), text))
     found.append(
@@ -66,21 +76,29 @@ def transfer_ratio(class_transfer: pd.DataFrame) -> float:
 
 
 def verdict(half_life: float, transfer: float, validation: float, persistence: float) -> tuple[str, str]:
-    """A label and a sentence. Time-locked: half-life of 2 steps or less. Class-locked: transfer below 1/4."""
+    """A label and a sentence. Time-locked: half-life of 2 steps or fewer. Class-locked: transfer below 1/4.
+
+    The thresholds are ours: half the published curve's width at 128 x 128 is below one step, and its transfer 0.1.
+    Raises ValueError where a number is missing.
+    """
     if not validation < persistence:
         return "not trained", (
             f"One-step error {validation:.3g} does not beat persistence ({persistence:.3g}): "
             "influence of an untrained network says nothing about generalisation."
         )
+    if np.isnan(half_life) or np.isnan(transfer):
+        raise ValueError(f"half-life {half_life} and class transfer {transfer} support no verdict")
     locks = []
     if half_life <= TIME_LOCKED_HALF_LIFE:
         locks.append("time-locked")
     if transfer < CLASS_LOCKED_TRANSFER:
         locks.append("class-locked")
-    reach = f"{half_life:.2g} steps" if np.isfinite(half_life) else "more steps than were probed"
+    reach = f"{half_life:.2g} steps" if np.isfinite(half_life) else f"more than {MAX_LAG} steps"
+    limits = (f"{TIME_LOCKED_HALF_LIFE:g} or fewer", f"below {100 * CLASS_LOCKED_TRANSFER:.0f} %")
     sentence = (
-        f"A gradient step's help within its class halves after {reach}, and {100 * transfer:.0f} % of it reaches "
-        f"other classes; one-step error {validation:.3g} against {persistence:.3g} for persistence."
+        f"A gradient step's help within its class halves after {reach} (time-locked: {limits[0]}), and "
+        f"{100 * transfer:.0f} % of it reaches other classes (class-locked: {limits[1]}). "
+        f"One-step error {validation:.3g} against {persistence:.3g} for persistence."
     )
     return " and ".join(locks) or "coherent", sentence
 

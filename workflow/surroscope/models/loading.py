@@ -26,7 +26,7 @@ def build(factory: str, options: dict[str, Any], *, channels: int, size: int, se
     module, _, function = factory.partition(":")
     try:
         make = getattr(importlib.import_module(module), function)
-    except (ImportError, AttributeError) as error:
+    except Exception as error:  # a user's module may fail in any way
         raise UserError(
             f"factory {factory!r}: cannot be imported ({error}); expected package.module:function"
         ) from None
@@ -38,15 +38,12 @@ def build(factory: str, options: dict[str, Any], *, channels: int, size: int, se
         torch.manual_seed(seeding.integer(seed, "initialisation", factory))
         try:
             network = make(channels, size, **options)
-        except ValueError as error:
-            raise UserError(f"factory {factory!r}: {error}") from None
-    try:
-        with torch.no_grad():
-            shape = tuple(network(torch.ones(1, channels, size, size)).shape)
-    except RuntimeError as error:
-        raise UserError(
-            f"factory {factory!r}: the network fails on a (1, {channels}, {size}, {size}) state: {error}"
-        ) from None
+            with torch.no_grad():
+                shape = tuple(network.eval()(torch.ones(1, channels, size, size)).shape)
+        except Exception as error:  # a user's network may fail in any way
+            raise UserError(
+                f"factory {factory!r} with options {options} fails on a (1, {channels}, {size}, {size}) state: {error}"
+            ) from None
     if shape != (1, channels, size, size):
         raise UserError(
             f"factory {factory!r}: the network maps (1, {channels}, {size}, {size}) to {shape}; "

@@ -10,7 +10,7 @@ from surroscope.physics import euler, navier_stokes
 from surroscope.physics.errors import SolverError
 from surroscope.physics.initial_conditions import sample, start_time
 
-# Raise it whenever a trajectory would come out differently: stored data is named after it.
+# Raise it whenever a trajectory would come out differently: stored data says which version made it.
 SOLVER_VERSION = 1
 
 # Cells solved at once: enough to hide the cost of a call, few enough to stay in a processor's cache.

@@ -70,7 +70,8 @@ def label(
         },
         coords={"probe": [entry.probe for entry in grams], "response_time": times, "perturbation_time": times},
         attrs={
-            "quantity": "influence in the joint span of cost and observable gradients (subspace)",
+            "solver": "subspace",
+            "quantity": "influence in the joint span of the cost's and the observable's gradients, neither rescaled",
             "outputs": outputs,
             "discarded_share": discarded_share,
             "damping": damping,

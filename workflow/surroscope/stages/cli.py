@@ -48,6 +48,8 @@ def run(
         stage(load(settings_type, arguments.pop("settings")), **arguments)
     except UserError as error:
         sys.exit(f"error: {error}")
+    except FileNotFoundError as error:
+        sys.exit(f"error: {error.filename}: no such file or folder; make it with the stage before this one")
 
 
 def load(settings_type: type, text: str) -> Any:
@@ -58,7 +60,12 @@ def load(settings_type: type, text: str) -> Any:
         if not Path(text).is_file():
             raise UserError(f"--settings: found {text!r}, expected JSON or the path of an existing file")
         text = Path(text).read_text()
-    content = yaml.safe_load(text)
+    try:
+        content = yaml.safe_load(text)
+    except yaml.YAMLError as error:
+        raise UserError(f"{source}: neither JSON nor YAML: {' '.join(str(error).split())}") from None
+    if not isinstance(content, dict):
+        raise UserError(f"{source}: found {content!r}, expected keys and values")
     known = {field.name for field in dataclasses.fields(settings_type)}
     if unknown := set(content) - known:
         raise UserError(f"{source}: unknown key {sorted(unknown)[0]!r}; known keys are {', '.join(sorted(known))}")

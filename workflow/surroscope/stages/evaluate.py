@@ -36,6 +36,7 @@ def stage(settings: Settings, *, stores: list[Path], split: Path, weights: Path,
         surrogate, persistence = errors(network, states.flatten(0, 1), bar.update)
     shown = states[:, 0]
     predicted = torch.cat([shown[:, :1], rollout(network, shown[:, 0], snapshots - 1)], dim=1)
+    predicted = torch.where(torch.isfinite(predicted), predicted, torch.inf)
     lead, fields = ("class", "probe", "start", "snapshot"), ("class", "snapshot", "channel", "y", "x")
     shape = (classes, probes, snapshots - 1, snapshots)
     keys = ("system", "model", "seed", "epoch")

@@ -7,7 +7,8 @@ import pandas as pd
 
 from surroscope import store
 from surroscope.errors import UserError
-from surroscope.plots import catalogue, style
+from surroscope.plots import style
+from surroscope.plots.draw import draw
 from surroscope.stages import cli
 
 
@@ -28,7 +29,7 @@ def stage(settings: Settings, *, table: Path, pdf: Path, png: Path) -> None:
         last_training_snapshot=settings.last_training_snapshot,
     )
     try:
-        figure = catalogue.draw(settings.figure, pd.read_csv(table), options)
+        figure = draw(settings.figure, pd.read_csv(table), options)
     except ValueError as error:
         raise UserError(f"{table}: {error}; delete the table and run again") from None
     with store.atomic(pdf) as temporary_pdf, store.atomic(png) as temporary_png:

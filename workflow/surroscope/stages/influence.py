@@ -17,7 +17,6 @@ from surroscope.stages import cli, progress
 
 @dataclass(frozen=True)
 class Settings:
-    solver: str
     discarded_share: float
     damping: float
     chunk_mb: float

@@ -6,7 +6,7 @@ from pathlib import Path
 import numpy as np
 import xarray as xr
 import zarr
-from zarr.codecs import BloscCodec
+from zarr.codecs import BloscCodec, Crc32cCodec
 
 from surroscope.errors import UserError
 from surroscope.stages import cli, progress
@@ -38,7 +38,12 @@ def stage(settings: Settings, *, raw: list[Path], store: Path) -> None:
                 "y": ("y", (np.arange(shape[2]) + 0.5) / shape[2], {"units": "1"}),
                 "x": ("x", (np.arange(shape[3]) + 0.5) / shape[3], {"units": "1"}),
             },
-            attrs=first.attrs | {"system": system.name, "boundary": "periodic"},
+            attrs=first.attrs
+            | {
+                "system": system.name,
+                "boundary": "periodic",
+                "cell_updates_by_positive_scheme": sum(int(file["fallbacks"].sum()) for file in files),
+            },
         ).to_zarr(temporary, zarr_format=3, consolidated=False)
         state = zarr.open_group(temporary).create_array(
             "state",
@@ -46,7 +51,7 @@ def stage(settings: Settings, *, raw: list[Path], store: Path) -> None:
             dtype="float32",
             chunks=(1, 1, *shape[1:]),
             shards=(SHARD_TRAJECTORIES, *shape),
-            compressors=BloscCodec(cname="zstd", clevel=5, shuffle="shuffle"),
+            compressors=[BloscCodec(cname="zstd", clevel=5, shuffle="shuffle"), Crc32cCodec()],
             fill_value=float("nan"),
             dimension_names=("trajectory", "time", "channel", "y", "x"),
             attributes={"units": system.units, "long_name": "state"},

@@ -43,7 +43,7 @@ def stage(
                 name=name,
                 title=SYSTEMS[name].title,
                 verdicts=tuple(report.Verdict(name, model, **verdict) for model, verdict in verdicts.items()),
-                scalars=tuple(report.Scalar(**row) for row in pd.read_csv(own["scalars"]).to_dict("records")),
+                scalars=tuple(report.MainNumber(**row) for row in pd.read_csv(own["scalars"]).to_dict("records")),
                 figures=tuple(
                     report.ReportFigure(
                         name=path.stem,
@@ -57,7 +57,7 @@ def stage(
                 ),
             )
         )
-    study = report.Study(
+    study = report.Audit(
         title=f"Study {settings.config['study']}",
         question=QUESTION,
         systems=tuple(systems),
@@ -79,7 +79,7 @@ def provenance(settings: Settings, data: list[Path]) -> dict[str, Any]:
     made = cli.provenance("report", settings)
     sources = {}
     for path in data:
-        attributes = dict(store.read(path).attrs)
+        attributes = dict(store.read(path, contents=False).attrs)
         sources[path.stem] = {str(key): str(value) for key, value in attributes.items()} | {
             "digest": store.manifest(path)["digest"]
         }

@@ -19,7 +19,6 @@ class Settings:
     probe_batches: int
     train: float
     validation: float
-    test: float
 
 
 def stage(settings: Settings, *, stores: list[Path], split: Path) -> None:

@@ -11,6 +11,7 @@ import xarray as xr
 
 from surroscope import store
 from surroscope.diagnostics import coherence, scalars
+from surroscope.errors import UserError
 from surroscope.response.labelled import MATRIX
 from surroscope.response.standardize import standardize
 from surroscope.stages import cli
@@ -24,7 +25,6 @@ SHOWN_STEPS = (1, 4, 16)
 class Settings:
     system: str
     models: list[str]
-    snapshots: int
 
 
 def stage(
@@ -59,13 +59,17 @@ def stage(
         found["scalars"] = pd.DataFrame([asdict(row) for row in rows])
         for name, table in found.items():
             frames[name].append(labelled(table, model, {} if name in ("prediction", "training") else counts))
+        one_step = frames["scalars"][-1]["quantity"].isin(["validation", "persistence", "train"])
+        frames["scalars"][-1].loc[one_step, "n_probes"] = np.nan
         values = found["scalars"].set_index("quantity")["value"]
         label, sentence = scalars.verdict(
             *(float(values[name]) for name in ("half_life", "class_transfer_ratio", "validation", "persistence"))
         )
         verdicts[model] = {"label": label, "sentence": sentence}
 
-    frames["rollout"].append(labelled(rollout(flights, "persistence"), "persistence", counts))
+    baseline = [flight for flight in flights if flight.attrs["model"] == settings.models[0]]
+    counts = {"n_seeds": len(baseline), "n_probes": baseline[0].sizes["probe"]}
+    frames["rollout"].append(labelled(rollout(baseline, "persistence"), "persistence", counts))
     frames["snapshots"].append(snapshots(flights[0]))
     for path in tables:
         with store.atomic(path) as temporary:
@@ -90,7 +94,13 @@ def influence_tables(matrices: list[xr.Dataset], system: str) -> dict[str, list[
             [m["influence"].sel(observable=observable).transpose("probe", *MATRIX).values for m in matrices]
         )
         size = raw.shape[1] * raw.shape[2]
-        h = standardize(raw.reshape(-1, size, size)).reshape(raw.shape)
+        try:
+            h = standardize(raw.reshape(-1, size, size)).reshape(raw.shape)
+        except ValueError as error:
+            raise UserError(
+                f"{matrices[0].attrs['model']}, observable {observable}: {error}; a network that keeps it exactly "
+                f"has no gradient of it. Leave it out of systems.{system}.observables"
+            ) from None
         for name, table in (
             ("two_time", coherence.two_time(h)),
             ("class_transfer", coherence.class_transfer(h, classes)),
@@ -117,7 +127,7 @@ def spectrum(matrices: list[xr.Dataset]) -> pd.DataFrame:
             | coherence.quartiles(pooled)
             | {
                 "maximum": pooled.max(),
-                "condition": np.median(largest / smallest),
+                "condition": np.median(np.where(smallest > 0, largest / np.where(smallest > 0, smallest, 1), np.inf)),
                 "largest_metric_eigenvalue": np.median(largest) * chosen[0].attrs["outputs"],
             }
         )

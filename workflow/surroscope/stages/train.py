@@ -39,7 +39,7 @@ def stage(
 ) -> None:
     place = device.pick()
     train, validation = (
-        torch.from_numpy(transitions.trajectories(stores, split, part, settings.snapshots)).to(place)
+        torch.from_numpy(transitions.trajectories(stores, split, part, settings.snapshots))
         for part in ("train", "validation")
     )
     channels, size = train.shape[2], train.shape[-1]
@@ -51,8 +51,7 @@ def stage(
     count = sum(parameter.numel() for parameter in network.parameters())
     print(f"{settings.model}: {count:,} parameters, {len(train)} training trajectories, on {place}", flush=True)
 
-    steps = len(train) * (settings.snapshots - 1)
-    batches = max(1, steps // settings.batch)
+    batches = loop.batches_in(train, settings.batch)
     done = len(resume["history"]) if resume else 0
     with progress.bar(f"train {settings.model} seed {settings.seed}", settings.epochs * batches, "batch") as bar:
         bar.update(done * batches)

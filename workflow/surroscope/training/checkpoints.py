@@ -2,6 +2,7 @@
 
 import json
 import shutil
+import zipfile
 from pathlib import Path
 from typing import Any
 
@@ -14,9 +15,9 @@ IDENTITY = "identity.json"
 
 
 class Checkpoints:
-    """A folder of checkpoints that belong to one identity: settings and code.
+    """A folder of checkpoints that belong to one identity: settings, data and code.
 
-    A folder of another identity is emptied, and `message` says so.
+    A folder of another identity, or of none, is emptied; `message` says what was found.
     """
 
     def __init__(self, folder: Path, identity: dict[str, Any]) -> None:
@@ -24,7 +25,9 @@ class Checkpoints:
         self.message = "no checkpoint to resume from; starting at epoch 1"
         recorded = folder / IDENTITY
         text = json.dumps(identity, sort_keys=True)
-        if recorded.is_file() and recorded.read_text() != text:
+        if folder.is_dir() and not (recorded.is_file() and recorded.read_text() == text):
+            # The identity goes first: a folder without one is never resumed from, wherever the removal stops.
+            recorded.unlink(missing_ok=True)
             shutil.rmtree(folder)
             self.message = "the checkpoints are of other settings, data or code; starting afresh at epoch 1"
         if not recorded.is_file():
@@ -32,14 +35,18 @@ class Checkpoints:
                 temporary.write_text(text)
 
     def load(self, needed: list[int]) -> dict[str, Any] | None:
-        """The latest state, or None. Afresh if weights of an epoch in `needed` that is past were not kept."""
+        """The latest state, or None to start afresh: none was saved, a file is damaged, or the weights of an
+        epoch in `needed` that is past were not kept."""
         latest = self.folder / LATEST
         if not latest.is_file():
             return None
+        if not intact(latest):
+            self.message = f"{latest} is damaged; starting afresh at epoch 1"
+            return None
         state = torch.load(latest, map_location="cpu", weights_only=True)
         for epoch in needed:
-            if epoch <= state["epoch"] and not self.weights(epoch).is_file():
-                self.message = f"the weights of epoch {epoch} were not kept; starting afresh at epoch 1"
+            if epoch <= state["epoch"] and not intact(self.weights(epoch)):
+                self.message = f"the weights of epoch {epoch} were not kept or are damaged; starting afresh at epoch 1"
                 return None
         self.message = f"resuming after epoch {state['epoch']}"
         return state
@@ -50,3 +57,12 @@ class Checkpoints:
 
     def weights(self, epoch: int) -> Path:
         return self.folder / f"epoch{epoch}.pt"
+
+
+def intact(path: Path) -> bool:
+    """Whether a file that torch.save wrote is there and whole: it is a zip archive with a CRC-32 for each part."""
+    try:
+        with zipfile.ZipFile(path) as archive:
+            return archive.testzip() is None
+    except (OSError, zipfile.BadZipFile):
+        return False

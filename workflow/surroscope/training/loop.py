@@ -28,14 +28,16 @@ def epochs(
 ) -> Iterator[dict[str, Any]]:
     """Train until epoch `until`, yielding after each one a state from which training can go on bit by bit.
 
-    train, validation: trajectories (n, snapshots, F, Y, X), on the network's device
+    train, validation: trajectories (n, snapshots, F, Y, X); a batch at a time goes to the network's device
     resume: a state that was yielded before, or None
     progress: called with (batches done, batches in this epoch)
 
     A state holds "epoch", "network", "optimizer" and "history": one row an epoch with the mean SMSE over
     training batches and over the validation transitions, the learning rate and the seconds it took.
-    The order of an epoch depends on (seed, epoch) alone. Raises UserError if a gradient is not finite.
+    The order of an epoch, and the global generator (dropout), depend on (seed, epoch) alone.
+    Raises UserError if a gradient is not finite.
     """
+    place = next(network.parameters()).device
     optimizer = torch.optim.AdamW(network.parameters(), lr=learning_rate, weight_decay=weight_decay)
     history: list[dict[str, float]] = []
     if resume:
@@ -45,13 +47,14 @@ def epochs(
     steps = train.shape[1] - 1
     for epoch in range(len(history) + 1, until + 1):
         start = time.perf_counter()
+        torch.manual_seed(seeding.integer(seed, "training", epoch))
         order = seeding.generator(seed, "order", epoch).permutation(len(train) * steps)
-        batches = np.array_split(order, max(1, len(order) // batch))
+        batches = np.array_split(order, batches_in(train, batch))
         total = 0.0
         network.train()
         for number, indices in enumerate(batches, 1):
-            trajectory, step = (torch.from_numpy(part).to(train.device) for part in np.divmod(indices, steps))
-            state, target = train[trajectory, step], train[trajectory, step + 1]
+            trajectory, step = (torch.from_numpy(part) for part in np.divmod(indices, steps))
+            state, target = (train[trajectory, at].to(place) for at in (step, step + 1))
             loss = smse(network(state), target, state).mean()
             optimizer.zero_grad()
             loss.backward()
@@ -76,6 +79,11 @@ def epochs(
         }
 
 
+def batches_in(train: Tensor, batch: int) -> int:
+    """Batches of an epoch over the transitions of (n, snapshots, ...): as few as have at most `batch` each."""
+    return -(-len(train) * (train.shape[1] - 1) // batch)
+
+
 def require_finite(network: nn.Module, loss: Tensor, epoch: int, number: int) -> None:
     """Raise UserError naming epoch, batch and parameter if a gradient is NaN or infinite."""
     norms = torch.stack([parameter.grad.norm() for parameter in network.parameters() if parameter.grad is not None])
@@ -92,9 +100,13 @@ def require_finite(network: nn.Module, loss: Tensor, epoch: int, number: int) ->
 def one_step(network: nn.Module, trajectories: Tensor, batch: int) -> float:
     """Mean SMSE of the network's one-step predictions over all transitions of the trajectories."""
     network.eval()
+    place = next((parameter.device for parameter in network.parameters()), trajectories.device)
     states, targets = trajectories[:, :-1].flatten(0, 1), trajectories[:, 1:].flatten(0, 1)
-    pairs = zip(states.split(batch), targets.split(batch), strict=True)
-    return torch.cat([smse(network(state), target, state) for state, target in pairs]).double().mean().item()
+    errors = []
+    for state, target in zip(states.split(batch), targets.split(batch), strict=True):
+        state, target = state.to(place), target.to(place)
+        errors.append(smse(network(state), target, state).double().cpu())
+    return torch.cat(errors).mean().item()
 
 
 def persistence(trajectories: Tensor) -> float:

@@ -1,4 +1,4 @@
-"""The table of figures: which table each draws, what that table must hold, and the one function that draws them all."""
+"""What each table must hold to be drawn, and the one function that draws every figure."""
 
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -34,7 +34,7 @@ TRAINED, VALIDATED = (
     tuple(f"{part}_{s}" for s in ("minimum", "median", "maximum")) for part in ("train", "validation")
 )
 
-TABLES = {
+REQUIRED = {
     "two_time": Columns(
         ("model", "observable"), ("perturbation_time", "response_time"), QUARTILES + COUNTS, ascending=(QUARTILES,)
     ),
@@ -93,7 +93,7 @@ DRAW: dict[str, Callable[[pd.DataFrame, Options], Figure]] = {
 
 def check(table: pd.DataFrame, name: str) -> None:
     """Raise ValueError, naming table and column, unless `table` holds what its figures draw, once and in full."""
-    columns = TABLES[name]
+    columns = REQUIRED[name]
     missing = [c for c in (*columns.text, *columns.keys, *columns.values) if c not in table]
     if missing:
         raise ValueError(f"table {name}: no column {', '.join(missing)}; found {', '.join(map(str, table.columns))}")
