@@ -1,10 +1,11 @@
 """What was edited, and what must run again for it: nothing less, nothing more."""
 
+import subprocess
 from pathlib import Path
 
 import pytest
 
-from .conftest import QUICK, Project
+from .conftest import QUICK, Project, fresh
 
 pytestmark = pytest.mark.xdist_group("quick")
 
@@ -116,3 +117,38 @@ def test_a_dry_run_says_why(quick: Project, tmp_path: Path) -> None:
     project = quick.copy(tmp_path / "project")
     project.edit("workflow/surroscope/plots/style.py", "import matplotlib\n", "import matplotlib\n\nEDITED = True\n")
     assert "Params have changed since last execution" in project.run("--dry-run").stdout
+
+
+def test_snakemakes_own_report_holds_the_figures(quick: Project, tmp_path: Path) -> None:
+    project = quick.copy(tmp_path / "project")
+    project.run("--report", "snakemake.html")
+    text = (project.folder / "snakemake.html").read_text()
+    assert "two_time_mass" in text
+    assert "Influence between times" in text
+
+
+@pytest.mark.parametrize("preset", ["paper-ce", "paper-ns", "both-systems"])
+def test_whole_studies_are_planned(tmp_path: Path, preset: str) -> None:
+    project = fresh(tmp_path / "project", f"workflow/presets/{preset}.yaml")
+    jobs = project.planned()
+    assert jobs["influence"] >= 12
+    assert jobs["report"] == 1
+    assert sum(jobs.values()) < 1500
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "words"),
+    [
+        ("study: quick", "study: quick\nextra: 1", "extra: unknown key"),
+        ("surroscope.models.unet:build", "nowhere.nets:build", "systems.CE.models.unet.factory: module 'nowhere.nets'"),
+    ],
+)
+def test_a_wrong_configuration_stops_before_any_job(tmp_path: Path, old: str, new: str, words: str) -> None:
+    project = fresh(tmp_path / "project", QUICK)
+    project.edit(QUICK, old, new)
+    command = project.command("--cores", "1")
+    finished = subprocess.run(command, cwd=project.folder, capture_output=True, text=True, check=False)
+    assert finished.returncode != 0
+    assert words in finished.stdout + finished.stderr
+    assert "Traceback" not in finished.stdout + finished.stderr
+    assert not (project.folder / "data").exists()

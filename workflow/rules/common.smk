@@ -17,9 +17,12 @@ prepare(Path(SOURCES))
 CONFIGURATION = " ".join(os.path.relpath(path) for path in workflow.configfiles)
 try:
     STUDY = check(config, CONFIGURATION)
-    for system in STUDY.systems.values():
-        for model in system.models.values():
-            fingerprint.of_code(model.module)
+    for system, chosen in STUDY.systems.items():
+        for name, model in chosen.models.items():
+            try:
+                fingerprint.of_code(model.module)
+            except UserError as error:
+                raise UserError(f"{CONFIGURATION}: systems.{system}.models.{name}.factory: {error}") from None
 except UserError as error:
     raise WorkflowError(f"the configuration is not valid:\n{error}") from None
 

@@ -34,7 +34,7 @@ def build(factory: str, options: dict[str, Any], *, channels: int, size: int, se
         inspect.signature(make).bind(channels, size, **options)
     except TypeError as error:
         raise UserError(f"factory {factory!r}: options {options} do not fit its signature: {error}") from None
-    with torch.random.fork_rng():
+    with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seeding.integer(seed, "initialisation", factory))
         try:
             network = make(channels, size, **options)
