@@ -55,7 +55,9 @@ def signature(
     found.append(
         _plain("half_life", half_life(time_lag), "lag at which intra-class influence is half of that at lag 0")
     )
-    found.append(_plain("class_transfer_ratio", transfer_ratio(class_transfer), "class off-diagonal over diagonal"))
+    found.append(
+        _plain("class_transfer_ratio", transfer_ratio(class_transfer), "class_off_diagonal over class_diagonal")
+    )
     distance, height = interpolation.distance.to_numpy(), interpolation["median"].to_numpy()
     found.append(_plain("influence_nearest", float(height[0]), "influence between the nearest distinct inputs"))
     crossing = first_crossing(distance, height, 0.0)
@@ -70,9 +72,9 @@ def half_life(time_lag: pd.DataFrame) -> float:
 
 
 def transfer_ratio(class_transfer: pd.DataFrame) -> float:
-    """Mean off-diagonal over mean diagonal of the class matrix's medians."""
+    """Median off the diagonal over median on the diagonal of the class matrix's medians."""
     own = class_transfer.perturbation_class == class_transfer.response_class
-    return float(class_transfer["median"][~own].mean() / class_transfer["median"][own].mean())
+    return float(class_transfer["median"][~own].median() / class_transfer["median"][own].median())
 
 
 def verdict(half_life: float, transfer: float, validation: float, persistence: float) -> tuple[str, str]:
@@ -94,10 +96,12 @@ def verdict(half_life: float, transfer: float, validation: float, persistence: f
     if transfer < CLASS_LOCKED_TRANSFER:
         locks.append("class-locked")
     reach = f"{half_life:.2g} steps" if np.isfinite(half_life) else f"more than {MAX_LAG} steps"
+    share = f"{100 * abs(transfer):.0f} %"
+    given = f"{share} of it reaches other classes" if transfer >= 0 else f"harms other classes by {share} of it"
     limits = (f"{TIME_LOCKED_HALF_LIFE:g} or fewer", f"below {100 * CLASS_LOCKED_TRANSFER:.0f} %")
     sentence = (
         f"A gradient step's help within its class halves after {reach} (time-locked: {limits[0]}), and "
-        f"{100 * transfer:.0f} % of it reaches other classes (class-locked: {limits[1]}). "
+        f"{given} (class-locked: {limits[1]}). "
         f"One-step error {validation:.3g} against {persistence:.3g} for persistence."
     )
     return " and ".join(locks) or "coherent", sentence
