@@ -1,69 +1,83 @@
-"""Per-sample gradients and tangents against the passes that they cannot avoid, side by side in one run.
+"""Per-sample gradients, tangents and the metric against the passes that they cannot avoid, side by side in one run.
 
     python benchmarks/linearize.py            (or `make bench`)
 
-Gradients are compared with one batched forward and backward pass over the same samples; tangents with as many
-forward passes as there are (direction, sample) pairs, in batches of the same size. Processor time on one thread,
-median of the repetitions. A ratio is machine-independent only roughly; the machine is printed.
+The method is the one that `calibrate` chooses. Gradients are compared with one batched forward and backward pass over
+the same samples; tangents J v and metric products Jᵀ J v with as many forward passes, in batches of all samples, as
+there are (direction, sample) pairs. Processor time on one thread; all calls take turns, and the least of the turns
+counts, so that other jobs on the machine disturb it little. Ratios depend on the machine too; it is printed.
 """
 
+import os
 import platform
-import statistics
+import sys
 import time
 from collections.abc import Callable
 
 import torch
 
-from surroscope import device
+from surroscope import device, environment
 from surroscope.models import unet, vit
 from surroscope.observables import smse
+from surroscope.response.calibrate import calibrate
 from surroscope.response.linearize import Linearization
 
-SAMPLES, DIRECTIONS, GROUP, REPEATS = 48, 48, 8, 5
+SAMPLES, GROUP, TURNS = 48, 24, 4
 NETWORKS = {
     "UNet of the default study": lambda: unet.build(4, 32, width=8, stages=2, kernels=(5, 3, 3), blocks=1),
     "ViT of the default study": lambda: vit.build(4, 32, width=64, depth=4, heads=4),
-    "UNet, 7-5-3 kernels": lambda: unet.build(4, 32, width=8, stages=2, kernels=(7, 5, 3)),
 }
 
 
-def seconds(call: Callable[[], object]) -> float:
-    call()
-    times = []
-    for _ in range(REPEATS):
-        start = time.process_time()
-        call()
-        times.append(time.process_time() - start)
-    return statistics.median(times)
+def least_seconds(calls: dict[str, Callable[[], object]]) -> dict[str, float]:
+    times: dict[str, list[float]] = {name: [] for name in calls}
+    for _ in range(TURNS):
+        for name, call in calls.items():
+            start = time.process_time()
+            call()
+            times[name].append(time.process_time() - start)
+    return {name: min(found) for name, found in times.items()}
 
 
 def main() -> None:
     device.pick()
     torch.manual_seed(0)
     print(f"{platform.processor() or platform.machine()}, torch {torch.__version__}, one thread")
-    print(f"{'network':28s} {'parameters':>10s} {'gradients / fwd+bwd':>20s} {'tangents / forwards':>20s}")
     states, targets = torch.randn(2, SAMPLES, 4, 32, 32)
     for name, build in NETWORKS.items():
         network = build()
         linear = Linearization(network)
+        start = time.perf_counter()
+        method = calibrate(linear, smse, states, targets).method
+        print(f"\n{name}, {linear.size:,d} parameters; calibrated in {time.perf_counter() - start:.1f} s:\n  {method}")
+        gradients = linear.gradients(smse, states, targets, method)
 
         def backward(network: torch.nn.Module = network) -> None:
             network.zero_grad()
             smse(network(states), targets, states).mean().backward()
 
         @torch.no_grad()
-        def forwards(network: torch.nn.Module = network) -> None:
-            for _ in range(DIRECTIONS * GROUP // SAMPLES):
-                network(states)
+        def forward(network: torch.nn.Module = network) -> None:
+            network(states)
 
-        gradients = linear.gradients(smse, states, targets, chunk=16)
-        ratios = (
-            seconds(lambda linear=linear: linear.gradients(smse, states, targets, chunk=16)) / seconds(backward),
-            seconds(lambda linear=linear, g=gradients: linear.tangents(states[:GROUP], g, chunk=DIRECTIONS))
-            / seconds(forwards),
+        part = states[:GROUP]
+        seconds = least_seconds(
+            {
+                "forward": forward,
+                "backward": backward,
+                "gradients": lambda: linear.gradients(smse, states, targets, method),  # noqa: B023
+                "tangents": lambda: linear.tangents(part, gradients, method),  # noqa: B023
+                "metric": lambda: linear.metric(part, gradients, method),  # noqa: B023
+            }
         )
-        print(f"{name:28s} {linear.size:10,d} {ratios[0]:20.2f} {ratios[1]:20.2f}")
+        forwards = seconds["forward"] * len(gradients) * GROUP / SAMPLES
+        print(f"  gradients / (forward + backward)  {seconds['gradients'] / seconds['backward']:.2f}")
+        print(f"  tangents / forwards               {seconds['tangents'] / forwards:.2f}")
+        print(f"  metric products / forwards        {seconds['metric'] / forwards:.2f}")
 
 
 if __name__ == "__main__":
+    if any(os.environ.get(name) != value for name, value in environment.FIXED.items()):
+        # The allocator and the thread pools read their settings when the process starts.
+        os.execve(sys.executable, [sys.executable, *sys.argv], os.environ | environment.FIXED)
     main()

@@ -11,6 +11,7 @@ import yaml
 
 from surroscope.config import check
 from surroscope.errors import UserError
+from surroscope.slices import settings
 
 ROOT = Path(__file__).parents[2]
 DEFAULT = yaml.safe_load((ROOT / "config.yaml").read_text())
@@ -88,18 +89,18 @@ def test_two_wrong_keys_are_two_lines() -> None:
 
 def test_a_slice_is_canonical_json_of_its_own_keys_only() -> None:
     study = check(DEFAULT, "config.yaml")
-    train = study.settings("train", system="CE", model="vit", seed="10")
+    train = settings(study, "train", system="CE", model="vit", seed="10")
     assert train == json.dumps(json.loads(train), sort_keys=True)
     assert json.loads(train)["learning_rate"] == 2e-3
     figures = changed("figures.dpi", 99)
-    assert check(figures, "config.yaml").settings("train", system="CE", model="vit", seed="10") == train
+    assert settings(check(figures, "config.yaml"), "train", system="CE", model="vit", seed="10") == train
     other = changed("systems.CE.models.unet.training.epochs", 30)
-    assert check(other, "config.yaml").settings("train", system="CE", model="vit", seed="10") == train
+    assert settings(check(other, "config.yaml"), "train", system="CE", model="vit", seed="10") == train
 
 
 def test_probe_batches_are_dealt_out_among_the_shards() -> None:
     study = check(changed("gradients.shards", 3), "config.yaml")
     keys = {"system": "CE", "model": "vit", "seed": "10", "epoch": "40"}
-    dealt = [json.loads(study.settings("gradients", shard=str(k), **keys))["probes"] for k in range(3)]
-    assert sorted(itertools.chain(*dealt)) == list(range(4))
+    dealt = [json.loads(settings(study, "gradients", shard=str(k), **keys))["batches"] for k in range(3)]
+    assert sorted(itertools.chain(*dealt)) == [["probe", b] for b in range(4)]
     assert all(dealt)

@@ -61,7 +61,9 @@ def test_imports_point_down(path: Path) -> None:
                 assert parts[1] in ALLOWED[folder] | {folder}, f"{path.name} imports {name}"
 
 
-@pytest.mark.parametrize("name", ["figures", "report", "tables", "influence", "ingest", "split"])
+@pytest.mark.parametrize(
+    "name", ["figures", "report", "tables", "sensitivity", "influence", "reduce", "cross", "maps", "ingest", "split"]
+)
 def test_stages_that_need_no_network_import_no_torch(name: str) -> None:
     seen, queue = set(), [f"surroscope.stages.{name}"]
     while queue:

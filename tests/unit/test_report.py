@@ -126,7 +126,7 @@ def test_what_the_study_says_is_text_not_markup(study):
 
 
 def test_a_figure_outside_the_questions_is_shown_all_the_same(study):
-    extra = ReportFigure("symmetry", "Symmetry", "<p>Own figure of a study.</p>", b"", "s.csv", None)
+    extra = ReportFigure("anything", "Anything", "<p>Own figure of a study.</p>", b"", "s.csv", None)
     section = SystemSection("NS", "Navier-Stokes", (), (), (extra,))
     assert section.questions == (("Further figures", (extra,)),)
     Page(render(Audit("t", "q", (section,), "make")))

@@ -12,9 +12,12 @@ import zarr
 
 from surroscope import store, transitions
 from surroscope.errors import UserError
-from surroscope.stages import cli, influence, ingest, split, train
+from surroscope.stages import cli, ingest, split, train
 
-STAGES = ("simulate", "ingest", "split", "train", "gradients", "influence", "evaluate", "tables", "figures", "report")
+STAGES = [
+    *("simulate", "ingest", "split", "train", "calibrate", "gradients", "reduce", "full", "influence", "sensitivity"),
+    *("cross", "maps", "evaluate", "tables", "figures", "report"),
+]
 TRAIN = {
     "system": "NS",
     "model": "vit",
@@ -134,54 +137,20 @@ def test_too_many_probes_for_the_data_is_said(stores: list[Path], tmp_path: Path
 
 def test_probes_are_class_major_and_in_the_order_of_the_split(stores: list[Path], tmp_path: Path) -> None:
     parts = divide(stores, tmp_path / "split.json")
-    first, second = transitions.probes(stores, tmp_path / "split.json", [0, 1], 3)
-    assert first.classes == ("CE-RP", "CE-CRP")
-    for batch, probe in ((0, first), (1, second)):
+    batches = [("probe", 0), ("probe", 1), ("train", 2)]
+    probes = transitions.probes(stores, tmp_path / "split.json", batches, 3)
+    for (part, batch), probe in zip(batches, probes, strict=True):
+        assert probe.classes == ("CE-RP", "CE-CRP")
+        assert list(probe.trajectories) == [parts[name][part][batch] for name in probe.classes]
         for number, name in enumerate(probe.classes):
-            states = store.read(stores[number])["state"].values[parts[name]["probe"][batch]]
+            states = store.read(stores[number])["state"].values[parts[name][part][batch]]
             assert np.array_equal(probe.inputs[2 * number : 2 * number + 2], states[:2])
             assert np.array_equal(probe.targets[2 * number : 2 * number + 2], states[1:3])
 
 
-def shard(path: Path, epoch: int) -> Path:
-    draw = np.random.default_rng(0)
-    dataset = xr.Dataset(
-        {
-            "gradients": (("probe", "row", "parameter"), draw.normal(size=(1, 4, 9)).astype(np.float32)),
-            "tangents": (("probe", "row", "output"), draw.normal(size=(1, 4, 20)).astype(np.float32)),
-            "distance": (("probe", "response", "perturbation"), np.ones((1, 4, 4))),
-        },
-        coords={
-            "probe": [epoch],
-            "class": store.names("class", ["a", "b"]),
-            "time": [0, 1],
-            "observable": store.names("observable", ["smse"]),
-        },
-        attrs={"epoch": epoch},
-    )
-    with store.writing(path, {}) as temporary:
-        dataset.to_zarr(temporary, zarr_format=3, consolidated=False)
-    return path
-
-
-SUBSPACE = influence.Settings(1e-4, 1e-6, 1.0)
-
-
-def test_shards_of_different_checkpoints_are_refused(tmp_path: Path) -> None:
-    shards = [shard(tmp_path / "0.zarr", 1), shard(tmp_path / "1.zarr", 2)]
-    with pytest.raises(UserError, match=r"1\.zarr: a shard of .*'epoch': 2.*'epoch': 1"):
-        influence.stage(SUBSPACE, shards=shards, influence=tmp_path / "influence.zarr", threads=1)
-
-
-def test_influence_is_labelled_and_does_not_depend_on_chunks_or_threads(tmp_path: Path) -> None:
-    found = []
-    for number, (chunk_mb, threads) in enumerate([(1.0, 1), (1e-4, 1), (1e-4, 2)]):
-        path = tmp_path / f"{number}.zarr"
-        settings = influence.Settings(1e-4, 1e-6, chunk_mb)
-        influence.stage(settings, shards=[shard(tmp_path / "s.zarr", 1)], influence=path, threads=threads)
-        found.append(store.read(path).load())
-    whole, chunked, threaded = (dataset["influence"] for dataset in found)
-    assert whole.dims[:2] == ("observable", "probe")
-    assert whole.sel(observable="smse", response_class="b", perturbation_class="a").shape == (1, 2, 2)
-    assert np.allclose(whole, chunked, rtol=1e-12)
-    assert np.array_equal(chunked, threaded)
+def test_every_so_many_th_transition_may_be_taken(stores: list[Path], tmp_path: Path) -> None:
+    divide(stores, tmp_path / "split.json")
+    whole, thin = (transitions.probes(stores, tmp_path / "split.json", [("probe", 0)], 4, every)[0] for every in (1, 2))
+    assert list(thin.times) == [0, 2]
+    assert np.array_equal(thin.inputs, whole.inputs[[0, 2, 3, 5]])
+    assert np.array_equal(thin.targets, whole.targets[[0, 2, 3, 5]])

@@ -10,8 +10,8 @@ from .conftest import QUICK, Project, fresh
 pytestmark = pytest.mark.xdist_group("quick")
 
 # Jobs of the quick study: CE with a UNet (one probed epoch) and a ViT (two), NS with a ViT (one).
-FIGURES = 13 + 9
-DRAWING = {"figures": FIGURES, "report": 1}
+CE_FIGURES, NS_FIGURES = 15, 11
+DRAWING = {"figures": CE_FIGURES + NS_FIGURES, "report": 1}
 COMMENT = "\n# a comment changes nothing\n"
 
 
@@ -35,14 +35,23 @@ def test_touched_and_commented_sources_change_nothing(quick: Project, tmp_path: 
             "workflow/surroscope/models/vit.py",
             "import math\n",
             "import math\n\nEDITED = True\n",
-            {"train": 2, "gradients": 3, "influence": 3, "evaluate": 2, "tables": 2} | DRAWING,
+            {"train": 2, "gradients": 3, "reduce": 3, "influence": 3, "evaluate": 2, "tables": 2} | DRAWING,
             id="the ViT",
         ),
         pytest.param(
             "workflow/surroscope/models/unet.py",
             "import math\n",
             "import math\n\nEDITED = True\n",
-            {"train": 1, "gradients": 1, "influence": 1, "evaluate": 1, "tables": 1, "figures": 13, "report": 1},
+            {
+                "train": 1,
+                "gradients": 1,
+                "reduce": 1,
+                "influence": 1,
+                "evaluate": 1,
+                "tables": 1,
+                "figures": CE_FIGURES,
+                "report": 1,
+            },
             id="the UNet",
         ),
         pytest.param(
@@ -60,35 +69,67 @@ def test_touched_and_commented_sources_change_nothing(quick: Project, tmp_path: 
             QUICK,
             "seeds: [10]",
             "seeds: [10, 35]",
-            {"split": 2, "train": 3, "gradients": 4, "influence": 4, "evaluate": 3, "tables": 2} | DRAWING,
+            {"split": 2, "train": 3, "gradients": 4, "reduce": 4, "influence": 4, "evaluate": 3, "tables": 2} | DRAWING,
             id="a seed added",
         ),
         pytest.param(
             QUICK,
             "training: {epochs: 4, learning_rate: 2.0e-3}",
             "training: {epochs: 4, learning_rate: 1.0e-4, weight_decay: 2.0e-3}",
-            {"train": 1, "gradients": 1, "influence": 1, "evaluate": 1, "tables": 1, "figures": 13, "report": 1},
+            {
+                "train": 1,
+                "gradients": 1,
+                "reduce": 1,
+                "influence": 1,
+                "evaluate": 1,
+                "tables": 1,
+                "figures": CE_FIGURES,
+                "report": 1,
+            },
             id="learning rate and weight decay",
         ),
         pytest.param(
             "workflow/surroscope/response/linearize.py",
             "import torch\n",
             "import torch\n\nEDITED = True\n",
-            {"gradients": 4, "influence": 4, "tables": 2} | DRAWING,
+            {"gradients": 4, "reduce": 4, "influence": 4, "tables": 2} | DRAWING,
             id="the linearization, whose shards were temporary",
         ),
         pytest.param(
             "workflow/surroscope/response/subspace.py",
             "import numpy as np\n",
             "import numpy as np\n\nEDITED = True\n",
-            {"gradients": 4, "influence": 4, "tables": 2} | DRAWING,
-            id="the solver, which needs the shards anew",
+            {"influence": 4, "tables": 2} | DRAWING,
+            id="the solver, which needs the Gram matrices alone",
+        ),
+        pytest.param(
+            QUICK,
+            "study: quick",
+            "study: quick\ninfluence: {damping: 1.0e-3}",
+            {"influence": 4, "tables": 2} | DRAWING,
+            id="the damping",
+        ),
+        pytest.param(
+            "workflow/surroscope/response/gram.py",
+            "import numpy as np\n",
+            "import numpy as np\n\nEDITED = True\n",
+            {"gradients": 4, "reduce": 4, "influence": 4, "tables": 2} | DRAWING,
+            id="the contraction, which needs the shards anew",
         ),
         pytest.param(
             "workflow/surroscope/physics/navier_stokes.py",
             "import torch\n",
             "import torch\n\nEDITED = True\n",
-            {"simulate": 6, "ingest": 6, "split": 2, "train": 3, "gradients": 4, "influence": 4, "evaluate": 3}
+            {
+                "simulate": 6,
+                "ingest": 6,
+                "split": 2,
+                "train": 3,
+                "gradients": 4,
+                "reduce": 4,
+                "influence": 4,
+                "evaluate": 3,
+            }
             | {"tables": 2}
             | DRAWING,
             id="a solver of the physics",

@@ -6,8 +6,8 @@ from pathlib import Path
 SOURCES = os.path.relpath(Path(workflow.basedir) / "workflow")
 sys.path[:0] = [os.path.abspath(SOURCES), os.getcwd()]
 
-from surroscope import fingerprint
-from surroscope.catalogue import FIGURES, TABLES, figures_for
+from surroscope import fingerprint, slices
+from surroscope.catalogue import FIGURES, figures_for, tables_for
 from surroscope.config import check
 from surroscope.environment import prepare
 from surroscope.errors import UserError
@@ -17,12 +17,11 @@ prepare(Path(SOURCES))
 CONFIGURATION = " ".join(os.path.relpath(path) for path in workflow.configfiles)
 try:
     STUDY = check(config, CONFIGURATION)
-    for system, chosen in STUDY.systems.items():
-        for name, model in chosen.models.items():
-            try:
-                fingerprint.of_code(model.module)
-            except UserError as error:
-                raise UserError(f"{CONFIGURATION}: systems.{system}.models.{name}.factory: {error}") from None
+    for key, factory in STUDY.factories().items():
+        try:
+            fingerprint.of_code(factory.module)
+        except UserError as error:
+            raise UserError(f"{CONFIGURATION}: {key}.factory: {error}") from None
 except UserError as error:
     raise WorkflowError(f"the configuration is not valid:\n{error}") from None
 
@@ -34,6 +33,7 @@ STORE = f"data/store/{STUDY.data.dataset}/{{system}}/{{ic}}.zarr"
 SPLIT = f"{RESULTS}/{{system}}/splits/seed{{seed}}.json"
 REPORT = f"{RESULTS}/report.html"
 SAMPLE_SIZE = STUDY.sample_size
+TABLES = tables_for(STUDY.asked)
 
 
 wildcard_constraints:
@@ -47,16 +47,18 @@ wildcard_constraints:
 
 def settings(stage, **fixed):
     """The slice of the configuration that a job of this stage reads, as JSON: a change of it reruns the job."""
-    return lambda wildcards: STUDY.settings(stage, **wildcards, **fixed)
+    return lambda wildcards: slices.settings(STUDY, stage, **wildcards, **fixed)
 
 
-def code(stage):
-    """The fingerprint of the code that a job of this stage runs, the network's module included."""
+def code(stage, observables=False):
+    """The fingerprint of the code that a job of this stage runs, with the network's module and the observables'."""
 
     def of_job(wildcards):
         modules = [f"surroscope.stages.{stage}"]
         if "model" in wildcards.keys():
             modules.append(STUDY.systems[wildcards.system].models[wildcards.model].module)
+        if observables:
+            modules.extend(STUDY.observable_modules())
         return fingerprint.of_code(*modules)
 
     return of_job
@@ -66,7 +68,7 @@ def stores(wildcards):
     return expand(STORE, system=wildcards.system, ic=STUDY.classes(wildcards.system))
 
 
-def checkpoints(system, pattern, last=False):
+def checkpoints(system, pattern, last=False, seeds=None):
     """`pattern` for every model, seed and probed epoch of a system, or the last probed epoch alone."""
     return [
         path
@@ -75,10 +77,24 @@ def checkpoints(system, pattern, last=False):
             pattern,
             system=system,
             model=model,
-            seed=STUDY.seeds,
+            seed=STUDY.seeds if seeds is None else seeds,
             epoch=settings.probe_epochs[-1:] if last else settings.probe_epochs,
         )
     ]
+
+
+def part(name, file):
+    """`file` of the checkpoints that an optional part of the study looks at; none if it was not asked for."""
+
+    def of_system(wildcards):
+        return checkpoints(wildcards.system, f"{EPOCH}/{file}", last=True, seeds=STUDY.seeds_of(name))
+
+    return of_system
+
+
+def given(option, path):
+    """A command line option with its file, or nothing where a stage does without."""
+    return f"--{option} {path}" if path else ""
 
 
 def all_tables():
@@ -89,7 +105,7 @@ def all_figures():
     return [
         f"{RESULTS}/{system}/figures/{figure}.{suffix}"
         for system in STUDY.systems
-        for figure in figures_for(STUDY.observables(system))
+        for figure in figures_for(STUDY.observables_of(system), STUDY.parts(system))
         for suffix in ("pdf", "png")
     ]
 

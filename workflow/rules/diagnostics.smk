@@ -29,12 +29,11 @@ rule tables:
         influences=lambda wildcards: checkpoints(wildcards.system, f"{EPOCH}/influence.zarr"),
         rollouts=lambda wildcards: checkpoints(wildcards.system, f"{EPOCH}/rollouts.zarr", last=True),
         histories=lambda wildcards: checkpoints(wildcards.system, f"{CHECKPOINT}/history.csv", last=True),
+        sensitivities=part("sensitivity", "sensitivity.csv"),
+        crosses=part("cross", "cross.zarr"),
+        maps=part("maps", "maps.zarr"),
     output:
-        tables=expand(
-            f"{RESULTS}/{{system}}/tables/{{table}}.csv",
-            table=TABLES,
-            allow_missing=True,
-        ),
+        tables=expand(f"{RESULTS}/{{system}}/tables/{{table}}.csv", table=TABLES, allow_missing=True),
         verdict=f"{RESULTS}/{{system}}/tables/verdict.json",
     log:
         f"{RESULTS}/{{system}}/tables/tables.log",
@@ -52,5 +51,6 @@ rule tables:
         "Tables of {wildcards.system}"
     shell:
         "python -m surroscope.stages.tables --settings {params.settings:q} --influences {input.influences:q}"
-        " --rollouts {input.rollouts:q} --histories {input.histories:q} --tables {output.tables:q}"
+        " --rollouts {input.rollouts:q} --histories {input.histories:q} --sensitivities {input.sensitivities:q}"
+        " --crosses {input.crosses:q} --maps {input.maps:q} --tables {output.tables:q}"
         " --verdict {output.verdict:q} > {log:q} 2>&1"

@@ -1,8 +1,37 @@
 SHARD = f"{EPOCH}/gradients/shard{{shard}}.zarr"
+CROSS_SHARD = f"{EPOCH}/cross/shard{{shard}}.zarr"
+CALIBRATION = f"{RESULTS}/{{system}}/{{model}}/linearization.json"
+MEASURED = {"calibration": CALIBRATION} if STUDY.gradients.method == "measured" else {}
+
+
+rule calibrate:
+    input:
+        stores=stores,
+        split=lambda wildcards: expand(SPLIT, system=wildcards.system, seed=STUDY.seeds[0]),
+    output:
+        calibration=CALIBRATION,
+    log:
+        CALIBRATION.replace(".json", ".log"),
+    benchmark:
+        CALIBRATION.replace(".json", ".benchmark.tsv")
+    conda:
+        "../../envs/torch.yaml"
+    resources:
+        mem_mb=4000,
+        runtime=30,
+    params:
+        settings=settings("calibrate"),
+        code=code("calibrate"),
+    message:
+        "Measure how to linearize {wildcards.model} on {wildcards.system}"
+    shell:
+        "python -m surroscope.stages.calibrate --settings {params.settings:q} --stores {input.stores:q}"
+        " --split {input.split:q} --calibration {output.calibration:q} > {log:q} 2>&1"
 
 
 rule gradients:
     input:
+        **MEASURED,
         stores=stores,
         split=SPLIT,
         weights=f"{CHECKPOINT}/weights",
@@ -19,10 +48,28 @@ rule gradients:
         runtime=240,
     params:
         settings=settings("gradients"),
-        code=code("gradients"),
+        code=code("gradients", observables=True),
+        calibration=lambda wildcards, input: given("calibration", input.get("calibration")),
     message:
         "Gradients and tangents of {wildcards.model} on {wildcards.system}, seed {wildcards.seed},"
         " epoch {wildcards.epoch}, shard {wildcards.shard}"
     shell:
         "python -m surroscope.stages.gradients --settings {params.settings:q} --stores {input.stores:q}"
-        " --split {input.split:q} --weights {input.weights:q} --shard {output.shard:q} > {log:q} 2>&1"
+        " --split {input.split:q} --weights {input.weights:q} {params.calibration} --shard {output.shard:q}"
+        " > {log:q} 2>&1"
+
+
+use rule gradients as cross_gradients with:
+    output:
+        shard=temp(directory(CROSS_SHARD)),
+    log:
+        CROSS_SHARD.replace(".zarr", ".log"),
+    benchmark:
+        CROSS_SHARD.replace(".zarr", ".benchmark.tsv")
+    params:
+        settings=settings("cross_gradients"),
+        code=code("gradients", observables=True),
+        calibration=lambda wildcards, input: given("calibration", input.get("calibration")),
+    message:
+        "Tangents among all batches of {wildcards.model} on {wildcards.system}, seed {wildcards.seed},"
+        " epoch {wildcards.epoch}, shard {wildcards.shard}"

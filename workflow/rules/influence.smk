@@ -1,10 +1,88 @@
+SHARDS = expand(SHARD, shard=range(STUDY.gradients.shards), allow_missing=True)
+CROSS_SHARDS = expand(CROSS_SHARD, shard=range(len(STUDY.cross_batches())), allow_missing=True)
+# An address of a Dask scheduler in place of "local" goes on the command line or into a profile:
+# --set-resources reduce:dask=tcp://host:8786
+LOCAL = "local"
+
+
+rule reduce:
+    input:
+        shards=SHARDS,
+    output:
+        grams=directory(f"{EPOCH}/grams.zarr"),
+    log:
+        f"{EPOCH}/reduce.log",
+    benchmark:
+        f"{EPOCH}/reduce.benchmark.tsv"
+    conda:
+        "../../envs/dask.yaml"
+    resources:
+        mem_mb=int(STUDY.influence.memory_mb) + 500,
+        runtime=60,
+        dask=LOCAL,
+    params:
+        settings=settings("reduce"),
+        code=code("reduce"),
+    message:
+        "Contract the gradients of {wildcards.model} on {wildcards.system}, seed {wildcards.seed}, epoch {wildcards.epoch}"
+    shell:
+        "python -m surroscope.stages.reduce --settings {params.settings:q} --shards {input.shards:q}"
+        " --grams {output.grams:q} --threads {threads} --dask-scheduler {resources.dask:q} > {log:q} 2>&1"
+
+
+rule full:
+    input:
+        **MEASURED,
+        stores=stores,
+        split=SPLIT,
+        weights=f"{CHECKPOINT}/weights",
+    output:
+        solved=directory(f"{EPOCH}/full.zarr"),
+    log:
+        f"{EPOCH}/full.log",
+    benchmark:
+        f"{EPOCH}/full.benchmark.tsv"
+    conda:
+        "../../envs/torch.yaml"
+    resources:
+        mem_mb=8000,
+        runtime=720,
+    params:
+        settings=settings("full"),
+        code=code("full", observables=True),
+        calibration=lambda wildcards, input: given("calibration", input.get("calibration")),
+    message:
+        "Influence in all parameters of {wildcards.model} on {wildcards.system}, seed {wildcards.seed},"
+        " epoch {wildcards.epoch}"
+    shell:
+        "python -m surroscope.stages.full --settings {params.settings:q} --stores {input.stores:q}"
+        " --split {input.split:q} --weights {input.weights:q} {params.calibration} --solved {output.solved:q}"
+        " > {log:q} 2>&1"
+
+
+use rule full as full_sweep with:
+    output:
+        solved=directory(f"{EPOCH}/full_sweep.zarr"),
+    log:
+        f"{EPOCH}/full_sweep.log",
+    benchmark:
+        f"{EPOCH}/full_sweep.benchmark.tsv"
+    params:
+        settings=settings("full_sweep"),
+        code=code("full", observables=True),
+        calibration=lambda wildcards, input: given("calibration", input.get("calibration")),
+    message:
+        "Influence in all parameters at several dampings of {wildcards.model} on {wildcards.system},"
+        " seed {wildcards.seed}, epoch {wildcards.epoch}"
+
+
+FULL = {"full": f"{EPOCH}/full.zarr"} if {"full", "dense"} & set(STUDY.influence.solvers) else {}
+
+
 rule influence:
     input:
-        shards=expand(
-            f"{EPOCH}/gradients/shard{{shard}}.zarr",
-            shard=range(STUDY.gradients.shards),
-            allow_missing=True,
-        ),
+        **FULL,
+        grams=f"{EPOCH}/grams.zarr",
     output:
         influence=directory(f"{EPOCH}/influence.zarr"),
     log:
@@ -19,8 +97,85 @@ rule influence:
     params:
         settings=settings("influence"),
         code=code("influence"),
+        full=lambda wildcards, input: given("full", input.get("full")),
     message:
         "Influence of {wildcards.model} on {wildcards.system}, seed {wildcards.seed}, epoch {wildcards.epoch}"
     shell:
-        "python -m surroscope.stages.influence --settings {params.settings:q} --shards {input.shards:q}"
-        " --influence {output.influence:q} --threads {threads} > {log:q} 2>&1"
+        "python -m surroscope.stages.influence --settings {params.settings:q} --grams {input.grams:q} {params.full}"
+        " --influence {output.influence:q} > {log:q} 2>&1"
+
+
+rule sensitivity:
+    input:
+        grams=f"{EPOCH}/grams.zarr",
+        full=f"{EPOCH}/full_sweep.zarr",
+    output:
+        table=f"{EPOCH}/sensitivity.csv",
+    log:
+        f"{EPOCH}/sensitivity.log",
+    benchmark:
+        f"{EPOCH}/sensitivity.benchmark.tsv"
+    conda:
+        "../../envs/dask.yaml"
+    resources:
+        mem_mb=2000,
+        runtime=30,
+    params:
+        settings=settings("sensitivity"),
+        code=code("sensitivity"),
+    message:
+        "Conclusions against quantity and damping of {wildcards.model} on {wildcards.system}, seed {wildcards.seed}"
+    shell:
+        "python -m surroscope.stages.sensitivity --settings {params.settings:q} --grams {input.grams:q}"
+        " --full {input.full:q} --table {output.table:q} > {log:q} 2>&1"
+
+
+rule maps:
+    input:
+        shards=SHARDS,
+        grams=f"{EPOCH}/grams.zarr",
+    output:
+        maps=directory(f"{EPOCH}/maps.zarr"),
+    log:
+        f"{EPOCH}/maps.log",
+    benchmark:
+        f"{EPOCH}/maps.benchmark.tsv"
+    conda:
+        "../../envs/dask.yaml"
+    resources:
+        mem_mb=2000,
+        runtime=30,
+    params:
+        settings=settings("maps"),
+        code=code("maps"),
+    message:
+        "Response maps of {wildcards.model} on {wildcards.system}, seed {wildcards.seed}, epoch {wildcards.epoch}"
+    shell:
+        "python -m surroscope.stages.maps --settings {params.settings:q} --shards {input.shards:q}"
+        " --grams {input.grams:q} --maps {output.maps:q} > {log:q} 2>&1"
+
+
+rule cross:
+    input:
+        shards=CROSS_SHARDS,
+    output:
+        cross=directory(f"{EPOCH}/cross.zarr"),
+    log:
+        f"{EPOCH}/cross.log",
+    benchmark:
+        f"{EPOCH}/cross.benchmark.tsv"
+    conda:
+        "../../envs/dask.yaml"
+    resources:
+        mem_mb=int(STUDY.influence.memory_mb) + 500,
+        runtime=120,
+        dask=LOCAL,
+    params:
+        settings=settings("cross"),
+        code=code("cross"),
+    message:
+        "Influence among all batches of {wildcards.model} on {wildcards.system}, seed {wildcards.seed},"
+        " epoch {wildcards.epoch}"
+    shell:
+        "python -m surroscope.stages.cross --settings {params.settings:q} --shards {input.shards:q}"
+        " --cross {output.cross:q} --threads {threads} --dask-scheduler {resources.dask:q} > {log:q} 2>&1"

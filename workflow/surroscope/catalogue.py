@@ -1,4 +1,4 @@
-"""Every table of a study, and every figure with the table that it draws."""
+"""Every table of a study, every figure with the table that it draws, and the long names of the kinds of influence."""
 
 from collections.abc import Collection
 from dataclasses import dataclass
@@ -6,11 +6,15 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True)
 class FigureSpec:
-    """A figure: its table, the observable that it is about (None: all of the table), and its heading."""
+    """A figure: its table, the observable that responds to a step on the cost (None: all of the table), its heading.
+
+    part: the section of the configuration that asks for the figure (None: every study has it)
+    """
 
     table: str
     observable: str | None
     title: str
+    part: str | None = None
 
 
 FIGURES = {
@@ -21,16 +25,44 @@ FIGURES = {
     "time_lag": FigureSpec("time_lag", "smse", "Influence against time lag"),
     "class_transfer": FigureSpec("class_transfer", "smse", "Influence between classes"),
     "interpolation": FigureSpec("interpolation", None, "Influence against distance"),
+    "sensitivity": FigureSpec("sensitivity", None, "Conclusions against damping and method", "sensitivity"),
     "spectrum": FigureSpec("spectrum", None, "Spectrum of the metric during training"),
+    "channels": FigureSpec("channels", None, "Influence between channels"),
+    "fronts": FigureSpec("fronts", None, "Share of the response on fronts"),
+    "response_maps": FigureSpec("response_maps", None, "Maps of the response to a step", "maps"),
+    "attribution": FigureSpec("attribution_fields", None, "Training trajectories that help and hurt", "cross"),
+    "leverage": FigureSpec("leverage", None, "Leverage against time", "cross"),
+    "symmetry": FigureSpec("symmetry", None, "Influence between a sample and its images", "symmetry"),
     "two_time_mass": FigureSpec("two_time", "mass", "Influence on mass between times"),
     "time_lag_mass": FigureSpec("time_lag", "mass", "Influence on mass against time lag"),
     "two_time_energy": FigureSpec("two_time", "energy", "Influence on energy between times"),
     "time_lag_energy": FigureSpec("time_lag", "energy", "Influence on energy against time lag"),
     "snapshots": FigureSpec("snapshots", None, "Snapshots of the data"),
 }
-TABLES = (*dict.fromkeys(spec.table for spec in FIGURES.values()), "scalars")
+# Table -> the part of a study that makes it. The identity's row of `symmetry` is always there, even where it is not
+# drawn; the last two tables are for readers and are drawn nowhere.
+_PARTS = {spec.table: spec.part for spec in FIGURES.values()}
+_PARTS |= {"symmetry": None, "attribution": "cross", "scalars": None}
+TABLES = tuple(_PARTS)
+
+QUANTITIES = {
+    "span": "influence within the span of the gradients",
+    "full": "influence in the full parameter space",
+    "euclidean": "gradient dot products (no metric)",
+    "cosine": "cosine of the gradients",
+    "adam": "Adam-preconditioned step",
+}
 
 
-def figures_for(observables: Collection[str]) -> tuple[str, ...]:
-    """Names of the figures of a system with these observables."""
-    return tuple(name for name, spec in FIGURES.items() if spec.observable is None or spec.observable in observables)
+def figures_for(observables: Collection[str], parts: Collection[str] = ()) -> tuple[str, ...]:
+    """Names of the figures of a system with these observables, in a study that has these optional parts."""
+    return tuple(
+        name
+        for name, spec in FIGURES.items()
+        if (spec.observable is None or spec.observable in observables) and (spec.part is None or spec.part in parts)
+    )
+
+
+def tables_for(parts: Collection[str] = ()) -> tuple[str, ...]:
+    """Names of the tables of a study that has these optional parts."""
+    return tuple(table for table, part in _PARTS.items() if part is None or part in parts)

@@ -1,16 +1,17 @@
-"""The study's configuration: typed, checked before any job, and cut into the slice that each stage reads."""
+"""The study's configuration: typed, and checked before any job."""
 
-import json
 import re
 from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
 
 from surroscope.errors import UserError
 from surroscope.partition import split_counts
+from surroscope.symmetry import Action
 from surroscope.system import SYSTEMS
 
 BASELINE = "persistence"
+SolverName = Literal["subspace", "full", "dense", "euclidean", "cosine", "adam"]
 Name = Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9_.-]*$")]
 Count = Annotated[int, Field(ge=1)]
 Positive = Annotated[float, Field(gt=0, allow_inf_nan=False)]
@@ -60,23 +61,30 @@ class Training(Section):
     batch: Count = 48
 
 
-class Model(Section):
-    factory: str
+def _import_path(factory: str) -> str:
+    if not re.fullmatch(r"[A-Za-z_][\w.]*:[A-Za-z_]\w*", factory):
+        raise ValueError("expected 'package.module:function'")
+    return factory
+
+
+ImportPath = Annotated[str, AfterValidator(_import_path)]
+
+
+class Factory(Section):
+    """Something made by a function given by import path."""
+
+    factory: ImportPath
     options: dict[str, Any] = {}
-    training: Training
-    probe_epochs: Annotated[list[Count], Field(min_length=1)]
 
     @property
     def module(self) -> str:
         """The module of the factory's import path."""
         return self.factory.partition(":")[0]
 
-    @field_validator("factory")
-    @classmethod
-    def _import_path(cls, factory: str) -> str:
-        if not re.fullmatch(r"[A-Za-z_][\w.]*:[A-Za-z_]\w*", factory):
-            raise ValueError("expected 'package.module:function'")
-        return factory
+
+class Model(Factory):
+    training: Training
+    probe_epochs: Annotated[list[Count], Field(min_length=1)]
 
     @model_validator(mode="after")
     def _probed_epochs_are_trained(self) -> "Model":
@@ -94,12 +102,24 @@ class SystemStudy(Section):
     trajectories: Annotated[int, Field(ge=3)]
     classes: Annotated[list[str], Field(min_length=2)] | None = None
     observables: Annotated[list[str], Field(min_length=1)] | None = None
+    pairs: list[Annotated[list[str], Field(min_length=2, max_length=2)]] = []
+    symmetries: list[str] = []
     models: Annotated[dict[Name, Model], Field(min_length=1)]
 
-    @field_validator("classes", "observables")
+    @field_validator("classes", "observables", "symmetries", "pairs")
     @classmethod
-    def _distinct(cls, names: list[str] | None) -> list[str] | None:
+    def _distinct(cls, names: list[Any] | None) -> list[Any] | None:
         return names and _once(names)
+
+    @field_validator("symmetries")
+    @classmethod
+    def _actions(cls, names: list[str]) -> list[str]:
+        for name in names:
+            try:
+                Action.parse(name)
+            except UserError as error:
+                raise ValueError(str(error)) from None
+        return names
 
     @field_validator("models")
     @classmethod
@@ -114,18 +134,65 @@ class Probe(Section):
     snapshots: Annotated[int, Field(ge=3)] = 17
 
 
+class Linearization(Section):
+    """How gradients and tangents are computed; it changes speed and memory only."""
+
+    gradients: Literal["vmap", "expanded_weights"] = "vmap"
+    sample_chunk: Count = 16
+    tangents: Literal["vmap", "double_backward"] = "vmap"
+    direction_chunk: Count = 48
+    tangent_samples: Count = 2
+
+
 class Gradients(Section):
     shards: Count = 1
-    sample_chunk: Count = 16
-    direction_chunk: Count = 48
+    method: Linearization | Literal["measured"] = "measured"
     keep: bool = False
 
 
 class Influence(Section):
-    solver: Literal["subspace"] = "subspace"
+    solvers: Annotated[list[SolverName], Field(min_length=1)] = ["subspace"]
+    span: Literal["ket", "joint"] = "joint"
     discarded_share: Annotated[float, Field(ge=0, lt=1)] = 1e-4
     damping: Positive = 1e-6
-    chunk_mb: Positive = 32.0
+    damping_scale: Literal["absolute", "relative"] = "absolute"
+    tolerance: Positive = 1e-2
+    rungs: Count = 40
+    normalization: Literal["standard", "none", "cosine", "row", "column", "trace", "softmax"] = "standard"
+    memory_mb: Positive = 2000.0
+
+    @field_validator("solvers")
+    @classmethod
+    def _distinct(cls, solvers: list[str]) -> list[str]:
+        return _once(solvers)
+
+
+class Sensitivity(Section):
+    seeds: Annotated[list[Annotated[int, Field(ge=0)]], Field(min_length=1)]
+    probes: Count = 1
+    dampings: Annotated[list[Positive], Field(min_length=2)] = [1.0, 1e-1, 1e-2, 1e-3, 1e-4, 1e-5, 1e-6]
+    full_dampings: list[Positive] = [1.0, 1e-1, 1e-2]
+    tolerance: Positive = 1e-2
+    rungs: Count = 40
+
+    @field_validator("dampings", "full_dampings")
+    @classmethod
+    def _decreasing(cls, dampings: list[float]) -> list[float]:
+        if dampings != sorted(set(dampings), reverse=True):
+            raise ValueError("list each damping once, in decreasing order")
+        return dampings
+
+
+class Cross(Section):
+    seed: Annotated[int, Field(ge=0)]
+    test: Count = 1
+    train: Count
+    every: Count = 1
+
+
+class Maps(Section):
+    seed: Annotated[int, Field(ge=0)]
+    pairs: list[tuple[str, Annotated[int, Field(ge=0)], str, Annotated[int, Field(ge=0)]]] | None = None
 
 
 class Figures(Section):
@@ -139,9 +206,13 @@ class Study(Section):
     data: Data
     split: Split = Split()
     systems: Annotated[dict[str, SystemStudy], Field(min_length=1)]
+    observables: dict[Name, Factory] = {}
     probe: Probe = Probe()
     gradients: Gradients = Gradients()
     influence: Influence = Influence()
+    sensitivity: Sensitivity | None = None
+    cross: Cross | None = None
+    maps: Maps | None = None
     figures: Figures = Figures()
 
     @field_validator("seeds")
@@ -169,17 +240,82 @@ class Study(Section):
                     f"leaves {test} test trajectories a class; lower it or add trajectories"
                 )
             _known(f"systems.{name}.classes", system.classes, SYSTEMS[name].classes)
-            _known(f"systems.{name}.observables", system.observables, SYSTEMS[name].observables)
-            if "smse" not in self.observables(name):
+            known = (*SYSTEMS[name].known_observables, *self.observables)
+            _known(f"systems.{name}.observables", system.observables, known)
+            for pair in system.pairs:
+                _known(f"systems.{name}.pairs", pair, known)
+            if "smse" not in self.observables_of(name):
                 raise ValueError(f"systems.{name}.observables lacks 'smse', the cost that every step descends; add it")
+            for c, t, b, u in (self.maps and self.maps.pairs) or ():
+                _known("maps.pairs", [c, b], tuple(name for s in self.systems for name in self.classes(s)))
+                if max(t, u) > self.probe.snapshots - 2:
+                    raise ValueError(
+                        f"maps.pairs holds time {max(t, u)}; the last is {self.probe.snapshots - 2}, "
+                        "as probe.snapshots counts both ends of the transitions"
+                    )
+            if self.cross:
+                counts = split_counts(system.trajectories, self.split.train, self.split.validation)
+                if self.cross.test > self.probe.batches or self.cross.train > counts[0]:
+                    raise ValueError(
+                        f"cross.test is {self.cross.test} and cross.train {self.cross.train}, but there are "
+                        f"{self.probe.batches} probe batches and {counts[0]} training trajectories a class; lower them"
+                    )
+        if self.sensitivity and self.sensitivity.probes > self.probe.batches:
+            raise ValueError(f"sensitivity.probes is above probe.batches, {self.probe.batches}; lower it")
+        own = self.influence.damping
+        if (
+            self.sensitivity
+            and self.influence.solvers[0] in ("full", "dense")
+            and own not in self.sensitivity.full_dampings
+        ):
+            raise ValueError(f"sensitivity.full_dampings lacks the study's own damping, {own:g}; add it")
+        for key in self.asked:
+            for seed in self.seeds_of(key):
+                if seed not in self.seeds:
+                    raise ValueError(f"{key} asks for seed {seed}; choose from seeds, {self.seeds}")
         return self
+
+    @property
+    def asked(self) -> tuple[str, ...]:
+        """The optional parts that this study asks for."""
+        return tuple(key for key in ("sensitivity", "cross", "maps") if getattr(self, key))
+
+    def seeds_of(self, part: str) -> list[int]:
+        """The seeds that an optional part looks at; none if it was not asked for."""
+        chosen = getattr(self, part)
+        return [] if chosen is None else getattr(chosen, "seeds", None) or [chosen.seed]
+
+    def parts(self, system: str) -> tuple[str, ...]:
+        """Those, and what its systems ask for by themselves."""
+        return (*self.asked, *(["symmetry"] if self.systems[system].symmetries else []))
 
     def classes(self, system: str) -> list[str]:
         return self.systems[system].classes or list(SYSTEMS[system].classes)
 
-    def observables(self, system: str) -> list[str]:
+    def observables_of(self, system: str) -> list[str]:
         chosen = self.systems[system].observables or SYSTEMS[system].observables
         return sorted(chosen, key=lambda name: name != "smse")
+
+    def responses(self, system: str) -> list[dict[str, str]]:
+        """What responds (`observable`, at the sample moved by `action`) to a step on what (`step`)."""
+        cost = [{"observable": name, "step": "smse", "action": "e"} for name in self.observables_of(system)]
+        pairs = [{"observable": a, "step": b, "action": "e"} for a, b in self.systems[system].pairs]
+        moved = [{"observable": "smse", "step": "smse", "action": g} for g in self.systems[system].symmetries]
+        wanted = cost + pairs + moved
+        return [entry for number, entry in enumerate(wanted) if entry not in wanted[:number]]
+
+    def factories(self) -> dict[str, Factory]:
+        """Everything that is made by an import path, by its key in the configuration."""
+        models = {
+            f"systems.{system}.models.{name}": model
+            for system, chosen in self.systems.items()
+            for name, model in chosen.models.items()
+        }
+        return models | {f"observables.{name}": factory for name, factory in self.observables.items()}
+
+    def observable_modules(self) -> list[str]:
+        """Modules of the observables that the study defines."""
+        return [factory.module for factory in self.observables.values()]
 
     def blocks(self, system: str) -> list[int]:
         """Numbers of the simulation jobs of one class; each makes `data.block` trajectories or fewer."""
@@ -196,62 +332,11 @@ class Study(Section):
         data, channels = self.data, len(SYSTEMS[system].channels)
         return 2000 + 2 * trajectories * data.snapshots * channels * data.size**2 * 4 // 10**6
 
-    def settings(self, stage: str, **wildcards: str) -> str:
-        """The slice of the configuration that one job of `stage` reads, as JSON with sorted keys."""
-        return json.dumps(getattr(self, f"_{stage}")(**wildcards), sort_keys=True)
-
-    def _simulate(self, system: str, ic: str, block: str) -> dict[str, Any]:
-        data, start = self.data, int(block) * self.data.block
-        stop = min(start + data.block, self.systems[system].trajectories)
-        keys = ("preset", "seed", "size", "refinement", "snapshots")
-        return {"ic": ic, "start": start, "stop": stop} | {key: getattr(data, key) for key in keys}
-
-    def _ingest(self, system: str, ic: str) -> dict[str, Any]:
-        return {"system": system, "ic": ic}
-
-    def _split(self, system: str, seed: str) -> dict[str, Any]:
-        fractions = {"train": self.split.train, "validation": self.split.validation}
-        return {"seed": int(seed), "classes": self.classes(system), "probe_batches": self.probe.batches} | fractions
-
-    def _network(self, system: str, model: str) -> dict[str, Any]:
-        chosen = self.systems[system].models[model]
-        return {"system": system, "model": model, "factory": chosen.factory, "options": chosen.options}
-
-    def _train(self, system: str, model: str, seed: str) -> dict[str, Any]:
-        chosen = self.systems[system].models[model]
-        return (
-            self._network(system, model)
-            | {"seed": int(seed), "snapshots": self.probe.snapshots, "save_epochs": chosen.probe_epochs}
-            | dict(chosen.training)
-        )
-
-    def _gradients(self, system: str, model: str, seed: str, epoch: str, shard: str) -> dict[str, Any]:
-        gradients = self.gradients
-        return self._network(system, model) | {
-            "seed": int(seed),
-            "epoch": int(epoch),
-            "observables": self.observables(system),
-            "snapshots": self.probe.snapshots,
-            "probes": list(range(self.probe.batches))[int(shard) :: gradients.shards],
-            "sample_chunk": gradients.sample_chunk,
-            "direction_chunk": gradients.direction_chunk,
-        }
-
-    def _influence(self, system: str, model: str, seed: str, epoch: str) -> dict[str, Any]:
-        return self.influence.model_dump(exclude={"solver"})
-
-    def _evaluate(self, system: str, model: str, seed: str, epoch: str) -> dict[str, Any]:
-        return self._network(system, model) | {"seed": int(seed), "epoch": int(epoch)}
-
-    def _tables(self, system: str) -> dict[str, Any]:
-        return {"system": system, "models": list(self.systems[system].models)}
-
-    def _figures(self, system: str, figure: str) -> dict[str, Any]:
-        shown = {"models": list(self.systems[system].models), "last_training_snapshot": self.probe.snapshots - 1}
-        return {"figure": figure} | shown | dict(self.figures)
-
-    def _report(self, command: str, n: str) -> dict[str, Any]:
-        return {"config": self.model_dump(exclude_none=True), "command": command, "n": n}
+    def cross_batches(self) -> list[list[Any]]:
+        """The batches among which influence is computed: of probe, then of training trajectories."""
+        if not self.cross:
+            return []
+        return [["probe", b] for b in range(self.cross.test)] + [["train", b] for b in range(self.cross.train)]
 
 
 def check(config: dict[str, Any], source: str) -> Study:

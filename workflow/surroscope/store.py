@@ -10,7 +10,7 @@ import json
 import os
 import shutil
 import warnings
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -114,10 +114,15 @@ def read(path: Path, chunks: dict[str, int] | None = None, *, contents: bool = T
     return dataset.assign_coords(named)
 
 
-def names(dimension: str, labels: list[str] | tuple[str, ...]) -> xr.Variable:
+def names(dimension: str, labels: Sequence[str]) -> xr.Variable:
     """A coordinate of names as CF flags: integers on disk, since Zarr v3 has no settled string type."""
-    flags = list(range(len(labels)))
-    return xr.Variable((dimension,), flags, {"flag_values": flags, "flag_meanings": " ".join(labels)})
+    return flags(dimension, labels, range(len(labels)))
+
+
+def flags(dimension: str, labels: Sequence[str], values: Sequence[int]) -> xr.Variable:
+    """A coordinate of names that may repeat: values[i] is the number of entry i's name in `labels`."""
+    attributes = {"flag_values": list(range(len(labels))), "flag_meanings": " ".join(labels)}
+    return xr.Variable((dimension,), list(values), attributes)
 
 
 def _files(path: Path) -> list[str]:

@@ -14,20 +14,29 @@ class Probe:
     """One trajectory of each class: N = classes x times transitions, class-major.
 
     states: (classes, snapshots, F, Y, X) float32
+    trajectories: the number of each class's trajectory in its store
+    every: only each so many'th transition is taken, from the first on
     """
 
     states: np.ndarray
     classes: tuple[str, ...]
+    trajectories: tuple[int, ...]
+    every: int = 1
+
+    @property
+    def times(self) -> range:
+        """Snapshot that each transition of a trajectory starts from."""
+        return range(0, self.states.shape[1] - 1, self.every)
 
     @property
     def inputs(self) -> np.ndarray:
         """(N, F, Y, X)"""
-        return self.states[:, :-1].reshape(-1, *self.states.shape[2:])
+        return self.states[:, self.times].reshape(-1, *self.states.shape[2:])
 
     @property
     def targets(self) -> np.ndarray:
         """(N, F, Y, X)"""
-        return self.states[:, 1:].reshape(-1, *self.states.shape[2:])
+        return self.states[:, [time + 1 for time in self.times]].reshape(-1, *self.states.shape[2:])
 
 
 def trajectories(stores: list[Path], split: Path, part: str, snapshots: int | None = None) -> np.ndarray:
@@ -60,7 +69,18 @@ def by_class(stores: list[Path], split: Path, part: str, snapshots: int | None =
     return read
 
 
-def probes(stores: list[Path], split: Path, batches: list[int], snapshots: int) -> list[Probe]:
-    """Probe batches: batch b is probe trajectory b of every class, its first `snapshots` snapshots."""
-    states = by_class(stores, split, "probe", snapshots)
-    return [Probe(np.stack([block[b] for block in states.values()]), tuple(states)) for b in batches]
+def probes(
+    stores: list[Path], split: Path, batches: list[tuple[str, int]], snapshots: int, every: int = 1
+) -> list[Probe]:
+    """Probe batches: batch (part, b) is trajectory b of that part of every class, its first `snapshots` snapshots."""
+    numbers = json.loads(split.read_text())
+    states = {part: by_class(stores, split, part, snapshots) for part in dict.fromkeys(part for part, _ in batches)}
+    return [
+        Probe(
+            np.stack([block[b] for block in states[part].values()]),
+            tuple(states[part]),
+            tuple(numbers[name][part][b] for name in states[part]),
+            every,
+        )
+        for part, b in batches
+    ]

@@ -77,6 +77,13 @@ def transfer_ratio(class_transfer: pd.DataFrame) -> float:
     return float(class_transfer["median"][~own].median() / class_transfer["median"][own].median())
 
 
+def off_diagonal_ratio(h: np.ndarray) -> np.ndarray:
+    """R = Σ of intra-class off-diagonal H / Σ of its diagonal, per batch and class: (n, C, T, C, T) to (n, C)."""
+    own = np.einsum("nctcs->ncts", h)
+    diagonal = np.trace(own, axis1=2, axis2=3)
+    return (own.sum(axis=(2, 3)) - diagonal) / diagonal
+
+
 def verdict(half_life: float, transfer: float, validation: float, persistence: float) -> tuple[str, str]:
     """A label and a sentence. Time-locked: half-life of 2 steps or fewer. Class-locked: transfer below 1/4.
 

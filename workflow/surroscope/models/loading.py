@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 
 from surroscope import seeding, store
 from surroscope.errors import UserError
@@ -56,6 +56,30 @@ def save_weights(network: nn.Module, path: Path) -> None:
     """Write the state dict, on the CPU, atomically. Equal weights give equal bytes, whatever the file is called."""
     with store.atomic(path) as temporary, temporary.open("wb") as stream:
         torch.save({name: tensor.cpu() for name, tensor in network.state_dict().items()}, stream)
+
+
+def save_moments(network: nn.Module, optimizer: dict[str, Any], path: Path) -> None:
+    """Write Adam's preconditioner sqrt(v̂) + ε of every trained parameter, from the state of its optimiser.
+
+    v̂ = v / (1 - β₂ᵗ) is the bias-corrected second moment of the gradients (Kingma & Ba 2015).
+    """
+    group = optimizer["param_groups"][0]
+    moments = {}
+    for number, (name, _) in enumerate(network.named_parameters()):
+        if state := optimizer["state"].get(number):
+            corrected = state["exp_avg_sq"].double() / (1 - group["betas"][1] ** float(state["step"]))
+            moments[name] = (corrected.sqrt() + group["eps"]).float().cpu()
+    with store.atomic(path) as temporary, temporary.open("wb") as stream:
+        torch.save(moments, stream)
+
+
+def load_moments(folder: Path, epoch: int) -> dict[str, Tensor]:
+    """Adam's preconditioner at an epoch, by the name of the parameter."""
+    return torch.load(moments_of(folder, epoch), map_location="cpu", weights_only=True)
+
+
+def moments_of(folder: Path, epoch: int) -> Path:
+    return folder / f"epoch{epoch}.moments.pt"
 
 
 def weights_of(folder: Path, epoch: int) -> Path:

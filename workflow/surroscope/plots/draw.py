@@ -7,8 +7,8 @@ import numpy as np
 import pandas as pd
 from matplotlib.figure import Figure
 
-from surroscope.catalogue import FIGURES
-from surroscope.plots import fields, influence, training
+from surroscope.catalogue import FIGURES, QUANTITIES
+from surroscope.plots import examples, fields, influence, response, sensitivity, training
 from surroscope.plots.style import Options, styled
 
 
@@ -19,6 +19,8 @@ class Columns:
     ascending: columns whose values may not decrease from left to right in a row
     positive: columns drawn on a logarithmic axis
     infinite: columns in which +inf is a finding (a rollout that blew up), drawn as such
+    missing: columns in which NaN says that the number has no meaning there (the damping of a method without one)
+    single: columns that hold one value throughout: two would be pooled, or drawn over each other
     """
 
     text: tuple[str, ...]
@@ -27,6 +29,8 @@ class Columns:
     ascending: tuple[tuple[str, ...], ...] = ()
     positive: tuple[str, ...] = ()
     infinite: tuple[str, ...] = ()
+    missing: tuple[str, ...] = ()
+    single: tuple[str, ...] = ()
 
 
 QUARTILES, COUNTS = ("q25", "median", "q75"), ("n_seeds", "n_probes")
@@ -36,14 +40,33 @@ TRAINED, VALIDATED = (
 
 REQUIRED = {
     "two_time": Columns(
-        ("model", "observable"), ("perturbation_time", "response_time"), QUARTILES + COUNTS, ascending=(QUARTILES,)
+        ("model", "observable", "step", "quantity"),
+        ("perturbation_time", "response_time"),
+        QUARTILES + COUNTS,
+        ascending=(QUARTILES,),
+        single=("quantity",),
     ),
     "class_transfer": Columns(
-        ("model", "observable", "perturbation_class", "response_class"), (), QUARTILES + COUNTS, ascending=(QUARTILES,)
+        ("model", "observable", "step", "quantity", "perturbation_class", "response_class"),
+        (),
+        QUARTILES + COUNTS,
+        ascending=(QUARTILES,),
+        single=("quantity",),
     ),
-    "time_lag": Columns(("model", "observable", "relation"), ("lag",), QUARTILES + COUNTS, ascending=(QUARTILES,)),
+    "time_lag": Columns(
+        ("model", "observable", "step", "quantity", "relation"),
+        ("lag",),
+        QUARTILES + COUNTS,
+        ascending=(QUARTILES,),
+        single=("quantity",),
+    ),
     "interpolation": Columns(
-        ("model",), ("distance",), QUARTILES + COUNTS, ascending=(QUARTILES,), positive=("distance",)
+        ("model", "quantity"),
+        ("distance",),
+        QUARTILES + COUNTS,
+        ascending=(QUARTILES,),
+        positive=("distance",),
+        single=("quantity",),
     ),
     "spectrum": Columns(
         ("model",),
@@ -75,6 +98,36 @@ REQUIRED = {
         ("truth", "prediction"),
         infinite=("prediction",),
     ),
+    "sensitivity": Columns(
+        ("model", "quantity", "cut"),
+        ("seed", "damping"),
+        (*sensitivity.CONCLUSIONS, "relative_difference", "certificate", "converged", "reference", "n_probes"),
+        positive=("damping",),
+        infinite=("half_life",),
+        missing=("damping", "certificate"),
+    ),
+    "channels": Columns(
+        ("model", "relation", "response_channel", "perturbation_channel"),
+        (),
+        QUARTILES + COUNTS,
+        ascending=(QUARTILES,),
+    ),
+    "fronts": Columns(
+        ("model", "relation"), (), (*QUARTILES, "area", *COUNTS), ascending=(QUARTILES,), single=("area",)
+    ),
+    "response_maps": Columns(
+        ("model", "response_class", "perturbation_class", "channel"),
+        ("pair", "response_time", "perturbation_time", "y", "x"),
+        ("state", "response"),
+    ),
+    "attribution_fields": Columns(
+        ("model", "role", "class", "channel"),
+        ("rank", "trajectory", "time", "y", "x"),
+        ("influence", "value"),
+        missing=("influence",),
+    ),
+    "leverage": Columns(("model", "class"), ("time",), (*QUARTILES, "n_batches"), ascending=(QUARTILES,)),
+    "symmetry": Columns(("model", "action"), (), QUARTILES + COUNTS, ascending=(QUARTILES,)),
 }
 
 
@@ -88,6 +141,13 @@ DRAW: dict[str, Callable[[pd.DataFrame, Options], Figure]] = {
     "interpolation": influence.interpolation,
     "spectrum": influence.spectrum,
     "snapshots": fields.snapshots,
+    "sensitivity": sensitivity.sensitivity,
+    "channels": response.channels,
+    "fronts": response.fronts,
+    "symmetry": response.symmetry,
+    "leverage": response.leverage,
+    "response_maps": examples.response_maps,
+    "attribution_fields": examples.attribution,
 }
 
 
@@ -106,7 +166,8 @@ def check(table: pd.DataFrame, name: str) -> None:
         if not pd.api.types.is_numeric_dtype(table[column]):
             raise ValueError(f"table {name}: column {column} is {table[column].dtype}, expected numbers")
         values = table[column].to_numpy(dtype=float)
-        bad = np.isnan(values) | (np.isinf(values) & (column not in columns.infinite))
+        bad = np.isnan(values) & (column not in columns.missing)
+        bad |= np.isinf(values) & (column not in columns.infinite)
         if column in columns.positive:
             bad |= values <= 0
         if bad.any():
@@ -119,6 +180,13 @@ def check(table: pd.DataFrame, name: str) -> None:
         values = table[list(ordered)].to_numpy(dtype=float)
         if (values[:, 1:] < values[:, :-1]).any():
             raise ValueError(f"table {name}: columns {', '.join(ordered)} do not ascend in every row")
+    for column in columns.single:
+        if table[column].nunique() > 1:
+            found = ", ".join(map(str, table[column].unique()))
+            raise ValueError(f"table {name}: column {column} has {found}, expected one value")
+    if "quantity" in columns.text and (unknown := set(table["quantity"]) - set(QUANTITIES)):
+        found = ", ".join(sorted(map(str, unknown)))
+        raise ValueError(f"table {name}: column quantity has {found}, expected one of {', '.join(QUANTITIES)}")
     keys = [*columns.text, *columns.keys]
     if table.duplicated(keys).any():
         raise ValueError(f"table {name}: columns {', '.join(keys)} do not identify a row; some occur twice")
@@ -130,6 +198,8 @@ def draw(name: str, table: pd.DataFrame, options: Options | None = None) -> Figu
     if spec.observable is not None and "observable" in table:
         found = table["observable"].unique()
         table = table[table["observable"] == spec.observable]
+        # Steps on other observables are in the table for readers; the figures are about steps on the cost.
+        table = table[table["step"] == "smse"] if "step" in table else table
         if table.empty:
             raise ValueError(
                 f"table {spec.table}: column observable has no {spec.observable!r}; found {', '.join(map(str, found))}"

@@ -28,6 +28,7 @@ from surroscope.plots.style import (
     mark_above,
     number,
     panels,
+    quantity_note,
     sample_size,
     text_colour,
 )
@@ -66,6 +67,7 @@ def two_time(table: pd.DataFrame, options: Options) -> Figure:
     footnote(
         figure,
         sample_size(table),
+        quantity_note(table),
         f"medians range from {number(medians.min(), '.3g')} to {number(medians.max(), '.3g')}",
     )
     return figure
@@ -104,7 +106,7 @@ def class_transfer(table: pd.DataFrame, options: Options) -> Figure:
         panel.set(title=model, xlabel="class the step is taken on", ylabel="class that responds")
         panel.label_outer()
     figure.colorbar(image, ax=axes, label=influence_label(table), shrink=0.9)
-    footnote(figure, sample_size(table), "large: median, small: quartiles")
+    footnote(figure, sample_size(table), quantity_note(table), "large: median, small: quartiles")
     return figure
 
 
@@ -125,7 +127,7 @@ def time_lag(table: pd.DataFrame, options: Options) -> Figure:
         panel.set(title=model, xlabel="lag $τ - t$ (snapshots)", ylabel=influence_label(table))
         panel.label_outer()
         panel.legend(loc="upper right")
-    footnote(figure, sample_size(table), "line: median, band: quartiles")
+    footnote(figure, sample_size(table), quantity_note(table), "line: median, band: quartiles")
     return figure
 
 
@@ -139,7 +141,7 @@ def interpolation(table: pd.DataFrame, options: Options) -> Figure:
     axes.axhline(0, color="black", linewidth=0.6, zorder=0)
     axes.set(xscale="log", xlabel="distance between the inputs (dimensionless)", ylabel=INFLUENCE.format(""))
     axes.legend()
-    footnote(figure, sample_size(table), "line: median, band: quartiles")
+    footnote(figure, sample_size(table), quantity_note(table), "line: median, band: quartiles")
     return figure
 
 

@@ -16,6 +16,8 @@ from matplotlib.axes import Axes
 from matplotlib.colors import Colormap, ListedColormap
 from matplotlib.figure import Figure
 
+from surroscope.catalogue import QUANTITIES
+
 SINGLE_COLUMN, DOUBLE_COLUMN = 3.4, 7.0  # inches: the column widths of a two-column journal page
 
 SEQUENTIAL, DIVERGING = "cividis", "RdBu_r"
@@ -41,6 +43,7 @@ RCPARAMS: dict[str, Any] = {
     "axes.linewidth": 0.6,
     "xtick.major.width": 0.6,
     "ytick.major.width": 0.6,
+    "hatch.linewidth": 0.3,
     "axes.spines.top": False,
     "axes.spines.right": False,
     "pdf.fonttype": 42,  # TrueType: journals refuse the default Type 3 and text stays searchable
@@ -104,12 +107,21 @@ def panels(count: int, height: float | None = None, **subplots: Any) -> tuple[Fi
 def sample_size(table: pd.DataFrame) -> str:
     """For example "n = 3 seeds × 6 probe batches"; a range where the rows of the table differ."""
     parts = []
-    for column, one, many in (("n_seeds", "seed", "seeds"), ("n_probes", "probe batch", "probe batches")):
+    for column, one, many in (
+        ("n_seeds", "seed", "seeds"),
+        ("n_probes", "probe batch", "probe batches"),
+        ("n_batches", "batch", "batches"),
+    ):
         if column in table:
             low, high = int(table[column].min()), int(table[column].max())
             count = str(low) if low == high else f"{low}–{high}"
             parts.append(f"{count} {one if high == 1 else many}")
     return "n = " + " × ".join(parts)
+
+
+def quantity_note(table: pd.DataFrame) -> str:
+    """The long name of the one kind of influence that the table holds."""
+    return QUANTITIES[table["quantity"].iloc[0]]
 
 
 def footnote(figure: Figure, *sentences: str) -> None:

@@ -1,21 +1,79 @@
-"""Gram matrices of arrays that need not fit in memory, contracted chunk by chunk in float64 with Dask."""
+"""Contractions of arrays that need not fit in memory, chunk by chunk in float64 with Dask.
+
+Each is a tree of partial sums of a fixed shape, so a result depends on the chunks in its last digits only, and not at
+all on how many workers there are or where they run.
+"""
 
 import dask.array as da
 import numpy as np
 
+# Copies of a block of float32 that a contraction holds at a time: itself, read and transposed, twice that in float64.
+COPIES = 6
+SPLIT = 8
 
-def gram(rows: da.Array) -> da.Array:
-    """A Aᵀ of a matrix A (R, K) chunked along K, accumulated in float64: (R, R).
 
-    Only one chunk of each worker is in memory at a time. The sum is a tree of a fixed shape, so the result
-    does not depend on how many workers there are.
+def columns_within(budget_mb: float, rows: int, workers: int, unit: int = 1) -> int:
+    """How many columns of `rows` float32 values a block may have, a multiple of `unit`, for `workers` at a time.
+
+    Raises ValueError if the budget does not hold one unit of columns for each worker.
     """
-    columns = rows.rechunk({0: -1}).T
-    size = columns.shape[1]
-    chunks = ((1,) * columns.numblocks[0], (size,), (size,))
-    return columns.map_blocks(_block, chunks=chunks, new_axis=[2], dtype=np.float64).sum(axis=0, split_every=8)
+    results = (SPLIT + 1) * rows**2 * 8
+    column = 4 * rows * COPIES
+    columns = int((budget_mb * 2**20 / workers - results) / column) // unit * unit
+    if columns < unit:
+        needed = workers * (results + unit * column) / 2**20
+        raise ValueError(
+            f"a memory budget of {budget_mb:g} MB does not hold one block of {rows} x {unit} values for each of "
+            f"{workers} workers; expected at least {needed:.0f} MB. Raise influence.memory_mb or lower the workers"
+        )
+    return columns
 
 
-def _block(columns: np.ndarray) -> np.ndarray:
+def gram(rows: da.Array, weights: da.Array | None = None) -> da.Array:
+    """A diag(w) Aᵀ of a matrix A (R, K) chunked along K, with w (K,) or 1: (R, R).
+
+    Only one chunk of each worker is in memory at a time.
+    """
+    whole = rows.rechunk({0: -1})
+    size = whole.shape[0]
+    inputs = [whole] if weights is None else [whole, weights.rechunk((whole.chunks[1],))]
+    blocks = da.map_blocks(
+        _block,
+        whole.T,
+        *(part[:, None] for part in inputs[1:]),
+        chunks=((1,) * whole.numblocks[1], (size,), (size,)),
+        new_axis=[2],
+        dtype=np.float64,
+    )
+    return blocks.sum(axis=0, split_every=SPLIT)
+
+
+def _block(columns: np.ndarray, weights: np.ndarray | None = None) -> np.ndarray:
     columns = columns.astype(np.float64)
-    return (columns.T @ columns)[None]
+    return (columns.T @ (columns if weights is None else columns * weights))[None]
+
+
+def resolved(tangents: da.Array, cotangents: da.Array, fronts: da.Array) -> tuple[da.Array, da.Array, da.Array]:
+    """Contractions of tangents J_n g_m (D, N, F, C) that keep sample n and channel f apart, in one pass.
+
+    cotangents: w = ∂Q/∂ŷ (N, F, C); fronts: 1 in the cells of sample n that are a front, else 0, (N, C)
+    Gives Σ over channel and cell of T_m T_m' (N, D, D), the same over fronts alone, and Σ_c w T_m (N, F, D).
+    """
+    d, n, f, _ = tangents.shape
+    parts = da.map_blocks(
+        _resolve,
+        tangents.rechunk({0: -1, 1: 1, 2: 1}),
+        cotangents[None].rechunk({1: 1, 2: 1, 3: tangents.chunks[3]}),
+        fronts[None, :, None].rechunk({1: 1, 3: tangents.chunks[3]}),
+        chunks=((2 * d * d + d,), (1,) * n, (1,) * f, (1,) * tangents.numblocks[3]),
+        dtype=np.float64,
+    ).sum(axis=3, split_every=SPLIT)
+    grams = parts[: 2 * d * d].sum(axis=2, split_every=SPLIT).T.reshape(n, 2, d, d)
+    return grams[:, 0], grams[:, 1], parts[2 * d * d :].transpose(1, 2, 0)
+
+
+def _resolve(tangents: np.ndarray, cotangents: np.ndarray, fronts: np.ndarray) -> np.ndarray:
+    t, w, front = tangents[:, 0, 0].astype(np.float64), cotangents[0, 0, 0], fronts[0, 0, 0].astype(bool)
+    near = t[:, front]
+    packed = np.concatenate([(t @ t.T).ravel(), (near @ near.T).ravel(), t @ w])
+    return packed[:, None, None, None]

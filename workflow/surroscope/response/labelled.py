@@ -1,4 +1,4 @@
-"""Influence matrices of a checkpoint's probe batches, labelled by observable, probe, class and time."""
+"""Which gradients a study needs, and its influence matrices labelled by observable, batch, class and time."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -9,71 +9,139 @@ import xarray as xr
 from surroscope.response import subspace
 
 MATRIX = ("response_class", "response_time", "perturbation_class", "perturbation_time")
+# Solver -> the quantity that it computes.
+QUANTITY = {"subspace": "span", "full": "full", "dense": "full"} | {q: q for q in ("euclidean", "cosine", "adam")}
 
 
 @dataclass(frozen=True)
-class ProbeGrams:
-    """One probe batch of N samples, gradients of Q observables stacked, R = Q N, the cost's first.
+class Response:
+    """H_AB[j, i]: what a step on observable `step` at sample i does to `observable` at sample j moved by `action`."""
 
-    k: G Gᵀ (R, R); b: (J Gᵀ)ᵀ (J Gᵀ) (R, R), not yet divided by M; distance: between inputs (N, N)
+    observable: str
+    step: str = "smse"
+    action: str = "e"
+
+
+class Rows:
+    """The gradients that some responses need, N samples each: first those that steps are taken on, the cost's first."""
+
+    def __init__(self, responses: Sequence[Response]) -> None:
+        steps = sorted({(r.step, "e") for r in responses}, key=lambda row: (row[0] != "smse", row))
+        bras = dict.fromkeys((r.observable, r.action) for r in responses)
+        self.names = [*steps, *(row for row in bras if row not in steps)]
+        self.kets = len(steps)
+
+    def place(self, observable: str, action: str, samples: int) -> np.ndarray:
+        """Rows (N,) of an observable's gradients at the moved samples."""
+        return np.arange(samples) + self.names.index((observable, action)) * samples
+
+
+@dataclass(frozen=True)
+class Grams:
+    """One batch of N samples: R = (gradients of a sample) x N rows, the first D of them directions of tangents.
+
+    k: G Gᵀ (R, R); b: (J Gᵀ)ᵀ (J Gᵀ) / M (D, D); adam: G diag(1 / (sqrt v̂ + ε)) Gᵀ (R, R), or None
     """
 
-    probe: int
     k: np.ndarray
     b: np.ndarray
-    distance: np.ndarray
+    adam: np.ndarray | None = None
+
+
+@dataclass(frozen=True)
+class Rules:
+    """How the span's response is regularised.
+
+    span: "ket", the gradients that are stepped on; or "joint", those and the responses'
+    discarded_share: see `subspace.solve`; damping: ε, absolute, or a multiple of the metric's largest eigenvalue in
+    the span of the cost's gradients
+    """
+
+    span: str
+    discarded_share: float
+    damping: float
+    damping_scale: str
+
+    def absolute(self, grams: Grams, samples: int) -> float:
+        if self.damping_scale == "absolute":
+            return self.damping
+        own = slice(samples)
+        return self.damping * subspace.solve(grams.k[own, own], grams.b[own, own], discarded_share=0.0).eigenvalues[0]
+
+
+def span_influence(
+    grams: Grams, bra: np.ndarray, ket: np.ndarray, rules: Rules, damping: float
+) -> tuple[np.ndarray, subspace.Span]:
+    """H[j, i] = g_j · η⁻¹ g_i in the span that the rules name, for rows `bra` and `ket`, and the span."""
+    rows = ket if rules.span == "ket" else np.concatenate([ket, bra[~np.isin(bra, ket)]])
+    span = subspace.solve(
+        grams.k[np.ix_(rows, rows)], grams.b[np.ix_(rows, rows)], discarded_share=rules.discarded_share
+    )
+    return span.influence(grams.k[np.ix_(bra, rows)], grams.k[np.ix_(ket, rows)], damping), span
+
+
+def baseline(solver: str, grams: Grams, bra: np.ndarray, ket: np.ndarray) -> np.ndarray:
+    """Influence without the network's metric, for rows `bra` and `ket`.
+
+    euclidean: g_j · g_i, the stiffness of Fort et al. 2019 (arXiv 1901.09491); cosine: of the angle between them;
+    adam: g_j · g_i / (sqrt v̂ + ε), the step that Adam would take. Raises ValueError if a gradient is zero (cosine)
+    or the optimiser's moments are missing (adam).
+    """
+    block = np.ix_(bra, ket)
+    if solver == "euclidean":
+        return grams.k[block]
+    if solver == "cosine":
+        norms = np.sqrt(np.diagonal(grams.k))
+        if not (norms > 0).all():
+            raise ValueError(f"gradient {int(np.argmin(norms))} is zero; its cosine is not defined")
+        return grams.k[block] / np.outer(norms[bra], norms[ket])
+    if grams.adam is None:
+        raise ValueError("no second moments of the optimiser; take 'adam' out of influence.solvers")
+    return grams.adam[block]
 
 
 def label(
-    grams: Sequence[ProbeGrams],
+    probes: Sequence[Grams],
     *,
-    observables: Sequence[str],
-    classes: Sequence[str],
-    times: np.ndarray,
-    outputs: int,
-    discarded_share: float,
-    damping: float,
+    responses: Sequence[Response],
+    solvers: Sequence[str],
+    shape: tuple[int, int],
+    rules: Rules,
 ) -> xr.Dataset:
-    """Influence of every observable on the cost's steps, for all probe batches, as a labelled dataset.
+    """Influence of every solver that needs Gram matrices alone, for all probe batches.
 
-    outputs: M, the number of outputs in a probe batch
-    Variables: influence (observable, probe, *MATRIX), eigenvalue (observable, probe, mode) of the span's metric
-    and NaN past its rank, rank and discarded_share (observable, probe), distance (probe, *MATRIX).
-    Raises ValueError naming probe and observable where a matrix cannot be solved.
+    shape: (classes, times), with N = classes x times
+    Variables: influence (solver, response, probe, *MATRIX), and of the span of each response: eigenvalue (response,
+    probe, mode), NaN past its rank; rank and discarded_share (response, probe); damping (probe).
+    Raises ValueError naming probe and response where a matrix cannot be solved.
     """
-    grams = sorted(grams, key=lambda entry: entry.probe)
-    samples = len(classes) * len(times)
-    lead, shape = ("observable", "probe"), (len(observables), len(grams))
-    block = (len(classes), len(times)) * 2
-    influence = np.empty((*shape, *block))
-    eigenvalue = np.full((*shape, 2 * samples), np.nan)
-    rank, share = np.empty(shape, int), np.empty(shape)
-    ket = np.arange(samples)
-    for o, p in np.ndindex(shape):
-        entry = grams[p]
-        try:
-            matrix, response = subspace.cross(
-                entry.k, entry.b / outputs, ket + o * samples, ket, discarded_share=discarded_share, damping=damping
-            )
-        except ValueError as error:
-            raise ValueError(f"probe {entry.probe}, observable {observables[o]}: {error}") from None
-        influence[o, p] = matrix.reshape(block)
-        eigenvalue[o, p, : response.rank] = response.eigenvalues
-        rank[o, p], share[o, p] = response.rank, response.discarded_share
+    samples, rows = shape[0] * shape[1], Rows(responses)
+    lead = (len(responses), len(probes))
+    influence = np.empty((len(solvers), *lead, *shape, *shape))
+    eigenvalue = np.full((*lead, 2 * samples), np.nan)
+    rank, share, damping = np.empty(lead, int), np.empty(lead), np.empty(len(probes))
+    for p, grams in enumerate(probes):
+        damping[p] = rules.absolute(grams, samples)
+        for r, response in enumerate(responses):
+            bra = rows.place(response.observable, response.action, samples)
+            ket = rows.place(response.step, "e", samples)
+            try:
+                matrix, span = span_influence(grams, bra, ket, rules, damping[p])
+                for s, solver in enumerate(solvers):
+                    found = matrix if solver == "subspace" else baseline(solver, grams, bra, ket)
+                    influence[s, r, p] = found.reshape(*shape, *shape)
+            except ValueError as error:
+                raise ValueError(f"probe batch {p}, {response}: {error}") from None
+            eigenvalue[r, p, : len(span.eigenvalues)] = span.eigenvalues
+            rank[r, p], share[r, p] = len(span.eigenvalues), span.discarded_share
+    pair = ("response", "probe")
     return xr.Dataset(
         {
-            "influence": ((*lead, *MATRIX), influence),
-            "eigenvalue": ((*lead, "mode"), eigenvalue),
-            "rank": (lead, rank),
-            "discarded_share": (lead, share),
-            "distance": (("probe", *MATRIX), np.stack([entry.distance.reshape(block) for entry in grams])),
+            "influence": (("solver", *pair, *MATRIX), influence),
+            "eigenvalue": ((*pair, "mode"), eigenvalue),
+            "rank": (pair, rank),
+            "discarded_share": (pair, share),
+            "damping": ("probe", damping),
         },
-        coords={"probe": [entry.probe for entry in grams], "response_time": times, "perturbation_time": times},
-        attrs={
-            "solver": "subspace",
-            "quantity": "influence in the joint span of the cost's and the observable's gradients, neither rescaled",
-            "outputs": outputs,
-            "discarded_share": discarded_share,
-            "damping": damping,
-        },
+        attrs={"span": rules.span},
     )

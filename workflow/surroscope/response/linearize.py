@@ -1,73 +1,224 @@
-"""What a network's Jacobian does: per-sample gradients g = ∇_θ Q and tangents J g, by torch.func."""
+"""What a network's Jacobian does: per-sample gradients g = ∇_θ Q, tangents J v, and the metric (1/M) Jᵀ J v."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import Literal
 
 import torch
 from torch import Tensor, nn
-from torch.func import functional_call, grad, jvp, vmap
+from torch.func import grad, jvp, vjp, vmap
 
 from surroscope.observables import Observable
+from surroscope.response.culprit import REMEDIES, culprit
+from surroscope.response.expanded import ExpandedWeights
+from surroscope.response.functional import Tree, call_with, reverse
+
+
+@dataclass(frozen=True)
+class Method:
+    """How derivatives are taken. Every choice is exact: it changes speed, memory and which layers are possible.
+
+    One exception: next to a skip connection, a layer of the user's own whose backward cannot be differentiated drops
+    out of "double_backward" without an error from torch. `calibrate` finds that out.
+
+    gradients: "vmap" of reverse mode over samples; or "expanded_weights", one batched reverse pass that keeps the
+        samples of each parameter's gradient apart
+    sample_chunk: samples differentiated at once
+    tangents: "vmap" of forward mode over directions; or "double_backward", J v = ∂(vᵀ Jᵀ u)/∂u, whose graph serves
+        the directions of a chunk one after the other and which needs no forward mode
+    direction_chunk, tangent_samples: directions and samples that share a primal pass
+    """
+
+    gradients: Literal["vmap", "expanded_weights"] = "vmap"
+    sample_chunk: int = 16
+    tangents: Literal["vmap", "double_backward"] = "vmap"
+    direction_chunk: int = 48
+    tangent_samples: int = 2
+
+
+DEFAULT = Method()
 
 
 class Linearization:
-    """A network as a function of its trainable parameters, flattened to one vector of length P."""
+    """A network as a function of its trainable parameters, flattened to one vector of length P.
+
+    The samples of a batch must not interact, and a prediction has the shape of its state.
+    """
 
     def __init__(self, network: nn.Module) -> None:
         self.network = network.eval()
         self.parameters = {name: p.detach() for name, p in network.named_parameters() if p.requires_grad}
         self.size = sum(p.numel() for p in self.parameters.values())
 
-    def flatten(self, tree: dict[str, Tensor]) -> Tensor:
+    def split(self, vectors: Tensor) -> Tree:
+        """(B, P) to one view (B, p) for each parameter."""
+        parts = vectors.split([p.numel() for p in self.parameters.values()], dim=-1)
+        return dict(zip(self.parameters, parts, strict=True))
+
+    def flatten(self, tree: Tree) -> Tensor:
         """Parameters with one leading batch axis, (B, ...) each, to (B, P)."""
         return torch.cat([tree[name].flatten(1) for name in self.parameters], dim=1)
 
-    def unflatten(self, vectors: Tensor) -> dict[str, Tensor]:
+    def unflatten(self, vectors: Tensor) -> Tree:
         """(B, P) to parameters with one leading batch axis."""
-        parts = vectors.split([p.numel() for p in self.parameters.values()], dim=-1)
-        return {
-            name: part.reshape(-1, *p.shape) for (name, p), part in zip(self.parameters.items(), parts, strict=True)
-        }
+        return {name: part.reshape(-1, *self.parameters[name].shape) for name, part in self.split(vectors).items()}
 
-    def predict(self, parameters: dict[str, Tensor], states: Tensor) -> Tensor:
-        return functional_call(self.network, parameters, (states,))
+    def predict(self, parameters: Tree, states: Tensor) -> Tensor:
+        return call_with(self.network, parameters, (states,))
 
-    def gradients(self, observable: Observable, states: Tensor, targets: Tensor, *, chunk: int) -> Tensor:
+    def gradients(self, observable: Observable, states: Tensor, targets: Tensor, method: Method = DEFAULT) -> Tensor:
         """Per-sample gradients of an observable: states and targets (N, F, Y, X) to (N, P).
 
-        chunk: how many samples are differentiated at once; it changes memory and speed only.
+        Raises ValueError, naming the module or the parameter, where the method cannot differentiate the network.
         """
 
-        def value(parameters: dict[str, Tensor], state: Tensor, target: Tensor) -> Tensor:
+        def value(parameters: Tree, state: Tensor, target: Tensor) -> Tensor:
             prediction = self.predict(parameters, state[None])
             return observable(prediction, target[None], state[None])[0]
 
-        each = vmap(grad(value), in_dims=(None, 0, 0))
-        parts = zip(states.split(chunk), targets.split(chunk), strict=True)
-        return torch.cat([self.flatten(each(self.parameters, state, target)) for state, target in parts])
+        result = torch.empty(len(states), self.size, dtype=states.dtype, device=states.device)
+        for start in range(0, len(states), method.sample_chunk):
+            part = slice(start, start + method.sample_chunk)
+            if method.gradients == "vmap":
+                with self._explained("gradients", states[part]):
+                    tree = vmap(grad(value), in_dims=(None, 0, 0))(self.parameters, states[part], targets[part])
+            else:
+                tree = self._expanded_gradients(observable, states[part], targets[part])
+            for name, block in self.split(result[part]).items():
+                block.copy_(tree[name].flatten(1))
+        return result
+
+    def iter_tangents(
+        self, states: Tensor, directions: Tensor, method: Method = DEFAULT
+    ) -> Iterator[tuple[slice, slice, Tensor]]:
+        """J_n v_i for every sample n and direction i, in blocks: (N, F, Y, X) and (K, P) to K x N tangents.
+
+        Yields (slice of the directions, slice of the samples, block (k, n, F*Y*X) on the device of the states); all
+        samples of one chunk of directions, then the next chunk.
+
+        Raises ValueError, naming the module, where the method cannot differentiate the network.
+        """
+        for rows, columns, tree in self._blocks(states, directions, method):
+            with self._explained(method.tangents, states[columns]):
+                block = self._products(states[columns], method)[0](tree).flatten(2)
+            yield rows, columns, block
 
     def tangents(
         self,
         states: Tensor,
         directions: Tensor,
-        *,
-        chunk: int,
-        samples: int = 2,
+        method: Method = DEFAULT,
         progress: Callable[[int], None] = lambda done: None,
     ) -> Tensor:
-        """J_n v_i for every sample n and direction i: (N, F, Y, X) and (K, P) to (K, N, F*Y*X), on the CPU.
+        """All blocks of `iter_tangents` as one array on the CPU: (N, F, Y, X) and (K, P) to (K, N, F*Y*X).
 
-        chunk, samples: how many directions and samples are pushed forward at once. The primal pass of a
-        group of samples is shared by the directions of a chunk.
+        progress: is told the number of tangents of each block
         """
         result = torch.empty(len(directions), len(states), states[0].numel(), dtype=states.dtype)
-        for row in range(0, len(directions), chunk):
-            tree = self.unflatten(directions[row : row + chunk])
-            for column in range(0, len(states), samples):
-                group = states[column : column + samples]
-
-                def push(direction: dict[str, Tensor], group: Tensor = group) -> Tensor:
-                    return jvp(lambda parameters: self.predict(parameters, group), (self.parameters,), (direction,))[1]
-
-                result[row : row + chunk, column : column + samples] = vmap(push)(tree).flatten(2).cpu()
-                progress(len(group) * len(directions[row : row + chunk]))
+        for rows, columns, block in self.iter_tangents(states, directions, method):
+            result[rows, columns] = block.cpu()
+            progress(block.shape[0] * block.shape[1])
         return result
+
+    def metric(
+        self,
+        states: Tensor,
+        directions: Tensor,
+        method: Method = DEFAULT,
+        progress: Callable[[int], None] = lambda done: None,
+    ) -> Tensor:
+        """η v_i = (1/M) Σ_n J_nᵀ J_n v_i, M = N F Y X: states (N, F, Y, X) and directions (K, P) to (K, P).
+
+        The forward and the reverse product share the primal pass, and one block of tangents is held at a time.
+
+        progress: is told the number of tangents of each block
+        Raises ValueError as `iter_tangents`.
+        """
+        result = torch.zeros_like(directions)
+        for rows, columns, tree in self._blocks(states, directions, method):
+            with self._explained(method.tangents, states[columns]):
+                push, pull = self._products(states[columns], method)
+                pulled = pull(push(tree))
+            for name, block in self.split(result[rows]).items():
+                block += pulled[name].flatten(1)
+            progress((rows.stop - rows.start) * len(states[columns]))
+        return result / states.numel()
+
+    def _blocks(self, states: Tensor, directions: Tensor, method: Method) -> Iterator[tuple[slice, slice, Tree]]:
+        for row in range(0, len(directions), method.direction_chunk):
+            rows = slice(row, min(row + method.direction_chunk, len(directions)))
+            # Forward mode copies a tangent that is a view into a larger array, at every use.
+            tree = {name: part.contiguous() for name, part in self.unflatten(directions[rows]).items()}
+            for column in range(0, len(states), method.tangent_samples):
+                yield rows, slice(column, min(column + method.tangent_samples, len(states))), tree
+
+    def _products(self, group: Tensor, method: Method) -> tuple[Callable[[Tree], Tensor], Callable[[Tensor], Tree]]:
+        """v -> J v and u -> Jᵀ u for k directions at once at the states of a group: trees (k, ...), u (k, n, F, Y, X).
+
+        Jᵀ u is summed over the group.
+        """
+        if method.tangents == "double_backward":
+            return self._reverse_products(group)
+
+        def predict(parameters: Tree) -> Tensor:
+            return self.predict(parameters, group)
+
+        def push(tree: Tree) -> Tensor:
+            return vmap(lambda direction: jvp(predict, (self.parameters,), (direction,))[1])(tree)
+
+        def pull(cotangents: Tensor) -> Tree:
+            transpose = vjp(predict, self.parameters)[1]
+            return vmap(lambda cotangent: transpose(cotangent)[0])(cotangents)
+
+        return push, pull
+
+    def _reverse_products(self, group: Tensor) -> tuple[Callable[[Tree], Tensor], Callable[[Tensor], Tree]]:
+        leaves = {name: p.clone().requires_grad_() for name, p in self.parameters.items()}
+        with torch.enable_grad():
+            prediction = self.predict(leaves, group)
+            dummy = torch.zeros_like(prediction, requires_grad=True)
+            pulled = reverse(prediction, leaves, dummy, create_graph=True)
+        used = {name: g for name, g in pulled.items() if g.requires_grad}
+
+        def push(tree: Tree) -> Tensor:
+            rows = range(len(next(iter(tree.values()))))
+            if not used:
+                return prediction.new_zeros(len(rows), *prediction.shape)
+            parts = ([tree[name][row] for name in used] for row in rows)
+            return torch.stack(
+                [torch.autograd.grad(list(used.values()), dummy, p, retain_graph=True)[0] for p in parts]
+            )
+
+        def pull(cotangents: Tensor) -> Tree:
+            each = [reverse(prediction, leaves, cotangent, retain_graph=True) for cotangent in cotangents]
+            return {name: torch.stack([tree[name] for tree in each]) for name in leaves}
+
+        return push, pull
+
+    def _expanded_gradients(self, observable: Observable, states: Tensor, targets: Tensor) -> Tree:
+        leaves = {name: p.detach().requires_grad_() for name, p in self.parameters.items()}
+        with torch.enable_grad():
+            with ExpandedWeights(leaves, len(states)) as expanded:
+                prediction = self.predict(leaves, states)
+            total = observable(prediction, targets, states).sum()
+            if total.requires_grad:
+                summed = torch.autograd.grad(total, list(leaves.values()), allow_unused=True)
+                for name, part in zip(leaves, summed, strict=True):
+                    if part is not None:
+                        raise ValueError(expanded.refusal(name, "a layer that hides its operations"))
+        return {
+            name: expanded.gradients[name] if name in expanded.gradients else p.new_zeros(len(states), *p.shape)
+            for name, p in self.parameters.items()
+        }
+
+    @contextmanager
+    def _explained(self, kind: str, states: Tensor) -> Iterator[None]:
+        """Turn a failure of torch into ValueError that names the innermost module without the derivative."""
+        try:
+            yield
+        except RuntimeError as error:
+            if isinstance(error, torch.OutOfMemoryError) or "allocate memory" in str(error):
+                raise
+            where = culprit(self.network, kind, states) or "the network"
+            raise ValueError(f"no derivative of {where}: {error}\n{REMEDIES[kind]}") from error

@@ -1,4 +1,4 @@
-"""Influence within the span of the batch's gradients.
+"""Influence within the span of a batch's gradients.
 
 With G the rows g_i (R, P), K = G Gᵀ and B = (J Gᵀ)ᵀ (J Gᵀ) / M, both (R, R), the metric restricted to the
 span of the leading gradients is η̂ = Cᵀ B C with C = V_r S_r⁻¹ from K = V S² Vᵀ, and
@@ -6,6 +6,7 @@ span of the leading gradients is η̂ = Cᵀ B C with C = V_r S_r⁻¹ from K = 
     H = (K C) (η̂ + ε I)⁻¹ (K C)ᵀ.
 
 This equals projecting on the left singular vectors Q of Gᵀ, without forming them (arXiv 2601.20172, app. D).
+It is the Galerkin restriction of the response in all parameters: H_span ≤ H_full at equal damping.
 """
 
 from dataclasses import dataclass
@@ -15,26 +16,32 @@ from scipy.sparse.csgraph import connected_components
 
 
 @dataclass(frozen=True)
-class SpanResponse:
-    """influence: H (R, R); coefficients: W (R, R) with η⁻¹ g_i = Σ_n W[n, i] g_n, so that H = K W;
-    eigenvalues: of η̂, descending (rank,); discarded_share: of the gradients' squared singular values."""
+class Span:
+    """The metric's modes in the span of R gradients.
 
-    influence: np.ndarray
-    coefficients: np.ndarray
+    basis: A (R, r), so that Gᵀ A are orthonormal modes in parameter space: Aᵀ K A = I, Aᵀ B A = diag(eigenvalues)
+    eigenvalues: of η̂, descending (r,); discarded_share: of the gradients' squared singular values
+    """
+
+    basis: np.ndarray
     eigenvalues: np.ndarray
     discarded_share: float
 
-    @property
-    def rank(self) -> int:
-        return len(self.eigenvalues)
+    def influence(self, bra: np.ndarray, ket: np.ndarray, damping: float) -> np.ndarray:
+        """H[j, i] = g_j · (η̂ + ε)⁻¹ g_i, from products of bra and ket gradients with the span's, (·, R) each."""
+        return (bra @ self.basis / (self.eigenvalues + damping)) @ (ket @ self.basis).T
+
+    def coefficients(self, ket: np.ndarray, damping: float) -> np.ndarray:
+        """W (R, kets) with (η̂ + ε)⁻¹ g_i = Σ_n W[n, i] g_n, from the kets' products with the span's gradients."""
+        return self.basis / (self.eigenvalues + damping) @ (ket @ self.basis).T
 
 
-def respond(k: np.ndarray, b: np.ndarray, *, discarded_share: float, damping: float) -> SpanResponse:
-    """Solve in the span of R gradients.
+def solve(k: np.ndarray, b: np.ndarray, *, discarded_share: float) -> Span:
+    """The modes of the metric in the span of R gradients.
 
     k: G Gᵀ (R, R); b: (J Gᵀ)ᵀ (J Gᵀ) / M (R, R)
-    discarded_share: the trailing directions that together hold at most this share of trace(k) are left out
-    damping: ε, added to the eigenvalues of η̂
+    discarded_share: the trailing directions that together hold at most this share of trace(k) are left out;
+    0 keeps every direction above round-off
     Raises ValueError if a matrix is not finite or every gradient is zero.
     """
     for name, matrix in (("G Gᵀ", k), ("(J Gᵀ)ᵀ (J Gᵀ) / M", b)):
@@ -47,18 +54,18 @@ def respond(k: np.ndarray, b: np.ndarray, *, discarded_share: float, damping: fl
     found = [np.linalg.eigh((k[np.ix_(rows, rows)] + k[np.ix_(rows, rows)].T) / 2) for rows in parts]
     floor, share = _cut(np.concatenate([squares for squares, _ in found]), discarded_share)
 
-    influence, coefficients = np.zeros_like(k), np.zeros_like(k)
-    spectra = []
+    bases, spectra = [], []
     for rows, (squares, vectors) in zip(parts, found, strict=True):
         kept = squares >= floor
-        block = np.ix_(rows, rows)
         c = vectors[:, kept] / np.sqrt(squares[kept])
-        eigenvalues, modes = np.linalg.eigh(c.T @ b[block] @ c)
-        projected = k[block] @ c @ modes
-        influence[block] = (projected / (eigenvalues + damping)) @ projected.T
-        coefficients[block] = (c @ modes / (eigenvalues + damping)) @ projected.T
+        eigenvalues, modes = np.linalg.eigh(c.T @ b[np.ix_(rows, rows)] @ c)
+        basis = np.zeros((len(k), len(eigenvalues)))
+        basis[rows] = c @ modes
+        bases.append(basis)
         spectra.append(eigenvalues)
-    return SpanResponse(influence, coefficients, np.sort(np.concatenate(spectra))[::-1], share)
+    eigenvalues = np.concatenate(spectra)
+    order = np.argsort(-eigenvalues, kind="stable")
+    return Span(np.concatenate(bases, axis=1)[:, order], eigenvalues[order], share)
 
 
 def _cut(squares: np.ndarray, discarded_share: float) -> tuple[float, float]:
@@ -73,16 +80,3 @@ def _cut(squares: np.ndarray, discarded_share: float) -> tuple[float, float]:
     tail = np.append(np.cumsum(squares[::-1])[::-1], 0.0) / squares.sum()
     rank = int(np.argmax(tail <= discarded_share)) or 1
     return float(squares[rank - 1]), float(tail[rank])
-
-
-def cross(
-    k: np.ndarray, b: np.ndarray, bra: np.ndarray, ket: np.ndarray, *, discarded_share: float, damping: float
-) -> tuple[np.ndarray, SpanResponse]:
-    """H_AB[j, i] = g_j^A · η⁻¹ g_i^B in the joint span of both sets of gradients, and the response it came from.
-
-    k, b: Gram matrices over all gradients; bra, ket: rows of the gradients of A and of B.
-    """
-    rows = np.concatenate([ket, bra[~np.isin(bra, ket)]])
-    response = respond(k[np.ix_(rows, rows)], b[np.ix_(rows, rows)], discarded_share=discarded_share, damping=damping)
-    position = {row: place for place, row in enumerate(rows)}
-    return response.influence[np.ix_([position[row] for row in bra], [position[row] for row in ket])], response

@@ -24,12 +24,17 @@ def run(
     paths: tuple[str, ...] = (),
     lists: tuple[str, ...] = (),
     numbers: tuple[str, ...] = (),
+    optional: tuple[str, ...] = (),
+    texts: tuple[str, ...] = (),
+    parts: tuple[str, ...] = (),
 ) -> None:
     """Parse the command line and call ``stage(settings, **paths)``; a UserError ends in one line and exit code 1.
 
     stage: the function to call; its module's docstring is the help text
     settings_type: dataclass of the settings
-    paths: options that take one path; lists: one or more paths; numbers: a whole number, 1 by default
+    paths: options that take one path; lists: one or more paths; numbers: a whole number, 1 by default;
+    optional: a path that may be left out; texts: any text;
+    parts: as many paths as there are, none by default
     """
     documentation = sys.modules[stage.__module__].__doc__ or ""
     fields = "\n".join(f"  {field.name}: {_spell(field.type)}" for field in dataclasses.fields(settings_type))
@@ -43,6 +48,12 @@ def run(
         parser.add_argument(f"--{name.replace('_', '-')}", dest=name, type=Path, required=True, nargs="+")
     for name in numbers:
         parser.add_argument(f"--{name.replace('_', '-')}", dest=name, type=int, default=1)
+    for name in optional:
+        parser.add_argument(f"--{name.replace('_', '-')}", dest=name, type=Path)
+    for name in parts:
+        parser.add_argument(f"--{name.replace('_', '-')}", dest=name, type=Path, nargs="*", default=[])
+    for name in texts:
+        parser.add_argument(f"--{name.replace('_', '-')}", dest=name, required=True)
     arguments = vars(parser.parse_args())
     try:
         stage(load(settings_type, arguments.pop("settings")), **arguments)

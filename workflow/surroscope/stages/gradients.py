@@ -1,5 +1,7 @@
 """Linearize one checkpoint at its probe batches -> per-sample gradients G and tangents J Gᵀ, as a Zarr shard."""
 
+import json
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -8,13 +10,17 @@ import numpy as np
 import torch
 import xarray as xr
 import zarr
+from torch import Tensor
 
 from surroscope import device, observables, store, transitions
 from surroscope.errors import UserError
 from surroscope.models import loading
-from surroscope.response.linearize import Linearization
+from surroscope.observables import Observable
+from surroscope.response.labelled import Response, Rows
+from surroscope.response.linearize import Linearization, Method
 from surroscope.stages import cli, progress
-from surroscope.system import SYSTEMS
+from surroscope.symmetry import Action
+from surroscope.system import SYSTEMS, System
 
 CHUNK_BYTES = 32 * 2**20
 
@@ -27,86 +33,193 @@ class Settings:
     options: dict[str, Any]
     seed: int
     epoch: int
-    observables: list[str]
+    observables: dict[str, dict[str, Any]]
     snapshots: int
-    probes: list[int]
-    sample_chunk: int
-    direction_chunk: int
+    responses: list[Response]
+    batches: list[tuple[str, int]]
+    directions: list[tuple[str, int]]
+    every: int
+    span: str
+    method: Method | None
 
 
-def stage(settings: Settings, *, stores: list[Path], split: Path, weights: Path, shard: Path) -> None:
+def stage(
+    settings: Settings, *, stores: list[Path], split: Path, weights: Path, shard: Path, calibration: Path | None = None
+) -> None:
     place = device.pick()
     system = SYSTEMS[settings.system]
-    batches = transitions.probes(stores, split, settings.probes, settings.snapshots)
-    samples, channels, _, size = batches[0].inputs.shape
-    network = loading.build(settings.factory, settings.options, channels=channels, size=size, seed=settings.seed)
-    loading.load_weights(network, weights, settings.epoch)
-    linear = Linearization(network.to(place))
-    rows = len(settings.observables) * samples
-    outputs = batches[0].inputs[0].size
-
-    with store.writing(shard, cli.provenance("gradients", settings, loading.module_of(settings.factory))) as temporary:
-        describe(settings, batches).to_zarr(temporary, zarr_format=3, consolidated=False)
+    batches, pool = (
+        transitions.probes(stores, split, chosen, settings.snapshots, settings.every)
+        for chosen in (settings.batches, settings.directions)
+    )
+    linear = linearization(settings, weights, batches[0], place)
+    method = settings.method or measured(calibration)
+    rows = Rows(settings.responses)
+    functions = functions_of(rows, settings.observables, system, batches[0])
+    samples, outputs = len(batches[0].inputs), batches[0].inputs[0].size
+    pushed = rows.names if settings.span == "joint" else rows.names[: rows.kets]
+    blocks = len(pushed) * (len(pool) or 1)
+    shapes = {
+        "gradients": ("parameter", len(rows.names) * samples, linear.size),
+        "tangents": ("output", blocks * samples, samples * outputs),
+        "cotangents": ("cell", samples, outputs),
+    }
+    total = len(batches) * blocks * samples**2
+    made = cli.provenance("gradients", settings, *modules(settings)) | {"method": str(method)}
+    with (
+        store.writing(shard, made) as temporary,
+        progress.bar(f"tangents of {settings.model} epoch {settings.epoch}", total, "tangent") as bar,
+    ):
+        dataset = describe(settings, batches, system)
+        dataset.attrs["weights"] = store.manifest(weights)["digest"]
+        if loading.moments_of(weights, settings.epoch).is_file():
+            moments = loading.load_moments(weights, settings.epoch)
+            parts = [moments.get(name, torch.ones_like(p)).flatten().cpu() for name, p in linear.parameters.items()]
+            dataset["adam"] = ("parameter", torch.cat(parts).numpy())
+        dataset.to_zarr(temporary, zarr_format=3, consolidated=False)
         group = zarr.open_group(temporary)
-        shapes = {"gradients": ("parameter", (rows, linear.size)), "tangents": ("output", (rows, samples * outputs))}
         arrays = {
             name: group.create_array(
                 name,
-                shape=(len(batches), *shape),
+                shape=(len(batches), height, width),
                 dtype="float32",
-                chunks=(1, rows, min(shape[1], max(1, CHUNK_BYTES // (4 * rows)))),
+                chunks=(1, samples, min(width, max(1, CHUNK_BYTES // (4 * samples)))),
                 compressors=None,
                 fill_value=float("nan"),
-                dimension_names=("probe", "row", dimension),
+                dimension_names=("batch", {"gradients": "row", "tangents": "direction"}.get(name, "sample"), dimension),
             )
-            for name, (dimension, shape) in shapes.items()
+            for name, (dimension, height, width) in shapes.items()
         }
-        total = len(batches) * rows * samples
-        with progress.bar(f"tangents of {settings.model} epoch {settings.epoch}", total, "tangent") as bar:
-            for number, probe in enumerate(batches):
-                states, targets = (torch.from_numpy(part).to(place) for part in (probe.inputs, probe.targets))
-                gradients = torch.cat(
-                    [
-                        linear.gradients(
-                            observables.observable(name, system), states, targets, chunk=settings.sample_chunk
-                        )
-                        for name in settings.observables
-                    ]
-                )
-                tangents = linear.tangents(states, gradients, chunk=settings.direction_chunk, progress=bar.update)
-                for name, values in (("gradients", gradients), ("tangents", tangents.flatten(1))):
-                    require_finite(values, name, settings, probe)
-                    arrays[name][number] = values.cpu().numpy()
+
+        def keep(name: str, values: Tensor, number: int, block: int, probe: transitions.Probe, where: str) -> None:
+            require_finite(values, name, settings, probe, where, zero=name != "gradients")
+            arrays[name][number, block * samples : (block + 1) * samples] = values.cpu().numpy()
+
+        for number, probe in enumerate(batches):
+            states = torch.from_numpy(probe.inputs).to(place)
+            keep("cotangents", cotangents(linear, probe, place), number, 0, probe, "smse")
+            own = gradients(linear, probe, rows.names, functions, system, place, method)
+            for block, (name, values) in enumerate(zip(rows.names, own, strict=True)):
+                keep("gradients", values, number, block, probe, " of ".join(name[::-1]).removeprefix("e of "))
+                if name in pushed and not pool:
+                    tangents = linear.tangents(states, values, method, progress=bar.update).flatten(1)
+                    keep("tangents", tangents, number, block, probe, name[0])
+            for block, other in enumerate(pool):
+                (values,) = gradients(linear, other, pushed, functions, system, place, method)
+                tangents = linear.tangents(states, values, method, progress=bar.update).flatten(1)
+                keep("tangents", tangents, number, block, probe, pushed[0][0])
 
 
-def describe(settings: Settings, batches: list[transitions.Probe]) -> xr.Dataset:
-    """The small part of a shard: labels of rows and samples, and distances between the probe's input states."""
-    classes, times = batches[0].classes, settings.snapshots - 1
-    distances = [observables.distance(torch.from_numpy(probe.inputs)).numpy() for probe in batches]
-    keys = ("system", "model", "seed", "epoch")
+def linearization(
+    settings: Any, weights: Path, probe: transitions.Probe, place: torch.device, dtype: torch.dtype = torch.float32
+) -> Linearization:
+    """The network of a checkpoint, linearized at its weights."""
+    _, channels, _, size = probe.inputs.shape
+    network = loading.build(settings.factory, settings.options, channels=channels, size=size, seed=settings.seed)
+    loading.load_weights(network, weights, settings.epoch)
+    return Linearization(network.to(place, dtype))
+
+
+def measured(calibration: Path | None) -> Method:
+    if calibration is None:
+        raise UserError("method is null, so --calibration must give the file that the stage 'calibrate' wrote")
+    return Method(**json.loads(calibration.read_text())["method"])
+
+
+def modules(settings: Any) -> list[str]:
+    """Modules outside the package that a linearization runs: the network's and the observables'."""
+    return [
+        loading.module_of(entry["factory"]) for entry in ({"factory": settings.factory}, *settings.observables.values())
+    ]
+
+
+def functions_of(
+    rows: Rows, defined: dict[str, dict[str, Any]], system: System, probe: transitions.Probe
+) -> dict[str, Observable]:
+    """The observables of the rows by name, checked on two transitions. Raises UserError."""
+    functions = {}
+    states, targets = (torch.from_numpy(part[:2]) for part in (probe.inputs, probe.targets))
+    for name in dict.fromkeys(name for name, _ in rows.names):
+        if name in defined:
+            functions[name] = observables.load(defined[name]["factory"], defined[name]["options"], system)
+            observables.check(functions[name], name, system, states, targets)
+        else:
+            functions[name] = observables.observable(name, system)
+    return functions
+
+
+def gradients(
+    linear: Linearization,
+    probe: transitions.Probe,
+    names: list[tuple[str, str]],
+    functions: dict[str, Observable],
+    system: System,
+    place: torch.device,
+    method: Method,
+    dtype: torch.dtype = torch.float32,
+) -> Iterator[Tensor]:
+    """Gradients (N, P) of each (observable, action) at the samples moved by the action."""
+    states, targets = (torch.from_numpy(part).to(place, dtype) for part in (probe.inputs, probe.targets))
+    for name, action in names:
+        x, y = (Action.parse(action)(part, system) for part in (states, targets))
+        try:
+            yield linear.gradients(functions[name], x, y, method)
+        except ValueError as error:
+            raise UserError(f"observable {name}: {error}") from None
+
+
+def cotangents(linear: Linearization, probe: transitions.Probe, place: torch.device) -> Tensor:
+    """w_n = ∂SMSE/∂ŷ at each sample, so that g_n = J_nᵀ w_n: (N, F Y X)."""
+    states, targets = (torch.from_numpy(part).to(place) for part in (probe.inputs, probe.targets))
+    with torch.no_grad():
+        predicted = torch.cat([linear.predict(linear.parameters, part) for part in states.split(16)])
+    predicted.requires_grad_()
+    (found,) = torch.autograd.grad(observables.smse(predicted, targets, states).sum(), predicted)
+    return found.flatten(1)
+
+
+def describe(settings: Settings, batches: list[transitions.Probe], system: System) -> xr.Dataset:
+    """The small part of a shard: labels of rows and samples, input states, and distances between them."""
+    inputs = np.stack([probe.inputs for probe in batches])
+    distances = [observables.distance(torch.from_numpy(part)).numpy() for part in inputs]
+    keys = ("system", "model", "seed", "epoch", "span")
     return xr.Dataset(
-        {"distance": (("probe", "response", "perturbation"), np.stack(distances))},
-        coords={
-            "probe": settings.probes,
-            "class": store.names("class", classes),
-            "time": np.arange(times),
-            "observable": store.names("observable", settings.observables),
+        {
+            "distance": (("batch", "sample", "other"), np.stack(distances)),
+            "state": (("batch", "sample", "channel", "y", "x"), inputs),
+            "trajectory": (("batch", "class"), [probe.trajectories for probe in batches]),
+            "part": ("batch", [part != "probe" for part, _ in settings.batches]),
+            "index": ("batch", [index for _, index in settings.batches]),
         },
-        attrs={key: getattr(settings, key) for key in keys},
+        coords={
+            "class": store.names("class", batches[0].classes),
+            "time": list(batches[0].times),
+            "channel": store.names("channel", system.channels),
+        },
+        attrs={key: getattr(settings, key) for key in keys}
+        | {"responses": json.dumps([vars(response) for response in settings.responses])},
     )
 
 
-def require_finite(values: torch.Tensor, name: str, settings: Settings, probe: transitions.Probe) -> None:
-    finite = torch.isfinite(values).all(dim=1)
-    if not finite.all():
-        observable, sample = divmod(int(torch.nonzero(~finite)[0]), len(probe.inputs))
-        label, time = divmod(sample, settings.snapshots - 1)
+def require_finite(
+    values: Tensor, name: str, settings: Any, probe: transitions.Probe, where: str, *, zero: bool = True
+) -> None:
+    """Raise UserError naming sample and observable if a row is not finite, or zero where `zero` is not allowed."""
+    bad = ~torch.isfinite(values).all(dim=1)
+    problem, remedy = "not finite", "the network or its weights are broken there"
+    if not bad.any() and not zero:
+        bad = ~values.any(dim=1)
+        problem, remedy = (
+            "all zero",
+            "nothing can be attributed to it; leave the observable out, or look at the network",
+        )
+    if bad.any():
+        label, time = divmod(int(torch.nonzero(bad)[0]), len(probe.times))
         raise UserError(
-            f"{settings.model} seed {settings.seed} epoch {settings.epoch}: {name} of "
-            f"{settings.observables[observable]} at class {probe.classes[label]}, time {time} are not finite; "
-            "the network or its weights are broken there"
+            f"{settings.model} seed {settings.seed} epoch {settings.epoch}: {name} of {where} at class "
+            f"{probe.classes[label]}, time {probe.times[time]} are {problem}; {remedy}"
         )
 
 
 if __name__ == "__main__":
-    cli.run(stage, Settings, paths=("split", "weights", "shard"), lists=("stores",))
+    cli.run(stage, Settings, paths=("split", "weights", "shard"), lists=("stores",), optional=("calibration",))

@@ -1,74 +1,102 @@
-"""Reduce the shards of one checkpoint with Dask -> labelled influence matrices, spectra, ranks, distances."""
+"""Solve for the influence of one checkpoint -> labelled matrices of every solver, spectra, ranks, distances."""
 
+import json
 from dataclasses import dataclass
 from pathlib import Path
 
-import dask
-import dask.array
+import numpy as np
 import xarray as xr
-from dask.callbacks import Callback
 
 from surroscope import store
 from surroscope.errors import UserError
-from surroscope.response.gram import gram
-from surroscope.response.labelled import ProbeGrams, label
-from surroscope.stages import cli, progress
+from surroscope.response import resolve
+from surroscope.response.labelled import MATRIX, QUANTITY, Grams, Response, Rules, label
+from surroscope.stages import cli
 
 
 @dataclass(frozen=True)
 class Settings:
+    solvers: list[str]
+    span: str
     discarded_share: float
     damping: float
-    chunk_mb: float
+    damping_scale: str
+
+    @property
+    def rules(self) -> Rules:
+        return Rules(self.span, self.discarded_share, self.damping, self.damping_scale)
 
 
-def stage(settings: Settings, *, shards: list[Path], influence: Path, threads: int) -> None:
-    opened = [store.read(path, chunks={}) for path in shards]
-    first = opened[0]
-    for path, shard in zip(shards, opened, strict=True):
-        if shard.attrs != first.attrs:
-            raise UserError(
-                f"{path}: a shard of {shard.attrs}, but {shards[0]} is of {first.attrs}; delete both and run again"
-            )
-    grams = [
-        (int(probe), gram(blocks(shard["gradients"][row], settings)), gram(blocks(shard["tangents"][row], settings)))
-        for shard in opened
-        for row, probe in enumerate(shard["probe"].values)
-    ]
-    with progress.bar("contract", 0, "task") as bar:
-        shown = Callback(
-            start_state=lambda graph, state: bar.reset(len(state["waiting"]) + len(state["ready"])),
-            posttask=lambda *task: bar.update(1),
-        )
-        with dask.config.set(scheduler="threads", num_workers=threads), shown:
-            (computed,) = dask.compute(grams)
-    distances = {
-        int(probe): shard["distance"][row].values for shard in opened for row, probe in enumerate(shard["probe"].values)
-    }
-    observables, classes = ([str(name) for name in first[key].values] for key in ("observable", "class"))
+def stage(settings: Settings, *, grams: Path, influence: Path, full: Path | None = None) -> None:
+    source = store.read(grams).load()
+    responses = responses_of(source)
+    shape = (source.sizes["class"], source.sizes["time"])
+    by_gram = [name for name in settings.solvers if name not in ("full", "dense")]
     try:
         dataset = label(
-            [ProbeGrams(probe, k, b, distances[probe]) for probe, k, b in computed],
-            observables=observables,
-            classes=classes,
-            times=first["time"].values,
-            outputs=first.sizes["output"],
-            discarded_share=settings.discarded_share,
-            damping=settings.damping,
+            [grams_of(source, probe) for probe in source["probe"].values],
+            responses=responses,
+            solvers=by_gram,
+            shape=shape,
+            rules=settings.rules,
         )
+        shares = resolve.shares(source, settings.rules)
     except ValueError as error:
-        raise UserError(f"{shards[0].parent}: {error}; the gradients are unfit, look at the weights") from None
-    named = {"observable": observables, "response_class": classes, "perturbation_class": classes}
-    dataset = dataset.assign_coords({name: store.names(name, labels) for name, labels in named.items()})
+        raise UserError(f"{grams}: {error}; the gradients are unfit, look at the weights") from None
+    dataset = dataset.assign_coords(probe=source["probe"].values)
+    found = dict(zip(by_gram, dataset["influence"].values, strict=True))
+    if full is not None:
+        solved = store.read(full).load()
+        for name in solved["solver"].values:
+            at = solved.sel(solver=name).isel(damping=0)
+            found[str(name)] = at["influence"].values
+            if name == "full":
+                dataset = dataset.merge(at[["certificate", "rungs", "converged"]].drop_vars(["solver", "damping"]))
+                require_converged(at, settings, full)
+    dataset = dataset.drop_vars("influence").merge(shares)
+    lead = ("solver", "response", "probe")
+    dataset["influence"] = ((*lead, *MATRIX), np.stack([found[name] for name in settings.solvers]))
+    dataset["distance"] = (("probe", *MATRIX), source["distance"].values.reshape(-1, *shape, *shape))
+    names = [str(name) for name in source["class"].values]
+    dataset = dataset.assign_coords(
+        {f"{kind}_class": store.names(f"{kind}_class", names) for kind in ("response", "perturbation")}
+        | {f"{kind}_time": source["time"].values for kind in ("response", "perturbation")}
+        | {name: store.names(name, [str(v) for v in source["channel"].values]) for name in ("channel", "step_channel")}
+        | {"class": store.names("class", names), "solver": store.names("solver", settings.solvers)}
+    )
+    keys = ("system", "model", "seed", "epoch", "responses", "outputs", "front_share")
+    attrs = (
+        {key: source.attrs[key] for key in keys}
+        | vars(settings)
+        | {"quantities": [QUANTITY[name] for name in settings.solvers]}
+    )
     with store.writing(influence, cli.provenance("influence", settings)) as temporary:
-        dataset.assign_attrs(first.attrs).to_zarr(temporary, zarr_format=3, consolidated=False)
+        dataset.assign_attrs(attrs).to_zarr(temporary, zarr_format=3, consolidated=False)
 
 
-def blocks(matrix: xr.DataArray, settings: Settings) -> dask.array.Array:
-    """A (row, column) matrix in blocks of whole rows and at most `chunk_mb`."""
-    columns = max(1, int(settings.chunk_mb * 2**20 / (4 * matrix.shape[0])))
-    return matrix.data.rechunk({1: min(columns, matrix.shape[1])})
+def require_converged(solved: xr.Dataset, settings: Settings, path: Path) -> None:
+    """Raise UserError if the study's own quantity is the full one and did not converge; say so if it is another."""
+    if solved["converged"].all():
+        return
+    worst = float(solved["relative"].max())
+    message = (
+        f"{path}: 'full' did not converge within {int(solved['rungs'].max())} rungs; the largest certified relative "
+        f"error is {worst:.2g}. Raise influence.rungs, influence.damping or influence.tolerance"
+    )
+    if settings.solvers[0] == "full":
+        raise UserError(message)
+    print(message, flush=True)
+
+
+def responses_of(dataset: xr.Dataset) -> list[Response]:
+    return [Response(**entry) for entry in json.loads(dataset.attrs["responses"])]
+
+
+def grams_of(source: xr.Dataset, probe: int) -> Grams:
+    """The Gram matrices of one probe batch."""
+    at = source.sel(probe=probe)
+    return Grams(at["k"].values, at["b"].values, at["adam"].values if "adam" in at else None)
 
 
 if __name__ == "__main__":
-    cli.run(stage, Settings, paths=("influence",), lists=("shards",), numbers=("threads",))
+    cli.run(stage, Settings, paths=("grams", "influence"), optional=("full",))

@@ -12,9 +12,10 @@ import xarray as xr
 from surroscope import store
 from surroscope.diagnostics import coherence, scalars
 from surroscope.errors import UserError
-from surroscope.response.labelled import MATRIX
-from surroscope.response.standardize import standardize
-from surroscope.stages import cli
+from surroscope.response.labelled import MATRIX, QUANTITY, Response
+from surroscope.response.normalize import NORMALIZATIONS, standard
+from surroscope.stages import cli, part_tables
+from surroscope.stages.influence import responses_of
 
 BINS = {"CE": (19, 1), "NS": (15, 2)}
 SHOWN_SNAPSHOTS = 5
@@ -25,6 +26,7 @@ SHOWN_STEPS = (1, 4, 16)
 class Settings:
     system: str
     models: list[str]
+    normalization: str
 
 
 def stage(
@@ -33,10 +35,13 @@ def stage(
     influences: list[Path],
     rollouts: list[Path],
     histories: list[Path],
+    sensitivities: list[Path],
+    crosses: list[Path],
+    maps: list[Path],
     tables: list[Path],
     verdict: Path,
 ) -> None:
-    matrices = [store.read(path).load() for path in influences]
+    matrices = [store.read(path).load().isel(solver=0) for path in influences]
     flights = [store.read(path).load() for path in rollouts]
     history = pd.concat([pd.read_csv(path) for path in histories], ignore_index=True)
     frames: dict[str, list[pd.DataFrame]] = {path.stem: [] for path in tables}
@@ -52,12 +57,19 @@ def stage(
             "rollout": rollout([flight for flight in flights if flight.attrs["model"] == model], "error"),
             "prediction": prediction(next(flight for flight in flights if flight.attrs["model"] == model)),
         }
-        found |= {name: pd.concat(parts) for name, parts in influence_tables(final, settings.system).items()}
-        cost = {name: table[table.observable == "smse"] for name, table in found.items() if "observable" in table}
+        found |= influence_tables(final, settings.system, settings.normalization)
+        found |= part_tables.resolved(final)
+        cost = {
+            name: table[(table.observable == "smse") & (table.step == "smse")]
+            for name, table in found.items()
+            if "observable" in table
+        }
         rows = scalars.signature(**cost | {"interpolation": found["interpolation"]})
         rows += training_scalars(final, history[history.model == model], last)
         found["scalars"] = pd.DataFrame([asdict(row) for row in rows])
         for name, table in found.items():
+            if name not in frames:
+                continue
             frames[name].append(labelled(table, model, {} if name in ("prediction", "training") else counts))
         one_step = frames["scalars"][-1]["quantity"].isin(["validation", "persistence", "train"])
         frames["scalars"][-1].loc[one_step, "n_probes"] = np.nan
@@ -71,6 +83,8 @@ def stage(
     counts = {"n_seeds": len(baseline), "n_probes": baseline[0].sizes["probe"]}
     frames["rollout"].append(labelled(rollout(baseline, "persistence"), "persistence", counts))
     frames["snapshots"].append(snapshots(flights[0]))
+    for name, table in part_tables.optional(sensitivities, crosses, maps).items():
+        frames[name].append(table)
     for path in tables:
         with store.atomic(path) as temporary:
             pd.concat(frames[path.stem], ignore_index=True).to_csv(temporary, index=False)
@@ -84,34 +98,57 @@ def labelled(table: pd.DataFrame, model: str, counts: dict[str, int]) -> pd.Data
     return table
 
 
-def influence_tables(matrices: list[xr.Dataset], system: str) -> dict[str, list[pd.DataFrame]]:
-    """The influence statistics of one model: matrices of all seeds pooled, a table part an observable."""
+def influence_tables(matrices: list[xr.Dataset], system: str, normalization: str) -> dict[str, pd.DataFrame]:
+    """The influence statistics of one model: matrices of all seeds pooled, a table part a response."""
     classes = [str(name) for name in matrices[0]["response_class"].values]
-    observables = [str(name) for name in matrices[0]["observable"].values]
     parts: dict[str, list[pd.DataFrame]] = {"two_time": [], "class_transfer": [], "time_lag": [], "interpolation": []}
-    for observable in observables:
-        raw = np.concatenate(
-            [m["influence"].sel(observable=observable).transpose("probe", *MATRIX).values for m in matrices]
-        )
-        size = raw.shape[1] * raw.shape[2]
-        try:
-            h = standardize(raw.reshape(-1, size, size)).reshape(raw.shape)
-        except ValueError as error:
-            raise UserError(
-                f"{matrices[0].attrs['model']}, observable {observable}: {error}; a network that keeps it exactly "
-                f"has no gradient of it. Leave it out of systems.{system}.observables"
-            ) from None
+    symmetric = []
+    for number, response in enumerate(responses_of(matrices[0])):
+        h = normalized(matrices, number, response, system, normalization)
+        if response.action != "e":
+            symmetric.append({"action": response.action} | own_image(h))
+            continue
         for name, table in (
             ("two_time", coherence.two_time(h)),
             ("class_transfer", coherence.class_transfer(h, classes)),
             ("time_lag", coherence.time_lag(h)),
         ):
-            table.insert(0, "observable", observable)
+            table.insert(0, "step", response.step)
+            table.insert(0, "observable", response.observable)
             parts[name].append(table)
-        if observable == "smse":
+        if response == Response("smse"):
             distances = np.concatenate([matrix["distance"].values for matrix in matrices])
             parts["interpolation"].append(coherence.interpolation(h, distances, *BINS[system]))
-    return parts
+            symmetric.append({"action": "e"} | own_image(h))
+    quantity = QUANTITY[str(matrices[0]["solver"].item())]
+    found = {name: pd.concat(tables, ignore_index=True) for name, tables in parts.items()}
+    for table in found.values():
+        table.insert(0, "quantity", quantity)
+    return found | {"symmetry": pd.DataFrame(symmetric)}
+
+
+def own_image(h: np.ndarray) -> dict[str, float]:
+    """Influence of a step at a sample on the same sample, moved or not."""
+    size = h.shape[1] * h.shape[2]
+    return coherence.quartiles(np.diagonal(h.reshape(-1, size, size), axis1=1, axis2=2))
+
+
+def normalized(
+    matrices: list[xr.Dataset], number: int, response: Response, system: str, normalization: str
+) -> np.ndarray:
+    """One response of all seeds and probes, (n, C, T, C, T), each matrix normalised."""
+    raw = np.concatenate([m["influence"].isel(response=number).transpose("probe", *MATRIX).values for m in matrices])
+    size = raw.shape[1] * raw.shape[2]
+    square = response.observable == response.step and response.action == "e"
+    # Only the cost's influence on itself has a diagonal to normalise by.
+    function = NORMALIZATIONS[normalization] if square else standard
+    try:
+        return function(raw.reshape(-1, size, size)).reshape(raw.shape)
+    except ValueError as error:
+        raise UserError(
+            f"{matrices[0].attrs['model']}, observable {response.observable}: {error}; a network that keeps it exactly "
+            f"has no gradient of it. Leave it out of systems.{system}.observables"
+        ) from None
 
 
 def spectrum(matrices: list[xr.Dataset]) -> pd.DataFrame:
@@ -119,7 +156,7 @@ def spectrum(matrices: list[xr.Dataset]) -> pd.DataFrame:
     rows = []
     for epoch in sorted({matrix.attrs["epoch"] for matrix in matrices}):
         chosen = [matrix for matrix in matrices if matrix.attrs["epoch"] == epoch]
-        spectra = np.concatenate([matrix["eigenvalue"].sel(observable="smse").values for matrix in chosen])
+        spectra = np.concatenate([matrix["eigenvalue"].isel(response=0).values for matrix in chosen])
         largest, smallest = np.nanmax(spectra, axis=1), np.nanmin(spectra, axis=1)
         pooled = spectra[~np.isnan(spectra)]
         rows.append(
@@ -193,7 +230,7 @@ def pixels(fields: dict[str, xr.DataArray]) -> pd.DataFrame:
 def training_scalars(matrices: list[xr.Dataset], history: pd.DataFrame, epoch: int) -> Iterable[scalars.Scalar]:
     """One-step error and the metric's numbers at the epoch that was probed last."""
     at = history[history.epoch == epoch]
-    cost = [matrix.sel(observable="smse") for matrix in matrices]
+    cost = [matrix.isel(response=0) for matrix in matrices]
     largest = np.concatenate([np.nanmax(matrix["eigenvalue"].values, axis=-1) for matrix in cost])
     for name, values, text in (
         ("validation", at["validation"], "one-step SMSE on validation trajectories"),
@@ -207,4 +244,10 @@ def training_scalars(matrices: list[xr.Dataset], history: pd.DataFrame, epoch: i
 
 
 if __name__ == "__main__":
-    cli.run(stage, Settings, paths=("verdict",), lists=("influences", "rollouts", "histories", "tables"))
+    cli.run(
+        stage,
+        Settings,
+        paths=("verdict",),
+        lists=("influences", "rollouts", "histories", "tables"),
+        parts=("sensitivities", "crosses", "maps"),
+    )

@@ -69,6 +69,7 @@ def stage(
         ):
             if state["epoch"] in settings.save_epochs:
                 loading.save_weights(network, folder.weights(state["epoch"]))
+                loading.save_moments(network, state["optimizer"], folder.moments(state["epoch"]))
             folder.save(state)
             bar.set_postfix(epoch=state["epoch"], validation=f"{state['history'][-1]['validation']:.3g}")
 
@@ -82,6 +83,7 @@ def stage(
         temporary.mkdir()
         for epoch in settings.save_epochs:
             shutil.copyfile(folder.weights(epoch), loading.weights_of(temporary, epoch))
+            shutil.copyfile(folder.moments(epoch), loading.moments_of(temporary, epoch))
     with store.atomic(history) as temporary:
         rows.to_csv(temporary, index=False)
     print(f"{SYSTEMS[settings.system].title}, {settings.model}: {rows.iloc[-1].to_dict()}")

@@ -45,7 +45,8 @@ class Checkpoints:
             return None
         state = torch.load(latest, map_location="cpu", weights_only=True)
         for epoch in needed:
-            if epoch <= state["epoch"] and not intact(self.weights(epoch)):
+            kept = (self.weights(epoch), self.moments(epoch))
+            if epoch <= state["epoch"] and not all(map(intact, kept)):
                 self.message = f"the weights of epoch {epoch} were not kept or are damaged; starting afresh at epoch 1"
                 return None
         self.message = f"resuming after epoch {state['epoch']}"
@@ -57,6 +58,9 @@ class Checkpoints:
 
     def weights(self, epoch: int) -> Path:
         return self.folder / f"epoch{epoch}.pt"
+
+    def moments(self, epoch: int) -> Path:
+        return self.folder / f"epoch{epoch}.moments.pt"
 
 
 def intact(path: Path) -> bool:

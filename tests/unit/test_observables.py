@@ -1,0 +1,224 @@
+"""Observables against closed forms, their derivatives against finite differences, and what is refused."""
+
+import itertools
+import math
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from torch import Tensor
+from torch.func import grad, jvp, vmap
+
+from surroscope import observables
+from surroscope.errors import UserError
+from surroscope.observables import Observable, check, load, observable, smse, spectral_band
+from surroscope.system import COMPRESSIBLE_EULER, NAVIER_STOKES, OBSERVABLES, SYSTEMS, System
+
+CE, NS = COMPRESSIBLE_EULER, NAVIER_STOKES
+MADE = {
+    **{f"{each.name} {name}": (each, observable(name, each)) for each in (CE, NS) for name in each.known_observables},
+    "CE band": (CE, spectral_band(CE, low=1, high=3)),
+    "NS band": (NS, spectral_band(NS, low=2)),
+}
+
+
+def states(
+    system: System, *, batch: int = 3, size: int = 8, seed: int = 0, dtype: torch.dtype = torch.float64
+) -> Tensor:
+    """Physical states, rough: noise about a mean flow."""
+    draw = torch.Generator().manual_seed(seed)
+    noise = 0.2 * torch.rand(batch, len(system.channels), size, size, generator=draw, dtype=torch.float64)
+    mean = [3.0 if name in system.positive else 0.3 for name in system.channels]
+    return (noise + torch.tensor(mean, dtype=torch.float64)[:, None, None]).to(dtype)
+
+
+def uniform(*values: float) -> Tensor:
+    return torch.tensor(values, dtype=torch.float64)[None, :, None, None].expand(1, len(values), 6, 6)
+
+
+def taylor_green(size: int) -> Tensor:
+    k, axis = 2 * math.pi, (torch.arange(size, dtype=torch.float64) + 0.5) / size
+    y, x = torch.meshgrid(axis, axis, indexing="ij")
+    return torch.stack([torch.sin(k * x) * torch.cos(k * y), -torch.cos(k * x) * torch.sin(k * y)])[None]
+
+
+def test_the_table_of_names_is_the_table_of_functions() -> None:
+    assert set(OBSERVABLES) == set(observables.BUILTIN)
+    assert CE.known_observables == ("smse", "mass", "energy", "momentum_x", "momentum_y", "kinetic_energy")
+    assert NS.known_observables == ("smse", "momentum_x", "momentum_y", "kinetic_energy", "enstrophy")
+    assert all(set(system.observables) <= set(system.known_observables) for system in SYSTEMS.values())
+
+
+def test_names_are_checked_without_torch() -> None:
+    code = "import sys, surroscope.system, surroscope.symmetry; sys.exit('torch' in sys.modules)"
+    assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
+
+
+@pytest.mark.parametrize(
+    ("name", "system", "words"),
+    [
+        ("spin", CE, ["'spin' is unknown", "choose from smse, mass"]),
+        ("enstrophy", CE, ["'enstrophy' needs velocity_x, velocity_y", "compressible Euler lacks", "kinetic_energy"]),
+        ("mass", NS, ["'mass' needs density", "Navier-Stokes lacks", "enstrophy"]),
+    ],
+)
+def test_an_observable_that_a_system_lacks_is_refused(name: str, system: System, words: list[str]) -> None:
+    with pytest.raises(UserError) as caught:
+        observable(name, system)
+    assert all(word in str(caught.value) for word in words), caught.value
+
+
+def test_momentum_is_compared_with_the_input_and_scaled_by_its_rms() -> None:
+    state = uniform(1, -3, 0, 9) + 4 * uniform(0, 1, 0, 0) * (-1.0) ** torch.arange(6)
+    prediction, nowhere = state + uniform(7, 0.5, 0.1, 7), torch.full_like(state, torch.nan)
+    x, y = (observable(f"momentum_{axis}", CE)(prediction, nowhere, state).item() for axis in "xy")
+    assert x == pytest.approx(0.25 / (5 + 1e-6))
+    assert y == pytest.approx(0.01 / 1e-6)
+
+
+@pytest.mark.parametrize(
+    ("system", "prediction", "target"), [(NS, (3, 4), (1, 1)), (CE, (2, 6, 8, 99), (0.5, 1, 0, 99))], ids=["NS", "CE"]
+)
+def test_kinetic_energy_is_compared_with_the_target(system: System, prediction: tuple, target: tuple) -> None:
+    found = observable("kinetic_energy", system)(uniform(*prediction), uniform(*target), torch.full((1,), torch.nan))
+    expected = {"NS": (12.5 - 1) ** 2 / (1 + 1e-6), "CE": (25 - 1) ** 2 / (1 + 1e-6)}[system.name]
+    assert found.tolist() == pytest.approx([expected])
+
+
+@pytest.mark.parametrize("size", [8, 9])
+def test_enstrophy_of_the_taylor_green_vortex(size: int) -> None:
+    flow, exact = taylor_green(size) + uniform(0.4, -2)[..., :1, :1], 2 * math.pi**2
+    assert observables.enstrophy(0, 1)(flow).item() == pytest.approx(exact, rel=1e-12)
+    found = observable("enstrophy", NS)(2 * flow, flow, flow)
+    assert found.item() == pytest.approx((4 * exact - exact) ** 2 / (exact + 1e-6), rel=1e-12)
+
+
+def test_enstrophy_has_no_part_at_the_nyquist_wave_number() -> None:
+    stripes = torch.stack([torch.zeros(8, 8), (-1.0) ** torch.arange(8).expand(8, 8)])[None]
+    assert observables.enstrophy(0, 1)(stripes).item() == 0
+
+
+@settings(max_examples=30, deadline=None)
+@given(st.sets(st.sampled_from([x**2 + y**2 for x in range(4) for y in range(1, 4)])), st.sampled_from([7, 8]))
+def test_bands_that_tile_all_wave_numbers_sum_to_the_smse(squares: set[int], size: int) -> None:
+    prediction, target = (states(NS, size=size, seed=seed) for seed in (1, 2))
+    edges = [0, *(square**0.5 for square in sorted(squares)), math.inf]
+    bands = [spectral_band(NS, low=low, high=high) for low, high in itertools.pairwise(edges)]
+    total = torch.stack([band(prediction, target, target) for band in bands]).sum(0)
+    assert torch.allclose(total, smse(prediction, target, target), rtol=1e-12)
+
+
+@pytest.mark.parametrize(("low", "high", "inside"), [(0, 3.6, 0), (3.6, 3.61, 1), (13**0.5, 9, 1), (1, 13**0.5, 0)])
+def test_a_wave_is_in_the_band_of_its_wave_number(low: float, high: float, inside: int) -> None:
+    axis, target = torch.arange(16, dtype=torch.float64) / 16, states(CE, batch=1, size=16)
+    wave = torch.cos(2 * math.pi * (2 * axis + 3 * axis[:, None]))
+    found = spectral_band(CE, low=low, high=high)(target + wave, target, target)
+    assert found.item() == pytest.approx(inside * smse(target + wave, target, target).item(), abs=1e-20)
+
+
+@pytest.mark.parametrize("name", MADE)
+def test_derivatives_agree_with_finite_differences(name: str) -> None:
+    system, function = MADE[name]
+    prediction, target, state, direction = (states(system, seed=seed) for seed in range(4))
+
+    def value(prediction: Tensor, target: Tensor, state: Tensor) -> Tensor:
+        return function(prediction[None], target[None], state[None])[0]
+
+    h = 1e-4
+    ahead, behind = (function(prediction + sign * h * direction, target, state) for sign in (1, -1))
+    expected = (ahead - behind) / (2 * h)
+    reverse = vmap(grad(value))(prediction, target, state)
+    forward = jvp(lambda p: function(p, target, state), (prediction,), (direction,))[1]
+    pushed = vmap(lambda d: jvp(lambda p: function(p, target, state), (prediction,), (d,))[1])(direction[None])[0]
+    assert torch.allclose((reverse * direction).sum((-3, -2, -1)), expected, rtol=1e-6)
+    assert torch.allclose(forward, expected, rtol=1e-6)
+    assert torch.allclose(pushed, forward, rtol=1e-12)
+    assert torch.equal(reverse[1], grad(value)(prediction[1], target[1], state[1]))
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
+@pytest.mark.parametrize("name", MADE)
+def test_every_observable_of_ours_passes_the_check(name: str, dtype: torch.dtype) -> None:
+    system, function = MADE[name]
+    check(function, name, system, states(system, dtype=dtype), states(system, seed=1, dtype=dtype))
+
+
+@pytest.mark.parametrize("name", [name for name in MADE if name.startswith("NS")])
+def test_a_smooth_flow_and_a_fluid_at_rest_pass_the_check(name: str) -> None:
+    flow = taylor_green(16).float().repeat(2, 1, 1, 1)
+    check(MADE[name][1], name, NS, flow, 0.9 * flow)
+    check(MADE[name][1], name, NS, 0 * flow, 0 * flow)
+
+
+WRONG: dict[str, tuple[Observable, list[str]]] = {
+    "one number": (lambda p, y, x: (p - y).square().mean(), ["shape ()", "shape (3,)"]),
+    "a field": (lambda p, y, x: (p - y).square().mean((-2, -1)), ["shape (3, 4)", "shape (3,)"]),
+    "a float": (lambda p, y, x: 1.0, ["shape ()", "shape (3,)"]),
+    "whole numbers": (lambda p, y, x: (p > y).sum((-3, -2, -1)), ["torch.int64", "real number"]),
+    "complex": (lambda p, y, x: torch.fft.fft2(p).mean((-3, -2, -1)), ["torch.complex128", "real number"]),
+    "not finite": (lambda p, y, x: (-p.abs()).sqrt().mean((-3, -2, -1)), ["nan", "finite"]),
+    "detached": (lambda p, y, x: (p.detach() - y).square().mean((-3, -2, -1)), ["no gradient", "detach()"]),
+    "flat": (lambda p, y, x: (10 * p).round().mean((-3, -2, -1)), ["gradient", "zero"]),
+    "infinite slope": (lambda p, y, x: (p - p).sqrt().mean((-3, -2, -1)), ["gradient", "not finite"]),
+    "batch mean": (lambda p, y, x: p.mean((-3, -2, -1)) - p.mean(), ["other samples", "together", "alone"]),
+    "batch sum": (lambda p, y, x: p.mean((-3, -2, -1)) / len(p), ["other samples", "reduce over"]),
+    "scaled by others": (lambda p, y, x: p.mean((-3, -2, -1)) / y.std(), ["other samples"]),
+    "squeezed": (lambda p, y, x: p.mean((-3, -2, -1)).squeeze(), ["one sample at a time"]),
+    "branching": (lambda p, y, x: p.mean((-3, -2, -1)) if p.sum() > 0 else y, ["one sample at a time"]),
+    "broken": (lambda p, y, x: p[:, 7].mean((-2, -1)), ["fails on states (3, 4, 8, 8)", "index 7"]),
+    "empty band": (spectral_band(CE, low=6), ["no wave number", "5.657", "[6, inf)"]),
+}
+
+
+@pytest.mark.parametrize("name", WRONG)
+def test_an_observable_that_is_wrong_is_named_with_what_was_found(name: str) -> None:
+    function, words = WRONG[name]
+    with pytest.raises(UserError) as caught:
+        check(function, "mine", CE, states(CE), states(CE, seed=1))
+    assert all(word in str(caught.value) for word in words), caught.value
+    assert name == "empty band" or "observable 'mine' of compressible Euler" in str(caught.value)
+
+
+@pytest.fixture
+def user_module(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> str:
+    (tmp_path / "my_observables.py").write_text(
+        "def peak(system, *, power=1):\n"
+        "    return lambda p, y, x: ((p - y).abs() ** power).amax((-3, -2, -1))\n"
+        "def nothing(system):\n    return None\n"
+        "def fails(system):\n    return 1 / 0\n"
+    )
+    monkeypatch.syspath_prepend(tmp_path)
+    return "my_observables"
+
+
+def test_an_observable_of_ones_own_is_called_by_its_import_path(user_module: str) -> None:
+    peak = load(f"{user_module}:peak", {"power": 2}, CE)
+    check(peak, "peak", CE, states(CE), states(CE, seed=1))
+    assert peak(uniform(1, 2), uniform(0, 4), uniform(0, 0)).tolist() == [4.0]
+    band = load("surroscope.observables:spectral_band", {"low": 1, "high": 2.5}, NS)
+    check(band, "band", NS, states(NS), states(NS, seed=1))
+
+
+@pytest.mark.parametrize(
+    ("factory", "options", "words"),
+    [
+        ("no_such_module:peak", {}, ["'no_such_module:peak'", "cannot be imported", "package.module:function"]),
+        ("my_observables:speak", {}, ["cannot be imported", "speak"]),
+        ("my_observables", {}, ["cannot be imported", "package.module:function"]),
+        ("my_observables:peak", {"powr": 2}, ["{'powr': 2}", "powr"]),
+        ("my_observables:fails", {}, ["fails", "division by zero"]),
+        ("my_observables:nothing", {}, ["gives None", "(prediction, target, state)"]),
+        ("surroscope.observables:spectral_band", {"low": 3, "high": 3}, ["low < high", "low 3"]),
+        ("surroscope.observables:spectral_band", {"low": "a"}, ["spectral_band", "fails"]),
+    ],
+)
+def test_a_factory_that_cannot_be_used_is_refused(
+    user_module: str, factory: str, options: dict, words: list[str]
+) -> None:
+    with pytest.raises(UserError) as caught:
+        load(factory, options, CE)
+    assert all(word in str(caught.value) for word in words), caught.value

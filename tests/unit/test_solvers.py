@@ -1,0 +1,244 @@
+"""Every solver of the response against dense float64 algebra, on a table of small networks."""
+
+import numpy as np
+import pytest
+import torch
+from cases import CASES, OBSERVABLES, Problem, problem, relative, weights
+from torch import Tensor
+
+from surroscope.response import dense, full, subspace
+
+DAMPINGS = (1.0, 1e-2, 1e-4)
+ALL = tuple(OBSERVABLES)
+# What float64 algebra itself loses, relative to the largest entry.
+ROUND_OFF = 1e-12
+
+networks = pytest.mark.parametrize("name", CASES)
+
+
+def solve_full(
+    p: Problem, rows: Tensor, tolerance: float = 1e-2, rungs: int = 64, **options
+) -> list[full.FullResponse]:
+    """The response of rows to steps on the first observable's."""
+    options = {"dampings": DAMPINGS, **options}
+    return full.solve(p.metric, rows, len(p.x), tolerance=tolerance, rungs=rungs, **options)
+
+
+def assert_certified(p: Problem, rows: Tensor, responses: list[full.FullResponse]) -> None:
+    for response in responses:
+        exact = p.influence(rows, len(p.x), response.damping)
+        error = np.abs(response.influence - exact)
+        assert (error <= response.certificate + ROUND_OFF * np.abs(exact).max()).all(), response.damping
+
+
+def assert_ordered(smaller: np.ndarray, larger: np.ndarray) -> None:
+    """smaller ≤ larger in the positive semi-definite order."""
+    assert np.linalg.eigvalsh(larger - smaller).min() >= -1e-9 * np.abs(larger).max()
+
+
+@networks
+def test_dense_is_the_definition(name: str) -> None:
+    p = problem(name)
+    rows = p.rows(*ALL)
+    for damping, found in zip(DAMPINGS, dense.solve(p.metric, rows, len(p.x), dampings=DAMPINGS), strict=True):
+        assert relative(found, p.influence(rows, len(p.x), damping)) < 1e-8
+
+
+@networks
+@pytest.mark.parametrize("spanned", [("smse",), ALL], ids=["ket", "joint"])
+def test_subspace_is_the_restriction_to_an_orthonormal_basis_of_the_span(name: str, spanned: tuple[str, ...]) -> None:
+    p = problem(name)
+    # A Gram matrix squares the gradients' condition, 10⁴ at worst among the joint spans here.
+    tolerance = 1e-8 if spanned == ("smse",) else 1e-7
+    g, rows, ket = (p.rows(*names).numpy() for names in (spanned, ALL, ("smse",)))
+    q = np.linalg.svd(g.T, full_matrices=False)[0][:, : np.linalg.matrix_rank(g)]
+    span = p.span(torch.from_numpy(g))
+    for damping in DAMPINGS:
+        steps = q @ np.linalg.solve(q.T @ p.eta @ q + damping * np.eye(q.shape[1]), q.T @ ket.T)
+        assert relative(span.influence(rows @ g.T, ket @ g.T, damping), rows @ steps) < tolerance
+        assert relative(g.T @ span.coefficients(ket @ g.T, damping), steps) < 1e-6
+    assert np.allclose(span.eigenvalues, np.linalg.eigvalsh(q.T @ p.eta @ q)[::-1], rtol=1e-6)
+
+
+@networks
+@pytest.mark.parametrize("tolerance", [1e-2, 1e-4, 1e-8])
+def test_full_meets_its_tolerance_and_every_entry_its_certificate(name: str, tolerance: float) -> None:
+    p = problem(name)
+    rows = p.rows(*ALL)
+    found = solve_full(p, rows, tolerance)
+    assert_certified(p, rows, found)
+    for response in found:
+        assert response.converged
+        assert response.relative <= tolerance
+        exact = p.influence(rows, len(p.x), response.damping)
+        own = np.sqrt(np.diag(p.influence(rows, len(rows), response.damping)))
+        error = np.abs(response.influence - exact) / np.outer(own, own[: len(p.x)])
+        assert error.max() <= tolerance + ROUND_OFF / min(own) ** 2 * np.abs(exact).max()
+
+
+@networks
+def test_the_certificate_is_not_a_thousand_times_too_wide(name: str) -> None:
+    # The largest of each are compared: an error changes its sign from entry to entry and passes through zero, where
+    # its ratio to any bound is as large as one likes. On the steps' own observable, since ‖r‖² / λ is at most
+    # (‖η‖ + λ) / λ times rᵀ (η + λ)⁻¹ r, while residuals of two observables may be orthogonal and err by nothing.
+    p = problem(name)
+    rows = p.rows("smse")
+    for response in solve_full(p, rows):
+        exact = p.influence(rows, len(p.x), response.damping)
+        error = np.abs(response.influence - exact).max()
+        if error > ROUND_OFF * np.abs(exact).max():
+            assert response.certificate.max() <= 1e3 * error
+
+
+@networks
+@pytest.mark.parametrize(("tolerance", "rungs"), [(1e-2, 64), (1e-4, 12), (1e-2, 2)])
+def test_the_certificate_holds_with_passes_in_single_precision(name: str, tolerance: float, rungs: int) -> None:
+    p = problem(name)
+    rows = p.rows(*ALL)
+    found = solve_full(p, rows, tolerance, rungs, dtype=torch.float32, exact=p.metric)
+    assert_certified(p, rows, found)
+    assert all(response.converged == (response.relative <= tolerance) for response in found)
+
+
+@networks
+def test_what_too_few_rungs_leave_open_is_marked_and_bounded(name: str) -> None:
+    p = problem(name)
+    rows = p.rows(*ALL)
+    for rungs in (1, 3):
+        found = solve_full(p, rows, 1e-8, rungs)
+        assert_certified(p, rows, found)
+        for response in found:
+            assert response.rungs <= rungs
+            assert response.converged == (response.relative <= 1e-8)
+        # Only where the gradients span every parameter is the first rung the whole answer.
+        if name != "rank-deficient batch":
+            assert not found[-1].converged
+
+
+@networks
+def test_the_estimate_grows_from_the_span_to_the_full_space_and_stays_below_the_bound(name: str) -> None:
+    p = problem(name)
+    n, rows = len(p.x), p.rows("smse")
+    span, k = p.span(rows), (rows @ rows.T).numpy()
+    for damping in DAMPINGS:
+        rungs = [
+            solve_full(p, rows, tolerance=0.0, rungs=rungs, dampings=[damping])[0].influence for rungs in (1, 2, 3)
+        ]
+        assert relative(rungs[0], span.influence(k, k, damping)) < 1e-8
+        exact = p.influence(rows, n, damping)
+        for smaller, larger in zip([*rungs], [*rungs[1:], exact], strict=True):
+            assert_ordered(smaller, larger)
+        # g_i = J_iᵀ w_i and η ≥ J_iᵀ J_i / M.
+        w = weights(OBSERVABLES["smse"], p.linear, p.x, p.y).flatten(1).numpy()
+        assert (np.diag(exact) <= p.x.numel() * (w**2).sum(axis=1)).all()
+        assert (np.diag(rungs[0]) <= np.diag(exact) * (1 + 1e-9)).all()
+
+
+@pytest.mark.parametrize("name", ["convolution", "attention block", "ViT"])
+def test_one_space_serves_every_damping_whatever_their_order(name: str) -> None:
+    p = problem(name)
+    n, rows = len(p.x), p.rows("smse", "mass")
+    dampings = [float(damping) for damping in np.logspace(2, -5, 15)]
+    found = solve_full(p, rows, 1e-4, dampings=dampings)
+    assert [response.damping for response in found] == dampings
+    assert all(response.converged for response in found)
+    assert_certified(p, rows, found)
+    for response, exact in zip(found, dense.solve(p.metric, rows, n, dampings=dampings), strict=True):
+        assert relative(response.influence, exact) < 1e-4
+    order = np.random.default_rng(0).permutation(len(dampings))
+    for response, place in zip(solve_full(p, rows, 1e-4, dampings=[dampings[i] for i in order]), order, strict=True):
+        assert response.damping == dampings[place]
+        assert np.array_equal(response.influence, found[place].influence)
+        assert np.array_equal(response.certificate, found[place].certificate)
+
+
+@pytest.mark.parametrize("name", ["linear layer", "rank-deficient batch"])
+@pytest.mark.parametrize("ket", ["mass", "energy"])
+def test_observables_that_share_no_parameter_do_not_influence_each_other(name: str, ket: str) -> None:
+    # In one layer the mass and the energy read the weights of other outputs.
+    p = problem(name)
+    n, rows = len(p.x), p.rows(ket, *(other for other in ("energy", "mass") if other != ket))
+    span = p.span(rows)
+    k = (rows @ rows.T).numpy()
+    assert (span.influence(k[n:], k[:n], 1e-2) == 0).all()
+    (found,) = solve_full(p, rows, dampings=[1e-2])
+    assert found.converged
+    assert_certified(p, rows, [found])
+
+
+@pytest.mark.parametrize("dtype", [torch.float64, torch.float32], ids=str)
+@pytest.mark.parametrize("name", ["attention block", "shared weights", "rank-deficient batch"])
+def test_a_space_that_holds_everything_loses_nothing_by_more_rungs(name: str, dtype: torch.dtype) -> None:
+    p = problem(name)
+    rows = p.rows("smse")
+    # A tolerance out of reach: more rungs than it takes to fill the space of all parameters.
+    (found,) = solve_full(p, rows, 0.0, 48, dtype=dtype, dampings=[1e-2])
+    assert relative(found.influence, p.influence(rows, len(p.x), 1e-2)) < (1e-9 if dtype == torch.float64 else 1e-4)
+
+
+@pytest.mark.parametrize("dtype", [torch.float64, torch.float32], ids=str)
+def test_a_space_does_not_grow_by_what_it_holds(dtype: torch.dtype) -> None:
+    p = problem("convolution")
+    rows = p.rows("smse")
+    space = full.Krylov(p.metric, rows, dtype)
+    assert space.grow(rows)
+    assert not space.grow(rows.flip(0))
+    assert len(space.basis) == len(rows)
+
+
+def test_the_rank_cut_keeps_the_share_that_it_promises() -> None:
+    squares = np.array([1.0, 0.1, 1e-3, 1e-5, 1e-6])
+    cut = subspace.solve(np.diag(squares), np.eye(5), discarded_share=1e-4)
+    assert cut.basis.shape == (5, 3)
+    assert cut.discarded_share == pytest.approx(1.1e-5 / squares.sum())
+    p = problem("ViT")
+    rows = p.rows(*ALL)
+    values = np.linalg.svd(rows.numpy(), compute_uv=False) ** 2
+    for share in (1e-1, 1e-2, 1e-4):
+        span = p.span(rows, share)
+        rank = len(span.eigenvalues)
+        assert span.discarded_share == pytest.approx(values[rank:].sum() / values.sum())
+        assert span.discarded_share <= share < values[rank - 1 :].sum() / values.sum()
+
+
+@pytest.mark.parametrize("bad", [0.0, np.nan, np.inf])
+def test_a_gradient_that_is_zero_or_not_finite_is_refused(bad: float) -> None:
+    p = problem("convolution")
+    rows = p.rows("smse").clone()
+    rows[3] = bad
+    with pytest.raises(ValueError, match="gradient 3 is zero or not finite"):
+        solve_full(p, rows)
+    k, b = (rows @ rows.T).numpy(), np.eye(len(rows))
+    if bad:
+        with pytest.raises(ValueError, match=r"G Gᵀ is not finite in row"):
+            subspace.solve(k, b, discarded_share=0.0)
+        with pytest.raises(ValueError, match="finite"):
+            dense.solve(p.metric, rows, len(rows), dampings=[1.0])
+    else:
+        span = subspace.solve(k, b, discarded_share=0.0)
+        assert (span.influence(k, k, 1.0)[3] == 0).all()
+        with pytest.raises(ValueError, match="every gradient of the batch is zero"):
+            subspace.solve(0 * k, b, discarded_share=0.0)
+
+
+def test_a_metric_that_is_not_finite_is_refused() -> None:
+    p = problem("convolution")
+    rows = p.rows("smse")
+    with pytest.raises(ValueError, match="product with a direction is not finite"):
+        full.solve(lambda v: v * np.nan, rows, 5, dampings=[1.0], tolerance=1e-2, rungs=3)
+    with pytest.raises(ValueError, match="finite"):
+        dense.solve(lambda v: v * np.nan, rows, 5, dampings=[1.0])
+    b = np.eye(5)
+    b[2, 4] = np.inf
+    with pytest.raises(ValueError, match=r"\(J Gᵀ\)ᵀ \(J Gᵀ\) / M is not finite in row 2"):
+        subspace.solve(np.eye(5), b, discarded_share=0.0)
+
+
+def test_dense_refuses_what_it_cannot_hold_or_resolve() -> None:
+    def never(directions: Tensor) -> Tensor:
+        raise AssertionError("refused before any product is made")
+
+    with pytest.raises(ValueError, match=r"20,001 parameters .* 20,000 .* 'full'"):
+        dense.solve(never, torch.ones(2, 20_001, dtype=torch.float64), 2, dampings=[1.0])
+    with pytest.raises(ValueError, match=r"float64, found torch\.float32"):
+        dense.solve(never, torch.ones(2, 20), 2, dampings=[1.0])

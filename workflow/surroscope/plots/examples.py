@@ -1,0 +1,146 @@
+"""Single cases as pictures: the response to one step, and the training trajectories behind one prediction."""
+
+import numpy as np
+import pandas as pd
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+
+from surroscope.plots.fields import PAGE_HEIGHT, colour_range, picture
+from surroscope.plots.response import words
+from surroscope.plots.style import DIVERGING, DOUBLE_COLUMN, Options, by_model, footnote, grid, number
+
+GROUPS = {"test": "test", "helped": "helped most", "hurt": "helped least (below zero: hurt)"}
+
+HATCHED = 0.2  # of the largest response: negative values from here on are dotted
+
+
+def first_channel(table: pd.DataFrame) -> tuple[pd.DataFrame, str]:
+    """The rows of the channel that the table names first, sorted by place, and the channel's name for readers."""
+    channel = table["channel"].iloc[0]
+    return table[table["channel"] == channel].sort_values(["y", "x"], kind="stable"), words(channel)
+
+
+def response_maps(table: pd.DataFrame, options: Options) -> Figure:
+    """State of the responding sample, and each model's change of its prediction (columns), for a few pairs (rows)."""
+    pairs = table["pair"].unique()
+    table, channel = first_channel(table)
+    parts = by_model(table, options)
+    size = min(1.5, (DOUBLE_COLUMN - 1.7) / (1 + len(parts)), (PAGE_HEIGHT - 0.6) / len(pairs))
+    width = min(DOUBLE_COLUMN, size * (1 + len(parts)) + 1.7)
+    figure = Figure(figsize=(width, size * len(pairs) + 0.6), layout="constrained")
+    axes = figure.subplots(len(pairs), 1 + len(parts), squeeze=False)
+    for row, pair in zip(axes, pairs, strict=True):
+        of_pair = table[table["pair"] == pair]
+        ends = of_pair[["response_class", "response_time", "perturbation_class", "perturbation_time"]].drop_duplicates()
+        if len(ends) > 1:
+            raise ValueError(f"table response_maps: column pair has {pair:g} for {len(ends)} pairs of samples")
+        limit = float(of_pair["response"].abs().max()) or 1.0
+        states = []
+        for panel, (model, part, _) in zip(row[1:], parts, strict=True):
+            cells = part[part["pair"] == pair]
+            states.append(grid(cells, "response_maps", "y", "x", "state", table))
+            if not np.allclose(states[0], states[-1], rtol=1e-5):
+                raise ValueError(f"table response_maps: column state of pair {pair:g} differs between models")
+            change = grid(cells, "response_maps", "y", "x", "response", table)
+            image = picture(panel, change, -limit, limit, DIVERGING)
+            # Without colour the two signs look alike, so the negative one is hatched.
+            panel.contourf(change, levels=[-np.inf, -HATCHED * limit], colors="none", hatches=["......"])
+            outline(panel, states[0])
+            if pair == pairs[0]:
+                panel.set_title(model)
+        low, high, _ = colour_range(states[0])
+        field = picture(row[0], states[0], low, high, "gray")
+        end = next(ends.itertuples())
+        row[0].set_ylabel(
+            f"response: {end.response_class}, τ = {end.response_time:g}\nstep on: {end.perturbation_class}, "
+            f"t = {end.perturbation_time:g}",
+            fontsize=min(7.0, 5.2 * size),  # as long as a panel is high
+        )
+        figure.colorbar(field, ax=row[0], pad=0.02, aspect=18)
+        figure.colorbar(image, ax=row[1:], pad=0.02, aspect=18, label="change of\nthe prediction")
+    axes[0, 0].set_title("state", fontweight="normal")
+    footnote(
+        figure,
+        "n = 1 pair of samples a row",
+        f"{channel}, dimensionless",
+        "state: input of the sample that responds; lines: one and two thirds of the state's range",
+        f"colour range shared along a row; dotted: below −{100 * HATCHED:g} % of it",
+    )
+    return figure
+
+
+def outline(panel: Axes, state: np.ndarray) -> None:
+    """The state's own shape over its response, so that places can be compared without colour."""
+    low, high = float(state.min()), float(state.max())
+    if low < high:
+        levels = [low + share * (high - low) for share in (1 / 3, 2 / 3)]
+        panel.contour(state, levels=levels, colors="#404040", linewidths=0.5, linestyles="solid")
+
+
+def attribution(table: pd.DataFrame, options: Options) -> Figure:
+    """A test transition and the training trajectories that helped its prediction most and least, a row a model."""
+    if unknown := set(table["role"]) - set(GROUPS):
+        found = ", ".join(sorted(unknown))
+        raise ValueError(f"table attribution_fields: column role has {found}, expected one of {', '.join(GROUPS)}")
+    table, channel = first_channel(table)
+    parts = by_model(table, options)
+    cases = [{role: examples(part, role, model) for role in GROUPS} for model, part, _ in parts]
+    counts = {role: max(len(of_model[role]) for of_model in cases) for role in GROUPS}
+    # A narrow empty column sets the groups apart; the first row holds their headings.
+    widths = [width for count in counts.values() for width in (*[1.0] * count, 0.12)][:-1]
+    size = min(1.5, (DOUBLE_COLUMN - 1.0) / sum(widths))
+    figure = Figure(figsize=(DOUBLE_COLUMN, (size + 0.5) * len(parts) + 0.6), layout="constrained")
+    places = figure.add_gridspec(
+        1 + len(parts), len(widths), width_ratios=widths, height_ratios=[0.2, *[1] * len(parts)]
+    )
+    first = 0
+    starts = {}
+    for role, count in counts.items():
+        if count:
+            head(figure.add_subplot(places[0, first : first + count]), GROUPS[role])
+        starts[role], first = first, first + count + 1
+    for i, (of_model, (model, part, _)) in enumerate(zip(cases, parts, strict=True), start=1):
+        scale = colour_range(part["value"].to_numpy())
+        row = []
+        for role, fields in of_model.items():
+            for column, (title, cells) in enumerate(fields, start=starts[role]):
+                row.append(figure.add_subplot(places[i, column]))
+                image = picture(row[-1], grid(cells, "attribution_fields", "y", "x", "value", table), *scale)
+                row[-1].set_title(title, fontsize=6, fontweight="normal")
+        row[0].set_ylabel(model, fontweight="bold")
+        figure.colorbar(image, ax=row, aspect=14, pad=0.01)
+    footnote(
+        figure,
+        "n = 1 test transition a model",
+        f"{channel}, dimensionless; colour range shared along a row",
+        "H: standardised influence, summed over the steps of the training trajectory",
+    )
+    return figure
+
+
+def head(panel: Axes, text: str) -> None:
+    """A heading with a rule across the columns that it is about."""
+    panel.set(xticks=[], yticks=[])
+    panel.spines["left"].set_visible(False)
+    # Left out of the layout, which would widen the columns for a long heading.
+    panel.text(0, 0.25, text, fontweight="bold", va="bottom").set_in_layout(False)
+
+
+def examples(part: pd.DataFrame, role: str, model: str) -> list[tuple[str, pd.DataFrame]]:
+    """Title and cells of every field of a role; the strongest helper and the worst of the rest come first."""
+    found: list[tuple[float, str, pd.DataFrame]] = []
+    rows = part[part["role"] == role]
+    for (name, trajectory, time), cells in rows.groupby(["class", "trajectory", "time"], sort=False):
+        influence = float(cells["influence"].iloc[0])
+        if role != "test" and np.isnan(influence):
+            raise ValueError(f"table attribution_fields: column influence has nan for role {role} of {model}")
+        lines = [f"{name} no. {trajectory:g}", f"t = {time:g}"]
+        if role != "test":
+            lines.append(f"H = {number(influence, '#.3g')}")
+        found.append((influence, "\n".join(lines), cells))
+    if role == "test":
+        if len(found) != 1:
+            raise ValueError(f"table attribution_fields: column role has {len(found)} tests for {model}, expected one")
+    else:
+        found.sort(key=lambda case: case[0], reverse=role == "helped")
+    return [(title, cells) for _, title, cells in found]

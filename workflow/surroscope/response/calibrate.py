@@ -1,0 +1,222 @@
+"""Which exact method is quickest here: every candidate is checked, then timed on a few samples."""
+
+import time
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+
+import torch
+from torch import Tensor
+
+from surroscope.observables import Observable
+from surroscope.response.functional import reverse
+from surroscope.response.linearize import DEFAULT, Linearization, Method
+
+CHECKED = 3
+ROUNDS = 4
+WORTHWHILE = 0.9
+LOOPED = 9
+CHOICES = {
+    "gradients": [
+        DEFAULT,
+        Method(sample_chunk=48),
+        Method(gradients="expanded_weights", sample_chunk=16),
+        Method(gradients="expanded_weights", sample_chunk=48),
+    ],
+    "tangents": [
+        DEFAULT,
+        Method(tangent_samples=8),
+        Method(tangents="double_backward", tangent_samples=8),
+        Method(tangents="double_backward", tangent_samples=24),
+    ],
+}
+
+
+@dataclass
+class Candidate:
+    """One method of one quantity. Of the method, only the fields of that quantity matter.
+
+    quantity: "gradients" or "tangents"
+    error: relative to plain backward passes, None if it raised
+    seconds: for one gradient, or for one tangent at one sample; None if it was not timed
+    left_out: why it cannot be chosen, None if it can
+    """
+
+    quantity: str
+    method: Method
+    error: float | None = None
+    seconds: float | None = None
+    left_out: str | None = None
+
+
+@dataclass(frozen=True)
+class Calibration:
+    """The method to use and every candidate, the default first; JSON by `dataclasses.asdict`."""
+
+    method: Method
+    candidates: list[Candidate]
+
+
+def calibrate(
+    linear: Linearization,
+    observable: Observable,
+    states: Tensor,
+    targets: Tensor,
+    *,
+    directions: int | None = None,
+    seconds: float = 4.0,
+) -> Calibration:
+    """The quickest exact method for a network, at states and targets (N, F, Y, X) like those to come.
+
+    Gradients are checked against a backward pass for each sample, tangents by <J v, u> = <v, Jᵀ u>; a candidate that
+    raises, needs too much memory, or errs by more than ε^(2/3), ε the machine epsilon, is left out. The default stays
+    unless another takes less than 0.9 of its time, so that noise seldom changes the choice.
+
+    directions: how many there will be to push forward; N unless said
+    seconds: of the clock, roughly; a candidate of which one block would take longer is not timed
+
+    Raises ValueError, as the default method does, where no candidate is left.
+    """
+    bench = Bench(linear, observable, states, targets, directions or len(states))
+    methods, candidates = [], []
+    for quantity, check, measure, share in (
+        ("gradients", bench.gradient_error, bench.gradient_seconds, 0.25),
+        ("tangents", bench.tangent_error, bench.tangent_seconds, 0.75),
+    ):
+        mine = [Candidate(quantity, method) for method in CHOICES[quantity]]
+        checked: dict[str, Candidate] = {}
+        for candidate in mine:
+            # Chunks change no formula, so that one check serves all of them.
+            twin = checked.setdefault(getattr(candidate.method, quantity), candidate)
+            if twin is not candidate:
+                candidate.error, candidate.left_out = twin.error, twin.left_out
+                continue
+            attempt(candidate, check, "error")
+            if candidate.error is not None and not candidate.error <= bench.tolerance:
+                candidate.left_out = f"relative error {candidate.error:.1e}, above {bench.tolerance:.1e}"
+        race([c for c in mine if c.left_out is None and bench.guess(c) < share * seconds], measure, share * seconds)
+        usable = [candidate for candidate in mine if candidate.left_out is None]
+        if not usable:
+            raise ValueError(f"no exact method for the {quantity}: {mine[0].left_out}")
+        methods.append(quickest(usable).method)
+        candidates += mine
+    gradients, tangents = methods
+    chosen = replace(tangents, gradients=gradients.gradients, sample_chunk=gradients.sample_chunk)
+    return Calibration(chosen, candidates)
+
+
+def attempt(candidate: Candidate, measure: Callable[[Method], float], field: str) -> None:
+    """Set a field of a candidate to what is measured, its minimum if measured before; leave it out if that fails."""
+    try:
+        found = measure(candidate.method)
+    except (ValueError, RuntimeError, MemoryError) as error:
+        candidate.left_out = str(error)
+        if isinstance(error, torch.OutOfMemoryError):
+            torch.cuda.empty_cache()
+        return
+    before = getattr(candidate, field)
+    setattr(candidate, field, found if before is None else min(before, found))
+
+
+def race(candidates: list[Candidate], measure: Callable[[Method], float], seconds: float) -> None:
+    """Time candidates in turn, so that a busy machine slows all alike, until the clock has run; slow ones only once."""
+    end = time.perf_counter() + seconds
+    for turn in range(ROUNDS):
+        timed = [c.seconds for c in candidates if c.seconds is not None]
+        for candidate in candidates:
+            hopeless = candidate.seconds is not None and candidate.seconds > 1.5 * min(timed)
+            if candidate.left_out is None and not hopeless and (turn < 2 or time.perf_counter() < end):
+                attempt(candidate, measure, "seconds")
+
+
+def quickest(usable: list[Candidate]) -> Candidate:
+    timed = [candidate for candidate in usable if candidate.seconds is not None]
+    best = min(timed, key=lambda candidate: candidate.seconds or 0.0, default=usable[0])
+    default = usable[0]
+    if default.method != DEFAULT:
+        return best
+    worthwhile = default.seconds is not None and (best.seconds or 0.0) < WORTHWHILE * default.seconds
+    return best if worthwhile else default
+
+
+class Bench:
+    """Errors and times of methods on one network."""
+
+    def __init__(
+        self, linear: Linearization, observable: Observable, states: Tensor, targets: Tensor, directions: int
+    ) -> None:
+        self.linear, self.observable, self.directions = linear, observable, directions
+        self.states, self.targets = states, targets
+        self.few = states[:CHECKED]
+        self.tolerance = torch.finfo(states.dtype).eps ** (2 / 3)
+        draw = torch.Generator().manual_seed(0)
+        self.cotangent = torch.randn(self.few.shape, generator=draw, dtype=states.dtype).to(states.device)
+        self.vectors = torch.randn(CHECKED, linear.size, generator=draw, dtype=states.dtype).to(states.device)
+        self.expected = torch.cat(
+            [
+                self.backward(observable, x, y)
+                for x, y in zip(self.few.split(1), targets[:CHECKED].split(1), strict=True)
+            ]
+        )
+        linear.predict(linear.parameters, self.few)
+        self.forward = self.clock(lambda: linear.predict(linear.parameters, self.few)) / len(self.few)
+        self.pulled = self.backward(lambda y, *_: (y * self.cotangent).flatten(1).sum(1), self.few, self.few)[0]
+
+    def backward(self, observable: Observable, states: Tensor, targets: Tensor) -> Tensor:
+        """The gradient of the sum over samples, (1, P), by the simplest way that there is."""
+        leaves = {name: p.clone().requires_grad_() for name, p in self.linear.parameters.items()}
+        with torch.enable_grad():
+            value = observable(self.linear.predict(leaves, states), targets, states).sum()
+        return self.linear.flatten({name: part[None] for name, part in reverse(value, leaves).items()})
+
+    def guess(self, candidate: Candidate) -> float:
+        """Seconds of one block, from the forward passes that it is worth."""
+        method = candidate.method
+        if candidate.quantity == "gradients":
+            return 3 * self.forward * min(method.sample_chunk, len(self.states))
+        rows = LOOPED if method.tangents == "double_backward" else method.direction_chunk
+        return 3 * self.forward * min(rows, self.directions) * min(method.tangent_samples, len(self.states))
+
+    def gradient_error(self, method: Method) -> float:
+        found = self.linear.gradients(self.observable, self.few, self.targets[:CHECKED], method)
+        return relative(found - self.expected, self.expected.norm())
+
+    def tangent_error(self, method: Method) -> float:
+        found = self.linear.tangents(self.few, self.vectors, method).to(self.few.device).flatten(1)
+        defect = found @ self.cotangent.flatten() - self.vectors @ self.pulled
+        return relative(defect, found.norm() * self.cotangent.norm())
+
+    def gradient_seconds(self, method: Method) -> float:
+        states, targets = self.states[: method.sample_chunk], self.targets[: method.sample_chunk]
+        return self.clock(lambda: self.linear.gradients(self.observable, states, targets, method)) / len(states)
+
+    def tangent_seconds(self, method: Method) -> float:
+        states = self.states[: method.tangent_samples]
+        rows = min(method.direction_chunk, self.directions)
+
+        def block(count: int) -> float:
+            directions = self.vectors[:1].expand(count, -1)
+            return self.clock(lambda: list(self.linear.iter_tangents(states, directions, method)))
+
+        if method.tangents == "double_backward" and rows > LOOPED:
+            # The directions take turns, so that a few of them and the graph tell the time of all.
+            one = block(1)
+            total = one + (block(LOOPED) - one) * (rows - 1) / (LOOPED - 1)
+        else:
+            total = block(rows)
+        return total / (rows * len(states))
+
+    def clock(self, call: Callable[[], object]) -> float:
+        """Processor time on the CPU, where other jobs may run; wall time of the GPU."""
+        if self.states.device.type == "cpu":
+            start = time.process_time()
+            call()
+            return time.process_time() - start
+        torch.cuda.synchronize(self.states.device)
+        start = time.perf_counter()
+        call()
+        torch.cuda.synchronize(self.states.device)
+        return time.perf_counter() - start
+
+
+def relative(defect: Tensor, scale: Tensor) -> float:
+    return float(defect.norm() / scale.clamp_min(torch.finfo(scale.dtype).tiny))

@@ -1,0 +1,213 @@
+"""Influence in the full parameter space, H = G_A (η + λ I)⁻¹ G_Bᵀ, with an error bound for every entry.
+
+Block Krylov: the search space starts as the span of the steps' gradients and grows, rung by rung, by the residuals
+of the best response found in it. On rung k the response is the Galerkin solution in span{G, ηG, …, ηᵏ⁻¹G}, the same
+as that of block conjugate gradients after k iterations; the first rung is the response within the span of the
+gradients. One space serves every damping: each is solved in it at the cost of small dense algebra.
+
+The estimate grows with the space and stays below the truth, 0 ≤ H - Ĥ = R (η + λ)⁻¹ Rᵀ ≤ R Rᵀ / λ in the positive
+semi-definite order, with residuals R = G - Z (η + λ). So each entry is certified: |H - Ĥ|_ab ≤ ‖r_a‖ ‖r_b‖ / λ.
+The basis is kept whole and orthonormal (rungs x gradients x P numbers, and as many for its products with η), which
+makes the solver indifferent to repeated or dependent gradients and lets products run in single precision.
+"""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from scipy.linalg import eigh
+from torch import Tensor
+
+Metric = Callable[[Tensor], Tensor]
+CHECKED = 4
+DEPENDENT = 1e-10
+ROUND_OFF = 100
+COLUMNS = 2**16
+
+
+@dataclass(frozen=True)
+class FullResponse:
+    """influence: Ĥ (R, kets); certificate: bound on |H - Ĥ| of each entry; relative: the largest
+    certificate / sqrt(Ĥ_aa Ĥ_bb); rungs: block iterations made; converged: whether `relative` met the tolerance"""
+
+    damping: float
+    influence: np.ndarray
+    certificate: np.ndarray
+    relative: float
+    rungs: int
+    converged: bool
+
+
+class Krylov:
+    """A basis U (s, P) of a growing search space, its products U η, and T = U η Uᵀ, S = U Uᵀ (s, s) in float64."""
+
+    def __init__(self, metric: Metric, rows: Tensor, dtype: torch.dtype) -> None:
+        self.metric = metric
+        self.rows = rows
+        self.basis, self.products = rows[:0].to(dtype), rows[:0].to(dtype)
+        self.projected, self.overlap = np.zeros((0, 0)), np.zeros((0, 0))
+        self.components = np.zeros((0, len(rows)))
+
+    def grow(self, directions: Tensor) -> bool:
+        """Add directions (K, P) to the space; False if they were in it already."""
+        directions = directions.to(self.basis.dtype)
+        lengths = directions.norm(dim=1)
+        directions = directions[lengths > 0] / lengths[lengths > 0, None]
+        for _ in range(2):
+            directions = directions - _combine(inner(directions, self.basis), self.basis)
+            # What round-off alone has left of a direction would be a new one, of noise.
+            held = directions.norm(dim=1) <= ROUND_OFF * torch.finfo(directions.dtype).eps
+            directions = _independent(directions[~held])
+        if not len(directions):
+            return False
+        products = self.metric(directions)
+        if not torch.isfinite(products).all():
+            raise ValueError("the metric's product with a direction is not finite")
+        self.basis = torch.cat([self.basis, directions])
+        self.products = torch.cat([self.products, products])
+        self.projected = _bordered(self.projected, inner(directions, self.products))
+        self.overlap = _bordered(self.overlap, inner(directions, self.basis))
+        self.components = np.concatenate([self.components, inner(directions, self.rows)])
+        return True
+
+    def coefficients(self, damping: float) -> np.ndarray:
+        """c (s, rows) of the Galerkin solutions z = cᵀ U of (η + λ) z = g for every row g."""
+        return np.linalg.solve(self.projected + damping * self.overlap, self.components)
+
+    def residuals(self, rows: Tensor, coefficients: np.ndarray, damping: float) -> Tensor:
+        """g - (η + λ) z of some rows (K, P), from their coefficients (s, K), contracted in float64."""
+        c = torch.from_numpy(coefficients.T.copy()).to(rows.device)
+        return torch.cat(
+            [
+                g.double() - c @ (eta.double() + damping * u.double())
+                for g, u, eta in zip(
+                    *(part.split(COLUMNS, dim=1) for part in (rows, self.basis, self.products)), strict=True
+                )
+            ],
+            dim=1,
+        )
+
+
+def solve(
+    metric: Metric,
+    rows: Tensor,
+    kets: int,
+    *,
+    dampings: Sequence[float],
+    tolerance: float,
+    rungs: int,
+    dtype: torch.dtype = torch.float64,
+    exact: Metric | None = None,
+    progress: Callable[[int, float], None] = lambda rung, relative: None,
+) -> list[FullResponse]:
+    """Response of the gradients `rows` (R, P) to steps on the first `kets` of them, for each damping λ.
+
+    metric: V (K, P) -> V η, in the precision `dtype`
+    rows: in float64
+    dampings: in decreasing order; a smaller one starts from the space that served the larger
+    tolerance: on certificate / sqrt(Ĥ_aa Ĥ_bb), the bound on the relative error, of every entry
+    rungs: block iterations at most, for all dampings together
+    exact: the metric in float64, where `metric` is not: the round-off δ of a product, measured on a few solutions,
+    enters the certificate, (‖r_a‖ + δ‖z_a‖) (‖r_b‖ + δ‖z_b‖) / λ + δ ‖z_a‖ ‖z_b‖
+    progress: called with (rung, largest relative bound of the damping at work)
+    Raises ValueError if a damping is not positive, a gradient is zero, or a product is not finite.
+    """
+    if not min(dampings) > 0:
+        raise ValueError(f"damping {min(dampings)} is not positive; without it the metric has no inverse")
+    norms = rows.norm(dim=1)
+    if not ((norms > 0) & torch.isfinite(norms)).all():
+        raise ValueError(
+            f"gradient {int(torch.nonzero(~((norms > 0) & torch.isfinite(norms)))[0])} is zero or not finite"
+        )
+    space = Krylov(metric, rows, dtype)
+    space.grow(rows[:kets])
+    found: dict[float, FullResponse] = {}
+    made = 1
+    for damping in sorted(dampings, reverse=True):
+        while True:
+            response, pending = _certify(space, kets, damping, tolerance, made, exact)
+            progress(made, response.relative)
+            if response.converged or made >= rungs or not len(pending) or not space.grow(pending):
+                break
+            made += 1
+        found[damping] = response
+    # The space that a smaller damping built serves the larger ones too; those left open gain by it.
+    for damping, response in found.items():
+        if not response.converged:
+            found[damping], _ = _certify(space, kets, damping, tolerance, made, exact, final=True)
+    return [found[damping] for damping in dampings]
+
+
+def _certify(
+    space: Krylov,
+    kets: int,
+    damping: float,
+    tolerance: float,
+    made: int,
+    exact: Metric | None,
+    *,
+    final: bool = False,
+) -> tuple[FullResponse, Tensor]:
+    """The response found in the space, and the residuals of the steps that need a larger one.
+
+    The products' round-off is measured where the response would be accepted, and where it is the last one.
+    """
+    coefficients = space.coefficients(damping)
+    residuals = space.residuals(space.rows, coefficients, damping)
+    norms = residuals.norm(dim=1).cpu().numpy()
+    lengths = np.sqrt((coefficients * (space.overlap @ coefficients)).sum(axis=0))
+    own = np.sqrt((coefficients * space.components).sum(axis=0))
+    # A response whose gradient has no part in the space yet still has H_aa ≥ ‖g‖² / (‖η‖ + λ).
+    largest = float(eigh(space.projected, space.overlap, eigvals_only=True)[-1])
+    own = np.maximum(own, space.rows.norm(dim=1).cpu().numpy() / np.sqrt(largest + damping))
+    scale = np.outer(own, own[:kets])
+
+    def response(lost: float) -> FullResponse:
+        reach = norms + lost * lengths
+        certificate = np.outer(reach, reach[:kets]) / damping + lost * np.outer(lengths, lengths[:kets])
+        relative = float((certificate / scale).max())
+        influence = (coefficients.T @ space.components)[:, :kets]
+        return FullResponse(damping, influence, certificate, relative, made, relative <= tolerance)
+
+    found = response(0.0)
+    pending = residuals[:kets][torch.from_numpy((found.certificate / scale).max(axis=0) > tolerance)]
+    if exact is None or not (found.converged or final):
+        return found, pending
+    chosen = torch.from_numpy(np.argsort(-lengths[:kets])[:CHECKED])
+    solutions = _combine(coefficients[:, chosen].T, space.basis.double())
+    true = space.rows[chosen] - exact(solutions) - damping * solutions
+    lost = (true - residuals[chosen]).norm(dim=1).cpu().numpy() / lengths[chosen]
+    return response(float(lost.max())), pending
+
+
+def _bordered(matrix: np.ndarray, rows: np.ndarray) -> np.ndarray:
+    """A symmetric matrix grown by its last rows (n, size)."""
+    old = len(matrix)
+    grown = np.concatenate([np.concatenate([matrix, rows[:, :old].T], axis=1), rows])
+    return (grown + grown.T) / 2
+
+
+def inner(a: Tensor, b: Tensor) -> np.ndarray:
+    """a bᵀ of (K, P) and (L, P), accumulated in float64: (K, L)."""
+    parts = zip(a.split(COLUMNS, dim=1), b.split(COLUMNS, dim=1), strict=True)
+    total = torch.zeros(len(a), len(b), dtype=torch.float64, device=a.device)
+    for left, right in parts:
+        total += left.double() @ right.double().T
+    return total.cpu().numpy()
+
+
+def _combine(coefficients: np.ndarray, rows: Tensor) -> Tensor:
+    """Σ_k c[i, k] rows[k]: (K, L) and (L, P) to (K, P), in the precision of the rows."""
+    return torch.from_numpy(coefficients).to(rows) @ rows
+
+
+def _independent(directions: Tensor) -> Tensor:
+    """An orthonormal basis of the directions' span, those that round-off made dependent left out."""
+    lengths = directions.norm(dim=1)
+    directions = directions[lengths > 0] / lengths[lengths > 0, None]
+    if not len(directions):
+        return directions
+    values, vectors = np.linalg.eigh(inner(directions, directions))
+    kept = values > DEPENDENT * values[-1]
+    return _combine((vectors[:, kept] / np.sqrt(values[kept])).T, directions)

@@ -1,0 +1,69 @@
+"""Normalisations of influence matrices: (..., response j, perturbation i), one matrix a probe batch, to the same shape.
+
+Each divides by a scale of the matrix itself, and raises ValueError where that scale is not defined.
+"""
+
+from collections.abc import Callable
+
+import numpy as np
+
+EPSILON = 1e-6
+
+
+def standard(influence: np.ndarray) -> np.ndarray:
+    """H[j, i] / (std over all perturbations i of H[j, :] + 1e-6), sample standard deviation (arXiv 2509.00024)."""
+    scale = influence.std(axis=-1, ddof=1, keepdims=True)
+    _require(scale > 0, "row {} has no variance")
+    return influence / (scale + EPSILON)
+
+
+def none(influence: np.ndarray) -> np.ndarray:
+    """H itself."""
+    return influence
+
+
+def cosine(influence: np.ndarray) -> np.ndarray:
+    """H[j, i] / sqrt(H[j, j] H[i, i]): the cosine of two steps in the metric. Square matrices of one observable."""
+    diagonal = _diagonal(influence)
+    return influence / np.sqrt(diagonal[..., :, None] * diagonal[..., None, :])
+
+
+def row(influence: np.ndarray) -> np.ndarray:
+    """H[j, i] / H[j, j]: relative to what a response's own transition does for it."""
+    return influence / _diagonal(influence)[..., :, None]
+
+
+def column(influence: np.ndarray) -> np.ndarray:
+    """H[j, i] / H[i, i]: relative to what a step does for its own transition."""
+    return influence / _diagonal(influence)[..., None, :]
+
+
+def trace(influence: np.ndarray) -> np.ndarray:
+    """H[j, i] / mean over j of H[j, j]."""
+    mean = np.trace(influence, axis1=-2, axis2=-1)[..., None, None] / influence.shape[-1]
+    _require(mean > 0, "its trace is not positive")
+    return influence / mean
+
+
+def softmax(influence: np.ndarray) -> np.ndarray:
+    """exp H[j, i] / Σ_i exp H[j, i]: each response's attention over perturbations, of the standardised matrix."""
+    weights = standard(influence)
+    weights = np.exp(weights - weights.max(axis=-1, keepdims=True))
+    return weights / weights.sum(axis=-1, keepdims=True)
+
+
+NORMALIZATIONS: dict[str, Callable[[np.ndarray], np.ndarray]] = {
+    function.__name__: function for function in (standard, none, cosine, row, column, trace, softmax)
+}
+
+
+def _diagonal(influence: np.ndarray) -> np.ndarray:
+    diagonal = np.diagonal(influence, axis1=-2, axis2=-1)
+    _require(diagonal[..., None] > 0, "row {} has no self-influence")
+    return diagonal
+
+
+def _require(holds: np.ndarray, problem: str) -> None:
+    if not holds.all():
+        place = [int(position) for position in np.argwhere(~holds)[0]]
+        raise ValueError(f"influence matrix {place[:-2]}: {problem.format(place[-2])}")

@@ -1,0 +1,69 @@
+"""The span's response to steps on the cost, resolved by channel, by fronts and by sample.
+
+With W the coefficients of η⁻¹ g_i = Σ_m W[m, i] g_m, the response of the prediction at sample n is the field
+δŷ_n = -J_n η⁻¹ g_i = -Σ_m W[m, i] J_n g_m: sums of tangents, without another pass of the network.
+"""
+
+import numpy as np
+import xarray as xr
+
+from surroscope.response import subspace
+from surroscope.response.labelled import MATRIX, Grams, Rules
+
+
+def cost_span(grams: Grams, samples: int, rules: Rules) -> tuple[subspace.Span, np.ndarray, float]:
+    """The span of the cost's gradients, its K (N, N), and the damping in it."""
+    own = np.ix_(np.arange(samples), np.arange(samples))
+    k = grams.k[own]
+    span = subspace.solve(k, grams.b[own], discarded_share=rules.discarded_share)
+    return span, k, rules.absolute(grams, samples)
+
+
+def channel_coupling(span: subspace.Span, by_channel: np.ndarray, damping: float) -> np.ndarray:
+    """H[(j, f), (i, f')]: what a step on the error in channel f' at sample i does to the error in channel f at j.
+
+    by_channel: Σ over cells of w_j (J_j g_m) in channel f, (N, F, N), w = ∂C/∂ŷ, so that summing over f gives
+    g_j · g_m. Gives (N, F, N, F); summing over both channels gives H.
+    """
+    projected = by_channel @ span.basis
+    return np.einsum("jfr,ige,re->jfig", projected, projected, np.diag(1 / (span.eigenvalues + damping)), optimize=True)
+
+
+def energy(coefficients: np.ndarray, by_sample: np.ndarray) -> np.ndarray:
+    """‖δŷ_n‖² for a step on i, (N, steps), from by_sample[n] = Σ over outputs of sample n of T_m T_m' (N, N, N)."""
+    return np.einsum("mi,nmk,ki->ni", coefficients, by_sample, coefficients, optimize=True)
+
+
+def leverage(span: subspace.Span, by_sample: np.ndarray, damping: float, outputs: int) -> np.ndarray:
+    """tr(J_n (η̂ + ε)⁻¹ J_nᵀ) / M of each sample (N,): the directions of the span that its outputs take up.
+
+    Their sum is Σ s / (s + ε) over the span's eigenvalues s, its effective dimension.
+    """
+    modes = np.einsum("mr,nmk,kr->nr", span.basis, by_sample, span.basis, optimize=True)
+    return (modes / (span.eigenvalues + damping)).sum(axis=1) / outputs
+
+
+def shares(source: xr.Dataset, rules: Rules) -> xr.Dataset:
+    """Of every probe batch: coupling (probe, *MATRIX, channel, step_channel) of the cost, front_share (probe, *MATRIX)
+    of the squared response, NaN never, and leverage (probe, class, time).
+
+    source: what the stage `reduce` wrote. Raises ValueError if a step moves no output of some sample.
+    """
+    shape = (source.sizes["class"], source.sizes["time"])
+    samples, channels = shape[0] * shape[1], source.sizes["channel"]
+    found: dict[str, list[np.ndarray]] = {"coupling": [], "front_share": [], "leverage": []}
+    for p in range(source.sizes["probe"]):
+        at = source.isel(probe=p)
+        span, k, damping = cost_span(Grams(at["k"].values, at["b"].values), samples, rules)
+        coupling = channel_coupling(span, at["by_channel"].values, damping)
+        coefficients = span.coefficients(k, damping)
+        moved, near = (energy(coefficients, at[name].values) for name in ("by_sample", "on_fronts"))
+        # Where samples share no parameter a step moves nothing, and there is nothing to have a share of.
+        share = np.divide(near, moved, out=np.zeros_like(moved), where=moved > 0)
+        found["coupling"].append(coupling.transpose(0, 2, 1, 3).reshape(*shape, *shape, channels, channels))
+        found["front_share"].append(share.reshape(*shape, *shape))
+        found["leverage"].append(
+            leverage(span, at["by_sample"].values, damping, source.attrs["outputs"]).reshape(shape)
+        )
+    dims = {"coupling": (*MATRIX, "channel", "step_channel"), "front_share": MATRIX, "leverage": ("class", "time")}
+    return xr.Dataset({name: (("probe", *dims[name]), np.stack(parts)) for name, parts in found.items()})

@@ -1,0 +1,177 @@
+"""The slice of the configuration that each stage reads: a change outside of it does not run the stage again."""
+
+import json
+from collections.abc import Callable
+from typing import Any
+
+from surroscope.config import Study
+
+COST = {"observable": "smse", "step": "smse", "action": "e"}
+
+
+def settings(study: Study, stage: str, **wildcards: str) -> str:
+    """The slice that one job of `stage` reads, as JSON with sorted keys: the stage's Settings."""
+    return json.dumps(SLICES[stage](study, **wildcards), sort_keys=True)
+
+
+def simulate(study: Study, system: str, ic: str, block: str) -> dict[str, Any]:
+    data, start = study.data, int(block) * study.data.block
+    stop = min(start + data.block, study.systems[system].trajectories)
+    keys = ("preset", "seed", "size", "refinement", "snapshots")
+    return {"ic": ic, "start": start, "stop": stop} | {key: getattr(data, key) for key in keys}
+
+
+def ingest(study: Study, system: str, ic: str) -> dict[str, Any]:
+    return {"system": system, "ic": ic}
+
+
+def split(study: Study, system: str, seed: str) -> dict[str, Any]:
+    fractions = {"train": study.split.train, "validation": study.split.validation}
+    return {"seed": int(seed), "classes": study.classes(system), "probe_batches": study.probe.batches} | fractions
+
+
+def network(study: Study, system: str, model: str) -> dict[str, Any]:
+    chosen = study.systems[system].models[model]
+    return {"system": system, "model": model, "factory": chosen.factory, "options": chosen.options}
+
+
+def train(study: Study, system: str, model: str, seed: str) -> dict[str, Any]:
+    chosen = study.systems[system].models[model]
+    return (
+        network(study, system, model)
+        | {"seed": int(seed), "snapshots": study.probe.snapshots, "save_epochs": chosen.probe_epochs}
+        | dict(chosen.training)
+    )
+
+
+def linearize(study: Study, system: str, model: str) -> dict[str, Any]:
+    defined = {name: factory.model_dump() for name, factory in study.observables.items()}
+    return network(study, system, model) | {"snapshots": study.probe.snapshots, "observables": defined}
+
+
+def calibrate(study: Study, system: str, model: str) -> dict[str, Any]:
+    return network(study, system, model) | {"snapshots": study.probe.snapshots}
+
+
+def at(study: Study, system: str, model: str, seed: str, epoch: str) -> dict[str, Any]:
+    return linearize(study, system, model) | {"seed": int(seed), "epoch": int(epoch)}
+
+
+def method(study: Study) -> dict[str, Any]:
+    chosen = study.gradients.method
+    return {"method": None if chosen == "measured" else dict(chosen)}
+
+
+def gradients(study: Study, shard: str, **checkpoint: str) -> dict[str, Any]:
+    probes = [["probe", b] for b in range(study.probe.batches)][int(shard) :: study.gradients.shards]
+    return (
+        at(study, **checkpoint)
+        | method(study)
+        | {"responses": study.responses(checkpoint["system"]), "batches": probes, "directions": [], "every": 1}
+        | {"span": study.influence.span}
+    )
+
+
+def cross_gradients(study: Study, shard: str, **checkpoint: str) -> dict[str, Any]:
+    batches = study.cross_batches()
+    assert study.cross
+    return (
+        at(study, **checkpoint)
+        | method(study)
+        | {"responses": [COST], "batches": [batches[int(shard)]], "directions": batches}
+        | {"every": study.cross.every, "span": "ket"}
+    )
+
+
+def reduce(study: Study, **checkpoint: str) -> dict[str, Any]:
+    return {"memory_mb": study.influence.memory_mb}
+
+
+def influence(study: Study, **checkpoint: str) -> dict[str, Any]:
+    keys = ("solvers", "span", "discarded_share", "damping", "damping_scale")
+    return {key: getattr(study.influence, key) for key in keys}
+
+
+def full(study: Study, **checkpoint: str) -> dict[str, Any]:
+    keys = ("damping_scale", "tolerance", "rungs")
+    return (
+        at(study, **checkpoint)
+        | method(study)
+        | {"responses": study.responses(checkpoint["system"]), "probes": list(range(study.probe.batches))}
+        | {"dampings": [study.influence.damping], "dense": "dense" in study.influence.solvers}
+        | {key: getattr(study.influence, key) for key in keys}
+    )
+
+
+def full_sweep(study: Study, **checkpoint: str) -> dict[str, Any]:
+    assert study.sensitivity
+    return full(study, **checkpoint) | {
+        "responses": [COST],
+        "probes": list(range(study.sensitivity.probes)),
+        "dampings": study.sensitivity.full_dampings,
+        "dense": False,
+        "tolerance": study.sensitivity.tolerance,
+        "rungs": study.sensitivity.rungs,
+    }
+
+
+def sensitivity(study: Study, **checkpoint: str) -> dict[str, Any]:
+    assert study.sensitivity
+    rules = {key: getattr(study.influence, key) for key in ("discarded_share", "damping", "damping_scale")}
+    return rules | {
+        "reference": study.influence.solvers[0],
+        "dampings": study.sensitivity.dampings,
+        "probes": list(range(study.sensitivity.probes)),
+    }
+
+
+def cross(study: Study, **checkpoint: str) -> dict[str, Any]:
+    keys = ("discarded_share", "damping", "damping_scale", "memory_mb")
+    return {key: getattr(study.influence, key) for key in keys}
+
+
+def maps(study: Study, system: str, **checkpoint: str) -> dict[str, Any]:
+    assert study.maps
+    keys = ("discarded_share", "damping", "damping_scale")
+    own = set(study.classes(system))
+    pairs = [list(p) for p in study.maps.pairs or ()]
+    pairs = [p for p in pairs if {p[0], p[2]} <= own] or typical_pairs(study, system)
+    return {key: getattr(study.influence, key) for key in keys} | {"pairs": pairs}
+
+
+def typical_pairs(study: Study, system: str) -> list[list[Any]]:
+    """A step's own transition, its class a quarter of the horizon later, and another class at its time."""
+    first, second, *_ = study.classes(system)
+    steps = study.probe.snapshots - 1
+    time, later = steps // 3, min(steps // 3 + max(1, steps // 4), steps - 1)
+    return [[first, time, first, time], [first, later, first, time], [second, time, first, time]]
+
+
+def evaluate(study: Study, system: str, model: str, seed: str, epoch: str) -> dict[str, Any]:
+    return network(study, system, model) | {"seed": int(seed), "epoch": int(epoch)}
+
+
+def tables(study: Study, system: str) -> dict[str, Any]:
+    return {
+        "system": system,
+        "models": list(study.systems[system].models),
+        "normalization": study.influence.normalization,
+    }
+
+
+def figures(study: Study, system: str, figure: str) -> dict[str, Any]:
+    shown = {"models": list(study.systems[system].models), "last_training_snapshot": study.probe.snapshots - 1}
+    return {"figure": figure} | shown | dict(study.figures)
+
+
+def report(study: Study, command: str, n: str) -> dict[str, Any]:
+    return {"config": study.model_dump(exclude_none=True), "command": command, "n": n}
+
+
+SLICES: dict[str, Callable[..., dict[str, Any]]] = {
+    stage.__name__: stage
+    for stage in (
+        *(simulate, ingest, split, train, calibrate, gradients, reduce, full, influence, full_sweep, sensitivity),
+        *(cross_gradients, cross, maps, evaluate, tables, figures, report),
+    )
+}

@@ -1,0 +1,76 @@
+"""What the stages that contract shards share: opening them, and where Dask runs."""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import dask
+import numpy as np
+import xarray as xr
+from dask.callbacks import Callback
+
+from surroscope import store
+from surroscope.errors import UserError
+from surroscope.stages import progress
+
+LOCAL = "local"
+TIMEOUT = "30s"
+
+
+def open_shards(paths: list[Path]) -> list[xr.Dataset]:
+    """The shards of one checkpoint, lazily. Raises UserError if they are not of the same weights, code and settings."""
+    shards = [store.read(path, chunks={}) for path in paths]
+    codes = [store.manifest(path)["code"] for path in paths]
+    for path, shard, code in zip(paths, shards, codes, strict=True):
+        if shard.attrs != shards[0].attrs or code != codes[0]:
+            raise UserError(
+                f"{path}: a shard of {shard.attrs} by code {code}, but {paths[0]} is of {shards[0].attrs} by code "
+                f"{codes[0]}; delete both and run again"
+            )
+    return shards
+
+
+@contextmanager
+def scheduler(address: str, threads: int, description: str) -> Iterator[None]:
+    """Compute Dask graphs with `threads` threads of this process, or on the cluster of a scheduler's address."""
+    if address == LOCAL:
+        with progress.bar(description, 0, "task") as bar:
+            shown = Callback(
+                start_state=lambda graph, state: bar.reset(len(state["waiting"]) + len(state["ready"])),
+                posttask=lambda *task: bar.update(1),
+            )
+            with dask.config.set(scheduler="threads", num_workers=threads), shown:
+                yield
+        return
+    from distributed import Client
+
+    try:
+        client = Client(address, timeout=TIMEOUT)
+    except (OSError, ValueError) as error:
+        raise UserError(f"no Dask scheduler answers at {address} ({error}); start one, or take {LOCAL!r}") from None
+    with client:
+        workers = client.scheduler_info()["workers"]
+        print(f"{description}: {len(workers)} workers of {address}, dashboard {client.dashboard_link}", flush=True)
+        yield
+
+
+def blocks(matrix: xr.DataArray, columns: int) -> Any:
+    """A (row, column) matrix as a Dask array in blocks of whole rows and at most so many columns."""
+    return matrix.data.rechunk({0: -1, 1: min(columns, matrix.shape[1])})
+
+
+def fronts(states: np.ndarray, share: float) -> np.ndarray:
+    """Where states (N, F, Y, X) change fastest: True in this share of the cells of each sample, (N, Y X).
+
+    The squared gradient of each channel over its mean square, by central differences on the periodic grid, summed.
+    """
+    states = states.astype(np.float64)
+    steepness = sum(np.square(np.roll(states, -1, axis) - np.roll(states, 1, axis)) for axis in (-2, -1))
+    steepness = (steepness / np.square(states).mean((-2, -1), keepdims=True).clip(1e-30)).sum(axis=1)
+    steepness = steepness.reshape(len(states), -1)
+    count = max(1, round(share * steepness.shape[1]))
+    order = np.argsort(-steepness, axis=1, kind="stable")[:, :count]
+    found = np.zeros_like(steepness, dtype=bool)
+    np.put_along_axis(found, order, True, axis=1)
+    return found

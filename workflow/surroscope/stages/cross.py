@@ -1,0 +1,99 @@
+"""Influence among many batches of one checkpoint, probes and training trajectories -> one matrix, and leverage."""
+
+from dataclasses import dataclass
+from pathlib import Path
+
+import dask
+import dask.array as da
+import numpy as np
+import xarray as xr
+
+from surroscope import store
+from surroscope.errors import UserError
+from surroscope.response import subspace
+from surroscope.response.gram import columns_within, gram
+from surroscope.response.labelled import Grams, Rules
+from surroscope.stages import cli
+from surroscope.stages.contraction import open_shards, scheduler
+
+PARTS = ("test", "train")
+
+
+@dataclass(frozen=True)
+class Settings:
+    discarded_share: float
+    damping: float
+    damping_scale: str
+    memory_mb: float
+
+
+def stage(settings: Settings, *, shards: list[Path], cross: Path, threads: int, dask_scheduler: str) -> None:
+    opened = open_shards(shards)
+    first = opened[0]
+    samples = sum(shard["gradients"].shape[1] for shard in opened)
+    try:
+        width = columns_within(settings.memory_mb, samples, threads)
+    except ValueError as error:
+        raise UserError(str(error)) from None
+    columns = min(width, first.sizes["parameter"])
+    rows = da.concatenate([shard["gradients"].data[0] for shard in opened]).rechunk({0: -1, 1: columns})
+    tangents = [shard["tangents"].data[0].rechunk({0: -1, 1: min(width, shard.sizes["output"])}) for shard in opened]
+    outputs = sum(part.shape[1] for part in tangents)
+    with scheduler(dask_scheduler, threads, "contract"):
+        k, *parts = dask.compute(gram(rows), *(gram(part) for part in tangents))
+        grams = Grams(k, np.sum(parts, axis=0) / outputs)
+        rules = Rules("ket", settings.discarded_share, settings.damping, settings.damping_scale)
+        damping = rules.absolute(grams, samples)
+        try:
+            span = subspace.solve(grams.k, grams.b, discarded_share=settings.discarded_share)
+        except ValueError as error:
+            raise UserError(f"{shards[0].parent}: {error}; the gradients are unfit, look at the weights") from None
+        scaled = span.basis / np.sqrt(span.eigenvalues + damping)
+        leverage = dask.compute(
+            *(squares(part, scaled, shard.sizes["sample"]) for part, shard in zip(tangents, opened, strict=True))
+        )
+    influence = span.influence(grams.k, grams.k, damping)
+    classes, times = first.sizes["class"], first["time"].values
+    per = classes * len(times)
+    dataset = xr.Dataset(
+        {
+            "influence": (("sample", "step"), influence),
+            "leverage": ("sample", np.concatenate(leverage) / outputs),
+            "state": (("sample", "y", "x"), np.concatenate([shard["state"].values[0, :, 0] for shard in opened])),
+            "trajectory": (
+                "sample",
+                np.concatenate([np.repeat(shard["trajectory"].values[0], len(times)) for shard in opened]),
+            ),
+            "time": ("sample", np.tile(times, classes * len(opened))),
+            "batch": ("sample", np.repeat(np.arange(len(opened)), per)),
+            "eigenvalue": ("mode", span.eigenvalues),
+        },
+        coords={
+            "class": store.flags(
+                "sample",
+                [str(v) for v in first["class"].values],
+                np.tile(np.repeat(np.arange(classes), len(times)), len(opened)).tolist(),
+            ),
+            "part": store.flags(
+                "sample", PARTS, np.repeat([int(shard["part"].values[0]) for shard in opened], per).tolist()
+            ),
+        },
+        attrs={key: first.attrs[key] for key in ("system", "model", "seed", "epoch")}
+        | {"damping": damping, "discarded_share": span.discarded_share, "channel": str(first["channel"].values[0])},
+    )
+    with store.writing(cross, cli.provenance("cross", settings)) as temporary:
+        dataset.to_zarr(temporary, zarr_format=3, consolidated=False)
+
+
+def squares(tangents: da.Array, modes: np.ndarray, samples: int) -> da.Array:
+    """Σ over outputs of one sample and over modes of (modeᵀ T)², in float64: (D, outputs) and (D, r) to (samples,)."""
+    each = tangents.rechunk({0: -1}).map_blocks(
+        lambda block: np.square(modes.T @ block.astype(np.float64)).sum(axis=0, keepdims=True),
+        dtype=np.float64,
+        chunks=((1,), tangents.chunks[1]),
+    )
+    return each[0].reshape(samples, -1).sum(axis=1)
+
+
+if __name__ == "__main__":
+    cli.run(stage, Settings, paths=("cross",), lists=("shards",), numbers=("threads",), texts=("dask_scheduler",))

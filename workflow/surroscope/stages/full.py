@@ -1,0 +1,172 @@
+"""Solve for the influence in the full parameter space of one checkpoint -> matrices with their error bounds."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+import xarray as xr
+from torch import Tensor
+
+from surroscope import device, store, transitions
+from surroscope.errors import UserError
+from surroscope.response import dense, full
+from surroscope.response.labelled import MATRIX, Response, Rows
+from surroscope.response.linearize import Linearization, Method
+from surroscope.stages import cli, progress
+from surroscope.stages.gradients import functions_of, gradients, linearization, measured, modules, require_finite
+from surroscope.system import SYSTEMS
+
+
+@dataclass(frozen=True)
+class Settings:
+    system: str
+    model: str
+    factory: str
+    options: dict[str, Any]
+    seed: int
+    epoch: int
+    observables: dict[str, dict[str, Any]]
+    snapshots: int
+    responses: list[Response]
+    probes: list[int]
+    dampings: list[float]
+    damping_scale: str
+    tolerance: float
+    rungs: int
+    dense: bool
+    method: Method | None
+
+
+def stage(
+    settings: Settings, *, stores: list[Path], split: Path, weights: Path, solved: Path, calibration: Path | None = None
+) -> None:
+    place = device.pick()
+    method = settings.method or measured(calibration)
+    batches = transitions.probes(stores, split, [("probe", b) for b in settings.probes], settings.snapshots)
+    shape = (len(batches[0].classes), len(batches[0].times))
+    solvers = ["full", "dense"] if settings.dense else ["full"]
+    lead = (len(solvers), len(settings.dampings), len(settings.responses), len(batches))
+    influence = np.full((*lead, *shape, *shape), np.nan)
+    certificate = np.full(influence.shape[1:], np.nan)
+    relative, rungs = np.empty(lead[1:]), np.empty(lead[1:], int)
+    absolute = np.empty(lead[1::2])
+    with progress.bar(
+        f"rungs of {settings.model} epoch {settings.epoch}", settings.rungs * len(batches), "rung"
+    ) as bar:
+        for b, probe in enumerate(batches):
+            problem = Problem(settings, weights, probe, place, method)
+            dampings = problem.dampings(settings)
+            absolute[:, b] = dampings
+            for step in dict.fromkeys(response.step for response in settings.responses):
+                chosen = [r for r, response in enumerate(settings.responses) if response.step == step]
+                rows = problem.rows([settings.responses[r] for r in chosen], step)
+                try:
+                    found = problem.solve(rows, dampings, settings, lambda rung, bound: report(bar, rung, bound))
+                    oracle = problem.oracle(rows, dampings) if settings.dense else []
+                except ValueError as error:
+                    raise UserError(
+                        f"{settings.model}, probe batch {settings.probes[b]}, step on {step}: {error}"
+                    ) from None
+                for d, response in enumerate(found):
+                    for r in chosen:
+                        rows_of = problem.place_of(settings.responses[r])
+                        influence[0, d, r, b] = response.influence[rows_of].reshape(*shape, *shape)
+                        certificate[d, r, b] = response.certificate[rows_of].reshape(*shape, *shape)
+                        relative[d, r, b], rungs[d, r, b] = response.relative, response.rungs
+                        if settings.dense:
+                            influence[1, d, r, b] = oracle[d][rows_of].reshape(*shape, *shape)
+    names = [str(name) for name in batches[0].classes]
+    lead_names = ("damping", "response", "probe")
+    dataset = xr.Dataset(
+        {
+            "influence": (("solver", *lead_names, *MATRIX), influence),
+            "certificate": ((*lead_names, *MATRIX), certificate),
+            "relative": (lead_names, relative),
+            "rungs": (lead_names, rungs),
+            "converged": (lead_names, relative <= settings.tolerance),
+            "absolute_damping": (("damping", "probe"), absolute),
+        },
+        coords={"probe": settings.probes, "damping": settings.dampings, "solver": store.names("solver", solvers)}
+        | {f"{kind}_class": store.names(f"{kind}_class", names) for kind in ("response", "perturbation")}
+        | {f"{kind}_time": list(batches[0].times) for kind in ("response", "perturbation")},
+        attrs={key: getattr(settings, key) for key in ("system", "model", "seed", "epoch", "tolerance")},
+    )
+    made = cli.provenance("full", settings, *modules(settings)) | {"method": str(method)}
+    with store.writing(solved, made) as temporary:
+        dataset.to_zarr(temporary, zarr_format=3, consolidated=False)
+
+
+def report(bar: Any, rung: int, bound: float) -> None:
+    bar.set_postfix(rung=rung, bound=f"{bound:.1e}")
+    bar.update(1)
+
+
+class Problem:
+    """The linear systems of one probe batch: gradients in float64, products with the metric in both precisions."""
+
+    def __init__(
+        self, settings: Settings, weights: Path, probe: transitions.Probe, place: torch.device, method: Method
+    ) -> None:
+        self.settings, self.probe, self.place, self.method = settings, probe, place, method
+        self.single = linearization(settings, weights, probe, place)
+        self.double = linearization(settings, weights, probe, place, torch.float64)
+        self.system = SYSTEMS[settings.system]
+        self.samples = len(probe.inputs)
+        self.names: list[tuple[str, str]] = []
+
+    def rows(self, responses: list[Response], step: str) -> Tensor:
+        """Gradients in float64 (R, P): those that are stepped on, then those of the other responses."""
+        rows = Rows(responses)
+        assert rows.names[0] == (step, "e")
+        self.names = rows.names
+        functions = functions_of(rows, self.settings.observables, self.system, self.probe)
+        parts = []
+        found = gradients(
+            self.double, self.probe, rows.names, functions, self.system, self.place, self.method, torch.float64
+        )
+        for name, values in zip(rows.names, found, strict=True):
+            require_finite(values, "gradients", self.settings, self.probe, name[0], zero=False)
+            parts.append(values)
+        return torch.cat(parts)
+
+    def place_of(self, response: Response) -> slice:
+        start = self.names.index((response.observable, response.action)) * self.samples
+        return slice(start, start + self.samples)
+
+    def metric(self, linear: Linearization) -> Callable[[Tensor], Tensor]:
+        states = torch.from_numpy(self.probe.inputs).to(self.place, next(iter(linear.parameters.values())).dtype)
+        return lambda directions: linear.metric(states, directions, self.method)
+
+    def dampings(self, settings: Settings) -> list[float]:
+        """Absolute dampings; a relative one is a multiple of the metric's largest eigenvalue in the cost's span."""
+        if settings.damping_scale == "absolute":
+            return settings.dampings
+        space = full.Krylov(self.metric(self.single), self.rows([Response("smse")], "smse"), torch.float32)
+        space.grow(space.rows)
+        largest = float(np.linalg.eigvalsh(space.projected)[-1])
+        return [damping * largest for damping in settings.dampings]
+
+    def solve(
+        self, rows: Tensor, dampings: list[float], settings: Settings, progress: Callable[[int, float], None]
+    ) -> list[full.FullResponse]:
+        return full.solve(
+            self.metric(self.single),
+            rows,
+            self.samples,
+            dampings=dampings,
+            tolerance=settings.tolerance,
+            rungs=settings.rungs,
+            dtype=torch.float32,
+            exact=self.metric(self.double),
+            progress=progress,
+        )
+
+    def oracle(self, rows: Tensor, dampings: list[float]) -> list[np.ndarray]:
+        return dense.solve(self.metric(self.double), rows, self.samples, dampings=dampings)
+
+
+if __name__ == "__main__":
+    cli.run(stage, Settings, paths=("split", "weights", "solved"), lists=("stores",), optional=("calibration",))

@@ -1,0 +1,69 @@
+"""Sum the tangents of one checkpoint into response fields δŷ_n = -J_n η⁻¹ g_i of chosen pairs, without a network."""
+
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import xarray as xr
+
+from surroscope import store
+from surroscope.errors import UserError
+from surroscope.response import resolve
+from surroscope.response.labelled import Rules
+from surroscope.stages import cli
+from surroscope.stages.contraction import open_shards
+from surroscope.stages.influence import grams_of
+
+
+@dataclass(frozen=True)
+class Settings:
+    discarded_share: float
+    damping: float
+    damping_scale: str
+    pairs: list[tuple[str, int, str, int]]
+
+
+def stage(settings: Settings, *, shards: list[Path], grams: Path, maps: Path) -> None:
+    source = store.read(grams).load()
+    shard = next(shard for shard in open_shards(shards) if 0 in shard["index"].values)
+    batch = shard.isel(batch=int(np.flatnonzero(shard["index"].values == 0)[0]))
+    classes = [str(name) for name in source["class"].values]
+    times = source.sizes["time"]
+    samples = len(classes) * times
+    rules = Rules("ket", settings.discarded_share, settings.damping, settings.damping_scale)
+    try:
+        span, k, damping = resolve.cost_span(grams_of(source, 0), samples, rules)
+    except ValueError as error:
+        raise UserError(f"{grams}: {error}") from None
+    coefficients = span.coefficients(k, damping)
+    shape = tuple(batch.sizes[name] for name in ("channel", "y", "x"))
+    outputs = int(np.prod(shape))
+    fields, states = [], []
+    for response_class, response_time, step_class, step_time in settings.pairs:
+        n = classes.index(response_class) * times + response_time
+        i = classes.index(step_class) * times + step_time
+        tangents = batch["tangents"].data[:samples, n * outputs : (n + 1) * outputs]
+        fields.append(
+            -(coefficients[:, i] @ tangents.astype(np.float64)).compute(scheduler="synchronous").reshape(shape)
+        )
+        states.append(batch["state"].values[n])
+    flags = {
+        "response_class": store.flags("pair", classes, [classes.index(pair[0]) for pair in settings.pairs]),
+        "perturbation_class": store.flags("pair", classes, [classes.index(pair[2]) for pair in settings.pairs]),
+    }
+    dataset = xr.Dataset(
+        {
+            "response": (("pair", "channel", "y", "x"), np.stack(fields)),
+            "state": (("pair", "channel", "y", "x"), np.stack(states)),
+            "response_time": ("pair", [pair[1] for pair in settings.pairs]),
+            "perturbation_time": ("pair", [pair[3] for pair in settings.pairs]),
+        },
+        coords=flags | {"channel": store.names("channel", [str(v) for v in source["channel"].values])},
+        attrs={key: source.attrs[key] for key in ("system", "model", "seed", "epoch")} | {"damping": damping},
+    )
+    with store.writing(maps, cli.provenance("maps", settings)) as temporary:
+        dataset.to_zarr(temporary, zarr_format=3, consolidated=False)
+
+
+if __name__ == "__main__":
+    cli.run(stage, Settings, paths=("grams", "maps"), lists=("shards",))
