@@ -25,6 +25,7 @@ CHOICES = {
     "tangents": [
         DEFAULT,
         Method(tangent_samples=8),
+        Method(tangent_samples=16),
         Method(tangents="double_backward", tangent_samples=8),
         Method(tangents="double_backward", tangent_samples=24),
     ],

@@ -7,8 +7,10 @@ all on how many workers there are or where they run.
 import dask.array as da
 import numpy as np
 
-# Copies of a block of float32 that a contraction holds at a time: itself, read and transposed, twice that in float64.
+# Copies of a block that a contraction holds at a time: the chunks that it is read in, itself, and the next one's.
 COPIES = 6
+# What is converted to float64 at a time, so that it is multiplied before it leaves the processor's cache.
+CACHE_BYTES = 2**21
 SPLIT = 8
 
 
@@ -49,8 +51,13 @@ def gram(rows: da.Array, weights: da.Array | None = None) -> da.Array:
 
 
 def _block(columns: np.ndarray, weights: np.ndarray | None = None) -> np.ndarray:
-    columns = columns.astype(np.float64)
-    return (columns.T @ (columns if weights is None else columns * weights))[None]
+    size = columns.shape[1]
+    total = np.zeros((size, size))
+    step = max(1, CACHE_BYTES // (8 * size))
+    for start in range(0, len(columns), step):
+        part = columns[start : start + step].astype(np.float64)
+        total += part.T @ (part if weights is None else part * weights[start : start + step])
+    return total[None]
 
 
 def resolved(tangents: da.Array, cotangents: da.Array, fronts: da.Array) -> tuple[da.Array, da.Array, da.Array]:

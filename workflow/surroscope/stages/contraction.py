@@ -3,9 +3,9 @@
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
 
 import dask
+import dask.array as da
 import numpy as np
 import xarray as xr
 from dask.callbacks import Callback
@@ -55,9 +55,13 @@ def scheduler(address: str, threads: int, description: str) -> Iterator[None]:
         yield
 
 
-def blocks(matrix: xr.DataArray, columns: int) -> Any:
-    """A (row, column) matrix as a Dask array in blocks of whole rows and at most so many columns."""
-    return matrix.data.rechunk({0: -1, 1: min(columns, matrix.shape[1])})
+def blocks(matrix: da.Array, columns: int) -> da.Array:
+    """A (row, column) matrix in blocks of whole rows and at most so many columns: as it lies on disk, if that fits.
+
+    Merging chunks would only copy them.
+    """
+    stored = max(matrix.chunks[1])
+    return matrix.rechunk({0: -1} if stored <= columns else {0: -1, 1: columns})
 
 
 def fronts(states: np.ndarray, share: float) -> np.ndarray:

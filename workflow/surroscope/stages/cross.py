@@ -14,7 +14,7 @@ from surroscope.response import subspace
 from surroscope.response.gram import columns_within, gram
 from surroscope.response.labelled import Grams, Rules
 from surroscope.stages import cli
-from surroscope.stages.contraction import open_shards, scheduler
+from surroscope.stages.contraction import blocks, open_shards, scheduler
 
 PARTS = ("test", "train")
 
@@ -35,9 +35,8 @@ def stage(settings: Settings, *, shards: list[Path], cross: Path, threads: int, 
         width = columns_within(settings.memory_mb, samples, threads)
     except ValueError as error:
         raise UserError(str(error)) from None
-    columns = min(width, first.sizes["parameter"])
-    rows = da.concatenate([shard["gradients"].data[0] for shard in opened]).rechunk({0: -1, 1: columns})
-    tangents = [shard["tangents"].data[0].rechunk({0: -1, 1: min(width, shard.sizes["output"])}) for shard in opened]
+    rows = blocks(da.concatenate([shard["gradients"].data[0] for shard in opened]), width)
+    tangents = [blocks(shard["tangents"].data[0], width) for shard in opened]
     outputs = sum(part.shape[1] for part in tangents)
     with scheduler(dask_scheduler, threads, "contract"):
         k, *parts = dask.compute(gram(rows), *(gram(part) for part in tangents))

@@ -39,11 +39,11 @@ def stage(settings: Settings, *, shards: list[Path], grams: Path, threads: int, 
         masks = fronts(shard["state"].values.reshape(-1, *shard["state"].shape[2:]), FRONT_SHARE)
         masks = masks.reshape(-1, samples, cells)
         for b, index in enumerate(shard["index"].values):
-            gradients, tangents = (shard[name][b] for name in ("gradients", "tangents"))
+            gradients, tangents = (shard[name].data[b] for name in ("gradients", "tangents"))
             parts = {"k": gram(blocks(gradients, wide)), "b": gram(blocks(tangents, narrow))}
             if "adam" in shard:
                 parts["adam"] = gram(blocks(gradients, wide), 1 / shard["adam"].data)
-            own = tangents.data[:samples].reshape(samples, samples, channels, cells)
+            own = tangents[:samples].reshape(samples, samples, channels, cells)
             own = own.rechunk({0: -1, 1: 1, 2: 1, 3: min(narrow, cells)})
             w = shard["cotangents"].data[b].reshape(samples, channels, cells)
             parts["by_sample"], parts["on_fronts"], parts["by_channel"] = resolved(
