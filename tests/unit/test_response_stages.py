@@ -17,8 +17,8 @@ from surroscope.errors import UserError
 from surroscope.models import loading
 from surroscope.observables import smse
 from surroscope.response.gram import columns_within, gram, resolved
-from surroscope.response.labelled import Response
 from surroscope.response.linearize import Linearization, Method
+from surroscope.response.rows import Response
 from surroscope.stages import contraction, cross, full, gradients, influence, ingest, maps, reduce, sensitivity, split
 from surroscope.stages.part_tables import attribution
 
@@ -53,7 +53,7 @@ class Silent(nn.Module):
 
 @dataclasses.dataclass(frozen=True)
 class Study:
-    """A trained-free checkpoint with its data on disk."""
+    """A checkpoint with its data on disk."""
 
     folder: Path
     stores: list[Path]
@@ -115,6 +115,9 @@ def study(tmp_path_factory: pytest.TempPathFactory) -> Study:
 
 
 def save(path: Path, network: nn.Module) -> None:
+    torch.manual_seed(0)
+    for parameter in network.parameters():
+        nn.init.normal_(parameter, std=0.3)
     draw = torch.Generator().manual_seed(0)
     optimizer = torch.optim.AdamW(network.parameters())
     network(torch.rand(2, CHANNELS, SIZE, SIZE, generator=draw)).square().mean().backward()
@@ -345,16 +348,25 @@ def test_a_full_solution_that_did_not_converge_feeds_no_figure(study: Study, sha
 
 
 def test_shards_of_different_checkpoints_are_refused(study: Study, shards: list[Path], tmp_path: Path) -> None:
-    save(tmp_path / "weights", build(CHANNELS, SIZE))
+    network = build(CHANNELS, SIZE)
+    loading.load_weights(network, study.weights, 2)
+    network[2].bias.data[0] += 1
+    with store.writing(tmp_path / "weights", {}) as temporary:
+        temporary.mkdir()
+        loading.save_weights(network, loading.weights_of(temporary, 2))
     other = dataclasses.replace(study, folder=tmp_path, weights=tmp_path / "weights").shard("x.zarr", [("probe", 1)])
     with pytest.raises(UserError, match=r"x\.zarr: a shard of .*weights.* delete both"):
         contracted(study, shards[0], other)
 
 
 def test_weights_that_are_broken_are_named_by_sample_and_observable(study: Study, tmp_path: Path) -> None:
+    save(tmp_path / "whole", build(CHANNELS, SIZE))
     network = build(CHANNELS, SIZE)
+    loading.load_weights(network, tmp_path / "whole", 2)
     network[2].bias.data[0] = float("nan")
-    save(tmp_path / "weights", network)
+    with store.writing(tmp_path / "weights", {}) as temporary:
+        temporary.mkdir()
+        loading.save_weights(network, loading.weights_of(temporary, 2))
     broken = dataclasses.replace(study, folder=tmp_path, weights=tmp_path / "weights")
     with pytest.raises(UserError, match=r"of smse at class CE-RP, time 0 are not finite"):
         broken.shard("x.zarr", [("probe", 0)])
@@ -362,7 +374,6 @@ def test_weights_that_are_broken_are_named_by_sample_and_observable(study: Study
 
 
 def test_an_observable_without_a_gradient_is_named(study: Study, tmp_path: Path) -> None:
-    torch.manual_seed(0)
     save(tmp_path / "weights", build(CHANNELS, SIZE, silent=True))
     silent = dataclasses.replace(study, folder=tmp_path, weights=tmp_path / "weights")
     with pytest.raises(UserError, match=r"gradients of mass at class CE-RP, time 0 are all zero"):

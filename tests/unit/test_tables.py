@@ -12,8 +12,9 @@ from torch import nn
 from surroscope.diagnostics.rollout import errors
 from surroscope.errors import UserError
 from surroscope.plots.draw import draw
-from surroscope.response.labelled import MATRIX, Grams, Response, Rows, Rules, baseline, label
+from surroscope.response.labelled import MATRIX, Grams, Rules, baseline, label
 from surroscope.response.normalize import standard
+from surroscope.response.rows import Response, Rows
 from surroscope.stages import tables
 
 CLASSES, TIMES, PARAMETERS, OUTPUTS = ["a", "b"], np.arange(3), 40, 30

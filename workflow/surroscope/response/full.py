@@ -170,15 +170,20 @@ def _certify(
         influence = (coefficients.T @ space.components)[:, :kets]
         return FullResponse(damping, influence, certificate, relative, made, relative <= tolerance)
 
+    def pending(found: FullResponse) -> Tensor:
+        return residuals[:kets][torch.from_numpy((found.certificate / scale).max(axis=0) > tolerance)]
+
     found = response(0.0)
-    pending = residuals[:kets][torch.from_numpy((found.certificate / scale).max(axis=0) > tolerance)]
     if exact is None or not (found.converged or final):
-        return found, pending
+        return found, pending(found)
     chosen = torch.from_numpy(np.argsort(-lengths[:kets])[:CHECKED])
     solutions = _combine(coefficients[:, chosen].T, space.basis.double())
     true = space.rows[chosen] - exact(solutions) - damping * solutions
-    lost = (true - residuals[chosen]).norm(dim=1).cpu().numpy() / lengths[chosen]
-    return response(float(lost.max())), pending
+    lost = float(((true - residuals[chosen]).norm(dim=1).cpu().numpy() / lengths[chosen]).max())
+    found = response(lost)
+    # What round-off alone makes of the certificate, no larger space can mend.
+    floor = (lost**2 / damping + lost) * np.outer(lengths, lengths[:kets])
+    return found, pending(found) if (floor / scale).max() < tolerance else residuals[:0]
 
 
 def _bordered(matrix: np.ndarray, rows: np.ndarray) -> np.ndarray:

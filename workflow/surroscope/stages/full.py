@@ -13,8 +13,9 @@ from torch import Tensor
 from surroscope import device, store, transitions
 from surroscope.errors import UserError
 from surroscope.response import dense, full
-from surroscope.response.labelled import MATRIX, Response, Rows
+from surroscope.response.labelled import MATRIX
 from surroscope.response.linearize import Linearization, Method
+from surroscope.response.rows import Response, Rows
 from surroscope.stages import cli, progress
 from surroscope.stages.gradients import functions_of, gradients, linearization, measured, modules, require_finite
 from surroscope.system import SYSTEMS

@@ -16,8 +16,8 @@ from surroscope import device, observables, store, transitions
 from surroscope.errors import UserError
 from surroscope.models import loading
 from surroscope.observables import Observable
-from surroscope.response.labelled import Response, Rows
 from surroscope.response.linearize import Linearization, Method
+from surroscope.response.rows import Response, Rows
 from surroscope.stages import cli, progress
 from surroscope.symmetry import Action
 from surroscope.system import SYSTEMS, System

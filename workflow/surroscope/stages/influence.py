@@ -10,7 +10,8 @@ import xarray as xr
 from surroscope import store
 from surroscope.errors import UserError
 from surroscope.response import resolve
-from surroscope.response.labelled import MATRIX, QUANTITY, Grams, Response, Rules, label
+from surroscope.response.labelled import MATRIX, QUANTITY, Grams, Rules, label
+from surroscope.response.rows import Response
 from surroscope.stages import cli
 
 

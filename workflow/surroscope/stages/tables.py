@@ -12,8 +12,9 @@ import xarray as xr
 from surroscope import store
 from surroscope.diagnostics import coherence, scalars
 from surroscope.errors import UserError
-from surroscope.response.labelled import MATRIX, QUANTITY, Response
+from surroscope.response.labelled import MATRIX, QUANTITY
 from surroscope.response.normalize import NORMALIZATIONS, standard
+from surroscope.response.rows import Response
 from surroscope.stages import cli, part_tables
 from surroscope.stages.influence import responses_of
 
