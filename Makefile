@@ -2,10 +2,11 @@
 PYTHON ?= python3
 CORES ?= all
 VENV := .venv
+PEERS := .venv-peers
 BIN := $(CURDIR)/$(VENV)/bin
 export PATH := $(BIN):$(PATH)
 
-.PHONY: run test test-slow test-gpu lint format bench snakemake-report clean
+.PHONY: run test test-slow test-gpu lint format bench bench-linearize bench-reduction bench-peers snakemake-report clean
 .DEFAULT_GOAL := run
 
 run: $(VENV)/ready
@@ -32,8 +33,25 @@ format: $(VENV)/ready
 	ruff format .
 	snakefmt Snakefile workflow
 
-bench: $(VENV)/ready
+bench: bench-linearize bench-reduction bench-peers
+
+bench-linearize: $(VENV)/ready
 	OMP_NUM_THREADS=1 python benchmarks/linearize.py
+
+bench-reduction: $(VENV)/ready
+	OMP_NUM_THREADS=1 python benchmarks/reduction.py
+
+bench-peers: $(VENV)/ready $(PEERS)/ready
+	snakemake --cores $(CORES) --configfile workflow/presets/quick.yaml --until train
+	python benchmarks/peers.py case
+	$(PEERS)/bin/python benchmarks/peers.py run
+
+# Other libraries want older versions of what the workflow uses, so they have an environment of their own.
+$(PEERS)/ready: benchmarks/peers-requirements.txt
+	rm -rf $(PEERS)
+	$(PYTHON) -m venv $(PEERS)
+	$(PEERS)/bin/pip install --quiet --disable-pip-version-check -r $<
+	touch $@
 
 snakemake-report: $(VENV)/ready
 	snakemake --report results/snakemake-report.html
@@ -52,5 +70,5 @@ $(VENV)/ready: requirements.lock
 	touch $@
 
 clean:
-	rm -rf $(VENV) .snakemake .pytest_cache .ruff_cache .mypy_cache .hypothesis
+	rm -rf $(VENV) $(PEERS) .snakemake .pytest_cache .ruff_cache .mypy_cache .hypothesis
 	@echo "data/ and results/ are kept; remove them by hand if you mean to"

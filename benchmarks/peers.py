@@ -4,7 +4,8 @@
     .venv-peers/bin/python benchmarks/peers.py run     measure; tables to results/benchmarks/peers.{md,csv}
 
 Each method runs in a process of its own on one thread. CPU s is processor time from network and data in memory to H in
-memory; the library is imported and the network called once before. Exact methods stop at the same relative residual.
+memory; before, the library is imported and the method called on a tiny network. Exact methods stop at the same relative
+residual.
 Error is the relative Frobenius norm to the float64 reference of what a method claims: "full", (η + λ)⁻¹ in the whole
 parameter space; "span", the same in the span of the gradients; "identity", products of gradients. Pearson correlation
 is over all entries, Spearman's off the diagonal. Memory is the peak, and the peak above that of a process that only has
@@ -23,6 +24,10 @@ from pathlib import Path
 import numpy as np
 
 ROOT = Path(__file__).resolve().parents[1]
+sys.path.insert(0, str(ROOT / "workflow"))
+
+from surroscope.environment import FIXED  # noqa: E402
+
 RESULTS = ROOT / "results" / "benchmarks"
 TOLERANCE, LIMIT = 1e-3, 600
 # For a solver without a tolerance: about the fewest that bring H within 1e-3, found by trying.
@@ -84,7 +89,7 @@ def work(matrix: Path, job: dict) -> dict[str, np.ndarray] | str:
 
     This process has no torch, since the kernel counts its memory at the start of another one as that one's peak.
     """
-    settings = {"OMP_NUM_THREADS": "1", "PYTHONPATH": str(ROOT / "workflow"), "PYTHONWARNINGS": "ignore"}
+    settings = FIXED | {"OMP_NUM_THREADS": "1", "PYTHONPATH": str(ROOT / "workflow"), "PYTHONWARNINGS": "ignore"}
     script, log = ROOT / "benchmarks/peer_methods.py", matrix.with_suffix(".log")
     command = [sys.executable, script, json.dumps(job | {"matrix": str(matrix), "limit": LIMIT})]
     with log.open("w") as stream:
