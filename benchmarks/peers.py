@@ -75,7 +75,7 @@ def write_case(study: Path, case: Path) -> None:
     preset = yaml.safe_load((ROOT / "workflow/presets/quick.yaml").read_text())
     results, seed = study / "results/quick/CE", preset["seeds"][0]
     stores, split = sorted((study / "data/store/quick/CE").glob("*.zarr")), results / f"splits/seed{seed}.json"
-    (probe,) = transitions.probes(stores, split, [("probe", 0)], preset["probe"]["snapshots"])
+    (probe,) = transitions.probes(stores, split, [("test", 0)], preset["probe"]["snapshots"])
     case.mkdir(parents=True, exist_ok=True)
     for name, model in preset["systems"]["CE"]["models"].items():
         weights = torch.load(results / f"{name}/seed{seed}/weights/epoch{model['probe_epochs'][-1]}.pt")

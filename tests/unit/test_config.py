@@ -50,6 +50,13 @@ def test_every_shipped_study_is_valid(path: Path) -> None:
         ("seeds", [-1], ["seeds.0", "-1", "greater than or equal to 0"]),
         ("systems.CE.classes", ["CE-RP", "CE-RP"], ["systems.CE.classes", "'CE-RP' stands twice"]),
         ("systems.CE.observables", ["smse", "smse"], ["systems.CE.observables", "'smse' stands twice"]),
+        ("systems.CE.symmetries", ["e"], ["systems.CE.symmetries", "'e'", "moves nothing"]),
+        ("systems.CE.symmetries", ["x32"], ["systems.CE.symmetries", "'x32'", "32 cells"]),
+        ("observables", {"energy": {"factory": "a:b"}}, ["observables", "'energy'", "rename it"]),
+        ("sensitivity.seeds", [10, 10], ["sensitivity.seeds", "10 stands twice"]),
+        ("maps.pairs", [["CE-RP", 16, "CE-RP", 5]], ["maps.pairs", "time 16", "the last is 15"]),
+        ("maps.pairs", [["CE-RP", 5, "NS-BB", 5]], ["maps.pairs", "'NS-BB'", "CE-CRP"]),
+        ("maps.pairs", [["CE-RP", 5, "CE-RP", "5"]], ["maps.pairs.0.3", "'5'", "integer"]),
         ("systems.CE.models.persistence", DEFAULT["systems"]["CE"]["models"]["vit"], ["CE.models", "'persistence'"]),
         ("systems.CE.models.vit.training.learning_rate", "2e-3", ["learning_rate", "'2e-3'", "2.0e-3"]),
         ("influence.discarded_share", 2.0, ["influence.discarded_share", "less than 1"]),
@@ -58,7 +65,7 @@ def test_every_shipped_study_is_valid(path: Path) -> None:
         ("probe.batches", 50, ["probe.batches is 50", "18 test trajectories", "lower it"]),
         ("probe.snapshots", 40, ["probe.snapshots is 40", "data.snapshots is 21"]),
         ("gradients.shards", 9, ["gradients.shards is 9", "4 probe batches"]),
-        ("systems.CE.models.vit.probe_epochs", [50], ["systems.CE.models.vit", "50", "training.epochs is 30"]),
+        ("systems.CE.models.vit.probe_epochs", [50], ["systems.CE.models.vit", "50", "training.epochs is 24"]),
         ("systems.CE.models.vit.probe_epochs", [3, 2], ["probe_epochs", "increasing"]),
         ("systems.CE.models.vit.factory", "vit", ["systems.CE.models.vit.factory", "'vit'", "package.module:function"]),
         ("systems.CE.models.vit.training.learning_rate", -1.0, ["learning_rate", "-1.0", "greater than 0"]),
@@ -102,5 +109,5 @@ def test_probe_batches_are_dealt_out_among_the_shards() -> None:
     study = check(changed("gradients.shards", 3), "config.yaml")
     keys = {"system": "CE", "model": "vit", "seed": "10", "epoch": "40"}
     dealt = [json.loads(settings(study, "gradients", shard=str(k), **keys))["batches"] for k in range(3)]
-    assert sorted(itertools.chain(*dealt)) == [["probe", b] for b in range(4)]
+    assert sorted(itertools.chain(*dealt)) == [["test", b] for b in range(4)]
     assert all(dealt)

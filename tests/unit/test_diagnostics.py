@@ -98,15 +98,16 @@ def test_half_life_looks_both_ways() -> None:
     ],
 )
 def test_the_verdict(half_life: float, transfer: float, validation: float, label: str) -> None:
-    found, sentence = scalars.verdict(half_life, transfer, validation, 1.0)
+    found, sentence = scalars.verdict(half_life, transfer, validation, 1.0, 7)
     assert found == label
     assert "nan" not in sentence
     assert "inf " not in sentence
+    assert ("more than 7 steps" in sentence) == (label == "coherent")
 
 
 def test_no_verdict_on_missing_numbers() -> None:
     with pytest.raises(ValueError, match="no verdict"):
-        scalars.verdict(np.nan, 0.1, 0.1, 1.0)
+        scalars.verdict(np.nan, 0.1, 0.1, 1.0, 7)
 
 
 class Shift(nn.Module):

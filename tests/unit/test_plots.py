@@ -69,23 +69,25 @@ def response_tables(random, fields):
     )
     examples = ranked.merge(cells, how="cross")
     actions = ("e", "r", "s", "x16")
-    leverage = summary(random, keys(model=MODELS, **{"class": CLASSES}, time=range(4)), positive=True)
-    channels = keys(model=MODELS, relation=RELATIONS, response_channel=CHANNELS, perturbation_channel=CHANNELS)
+    span = {"model": MODELS, "quantity": ("span",)}
+    leverage = summary(random, keys(**span, **{"class": CLASSES}, time=range(4)), positive=True)
+    channels = keys(**span, relation=RELATIONS, response_channel=CHANNELS, perturbation_channel=CHANNELS)
     return {
         "sensitivity": sensitivity(random),
         "channels": summary(random, channels),
-        "fronts": summary(random, keys(model=MODELS, relation=RELATIONS), positive=True).assign(area=0.2),
-        "response_maps": maps.assign(state=state, response=random.normal(size=len(maps))),
-        "attribution_fields": examples.assign(value=random.uniform(size=len(examples))),
+        "fronts": summary(random, keys(**span, relation=RELATIONS), positive=True).assign(area=0.2),
+        "response_maps": maps.assign(quantity="span", state=state, response=random.normal(size=len(maps))),
+        "attribution_fields": examples.assign(quantity="span", value=random.uniform(size=len(examples))),
         "leverage": leverage.drop(columns=["n_seeds", "n_probes"]).assign(n_batches=5),
-        "symmetry": summary(random, keys(model=MODELS, action=actions)),
+        "symmetry": summary(random, keys(**span, action=actions)),
     }
 
 
 @pytest.fixture
 def tables():
     random = np.random.default_rng(0)
-    influence = {"model": MODELS, "observable": OBSERVABLES, "step": ("smse",), "quantity": ("span",)}
+    influence = {"model": MODELS, "observable": OBSERVABLES, "step": ("smse",)}
+    influence |= {"quantity": ("span",), "normalization": ("standard",)}
     epochs = keys(model=MODELS, epoch=(1, 5, 10))
     spectrum = summary(random, epochs, positive=True).assign(minimum=0.1, maximum=50.0, condition=500.0)
     fields = {"y": np.arange(4) / 4, "x": np.arange(4) / 4}
@@ -100,7 +102,9 @@ def tables():
         "two_time": summary(random, keys(**influence, perturbation_time=range(4), response_time=range(4))),
         "class_transfer": summary(random, keys(**influence, perturbation_class=CLASSES, response_class=CLASSES)),
         "time_lag": summary(random, keys(**influence, relation=("intra-class", "inter-class"), lag=range(-3, 4))),
-        "interpolation": summary(random, keys(model=MODELS, quantity=("span",), distance=(0.01, 0.1, 1.0))),
+        "interpolation": summary(
+            random, keys(model=MODELS, quantity=("span",), normalization=("standard",), distance=(0.01, 0.1, 1.0))
+        ),
         "spectrum": spectrum.assign(largest_metric_eigenvalue=1e7),
         "training": pd.DataFrame(epochs).assign(
             **{

@@ -58,7 +58,7 @@ def study():
         ReportFigure(
             name,
             spec.title,
-            caption_html((CAPTIONS / f"{name}.rst").read_text(), "CE", N),
+            caption_html((CAPTIONS / f"{name}.rst").read_text(), "CE", n=N, unit="in its unit"),
             b"\x89PNG",
             f"tables/{spec.table}.csv",
             None if spec.table == "snapshots" else b"model,value\n",
@@ -134,7 +134,7 @@ def test_a_figure_outside_the_questions_is_shown_all_the_same(study):
 
 @pytest.mark.parametrize("name", FIGURES)
 def test_captions_render(name):
-    html = caption_html((CAPTIONS / f"{name}.rst").read_text(), "CE", N)
+    html = caption_html((CAPTIONS / f"{name}.rst").read_text(), "CE", n=N, unit="in its unit")
     Page(html)
     assert N in html
     assert "CE" in html
@@ -143,7 +143,7 @@ def test_captions_render(name):
 
 
 def test_the_description_of_the_workflow_renders():
-    Page(caption_html((CAPTIONS / "workflow.rst").read_text(), "", ""))
+    Page(caption_html((CAPTIONS / "workflow.rst").read_text(), ""))
 
 
 @pytest.mark.parametrize(
@@ -157,7 +157,7 @@ def test_the_description_of_the_workflow_renders():
 )
 def test_captions_may_not_reach_out_or_be_faulty(text, error):
     with pytest.raises(error):
-        caption_html(text, "CE", N)
+        caption_html(text, "CE", n=N)
 
 
 @pytest.mark.parametrize(

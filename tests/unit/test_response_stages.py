@@ -111,7 +111,7 @@ def study(tmp_path_factory: pytest.TempPathFactory) -> Study:
         ).to_netcdf(folder / f"{name}.nc", engine="h5netcdf")
         stores.append(folder / f"{name}.zarr")
         ingest.stage(ingest.Settings("CE", name), raw=[folder / f"{name}.nc"], store=stores[-1])
-    split.stage(split.Settings(1, CLASSES, 2, 0.5, 0.2), stores=stores, split=folder / "split.json")
+    split.stage(split.Settings(1, CLASSES, 0.5, 0.2), stores=stores, split=folder / "split.json")
     save(folder / "weights", build(CHANNELS, SIZE))
     return Study(folder, stores, folder / "split.json", folder / "weights")
 
@@ -130,15 +130,16 @@ def save(path: Path, network: nn.Module) -> None:
         loading.save_moments(network, optimizer.state_dict(), loading.moments_of(temporary, 2))
 
 
-def contracted(study: Study, *shards: Path, memory_mb: float = 100.0, threads: int = 1, at: str = "local") -> Path:
+def contracted(study: Study, *shards: Path, memory_mb: float = 100, threads: int = 1, at: str = "local") -> Path:
     path = study.folder / "grams.zarr"
-    reduce.stage(reduce.Settings(memory_mb), shards=list(shards), grams=path, threads=threads, dask_scheduler=at)
+    options = {"threads": threads, "memory_mb": memory_mb, "dask_scheduler": at}
+    reduce.stage(reduce.Settings(), shards=list(shards), grams=path, **options)
     return path
 
 
 @pytest.fixture(scope="module")
 def shards(study: Study) -> list[Path]:
-    return [study.shard(f"shard{b}.zarr", [("probe", b)]) for b in range(2)]
+    return [study.shard(f"shard{b}.zarr", [("test", b)]) for b in range(2)]
 
 
 def relative(found: np.ndarray, expected: np.ndarray) -> float:
@@ -149,7 +150,7 @@ def test_grams_are_those_of_the_dense_jacobian_and_resolve_sample_front_and_chan
     study: Study, shards: list[Path]
 ) -> None:
     source = store.read(contracted(study, *shards)).load().sel(probe=1)
-    g, j = study.exact(("probe", 1))
+    g, j = study.exact(("test", 1))
     t = np.einsum("nop,mp->nmo", j, g)
     assert relative(source["k"].values[:SAMPLES, :SAMPLES], g @ g.T) < 1e-5
     assert relative(source["b"].values, np.einsum("nmo,nko->mk", t, t) / (SAMPLES * OUTPUTS)) < 1e-5
@@ -236,7 +237,7 @@ def solved(study: Study, shards: list[Path]) -> xr.Dataset:
 
 def test_influence_and_what_it_is_made_of_equal_dense_algebra(study: Study, shards: list[Path]) -> None:
     found = solved(study, shards).sel(probe=0)
-    g, j = study.exact(("probe", 0))
+    g, j = study.exact(("test", 0))
     q = np.linalg.qr(g.T)[0]
     rows = j.reshape(-1, j.shape[-1])
     inverse = np.linalg.inv(q.T @ (rows.T @ rows / len(rows)) @ q + DAMPING * np.eye(q.shape[1]))
@@ -247,8 +248,6 @@ def test_influence_and_what_it_is_made_of_equal_dense_algebra(study: Study, shar
     coupling = found["coupling"].values.reshape(SAMPLES, SAMPLES, CHANNELS, CHANNELS)
     assert relative(coupling.sum(axis=(2, 3)), h) < SINGLE
     assert relative(coupling.transpose(1, 0, 3, 2), coupling) < 1e-9
-    leverage = np.einsum("nop,pq,qr,sr,nos->n", j, q, inverse, q, j, optimize=True) / (SAMPLES * OUTPUTS)
-    assert relative(found["leverage"].values.ravel(), leverage) < SINGLE
     share = found["front_share"].values
     assert share.min() > 0
     assert share.max() < 1
@@ -258,10 +257,10 @@ def test_a_response_map_is_the_change_of_a_prediction_after_a_small_step(study: 
     grams = contracted(study, *shards)
     pairs = [("CE-CRP", 2, "CE-RP", 1)]
     maps.stage(
-        maps.Settings(0.0, DAMPING, "absolute", pairs), shards=shards, grams=grams, maps=study.folder / "maps.zarr"
+        maps.Settings(0.0, DAMPING, "absolute", pairs), shard=shards[0], grams=grams, maps=study.folder / "maps.zarr"
     )
     found = store.read(study.folder / "maps.zarr").load()
-    g, j = study.exact(("probe", 0))
+    g, j = study.exact(("test", 0))
     q = np.linalg.qr(g.T)[0]
     rows = j.reshape(-1, j.shape[-1])
     z = q @ np.linalg.solve(q.T @ (rows.T @ rows / len(rows)) @ q + DAMPING * np.eye(q.shape[1]), q.T @ g[1])
@@ -270,13 +269,12 @@ def test_a_response_map_is_the_change_of_a_prediction_after_a_small_step(study: 
 
 
 def test_cross_influence_is_that_of_all_batches_together_however_they_are_sharded(study: Study) -> None:
-    pool = [("probe", 0), ("train", 0), ("train", 1)]
+    pool = [("test", 0), ("train", 0), ("train", 1)]
     cost = {"responses": [Response("smse")], "span": "ket"}
     shards = [study.shard(f"cross{b}.zarr", [batch], pool, **cost) for b, batch in enumerate(pool)]
     path = study.folder / "cross.zarr"
-    cross.stage(
-        cross.Settings(0.0, DAMPING, "absolute", 100.0), shards=shards, cross=path, threads=2, dask_scheduler="local"
-    )
+    where = {"threads": 2, "memory_mb": 100, "dask_scheduler": "local"}
+    cross.stage(cross.Settings(0.0, DAMPING, "absolute"), shards=shards, cross=path, **where)
     found = store.read(path).load()
     g, j = study.exact(*pool)
     q = np.linalg.svd(g.T, full_matrices=False)[0]
@@ -295,7 +293,8 @@ def test_cross_influence_is_that_of_all_batches_together_however_they_are_sharde
     assert table.influence.is_monotonic_decreasing
 
 
-FULL = {"probes": [0, 1], "dampings": [1.0, DAMPING], "damping_scale": "absolute", "tolerance": 1e-4, "dense": True}
+FULL = {"probes": [0, 1], "dampings": [1.0, DAMPING], "damping_scale": "absolute", "tolerance": 1e-4}
+FULL |= {"solvers": ["full", "dense"]}
 
 
 def test_the_full_space_is_solved_within_its_certificate(study: Study, shards: list[Path]) -> None:
@@ -321,7 +320,7 @@ def test_the_full_space_is_solved_within_its_certificate(study: Study, shards: l
     table = study.folder / "sensitivity.csv"
     rules = sensitivity.Settings("subspace", 1e-4, DAMPING, "absolute", [1.0, DAMPING], [0, 1])
     full.stage(
-        full.Settings(**study.common | FULL | {"rungs": 1, "dense": False, "responses": RESPONSES[:1]}),
+        full.Settings(**study.common | FULL | {"rungs": 1, "solvers": ["full"], "responses": RESPONSES[:1]}),
         **study.inputs,
         solved=path,
     )
@@ -332,11 +331,28 @@ def test_the_full_space_is_solved_within_its_certificate(study: Study, shards: l
     assert (unsolved["certificate"] > 1e-4).all()
     assert rows["correlation"][rows["reference"]] == pytest.approx(1)
     assert rows["reference"].sum() == 1
+    own = dataclasses.replace(rules, reference="full")
+    with pytest.raises(UserError, match=r"own choice, full, did not converge here.*sensitivity\.rungs"):
+        sensitivity.stage(own, grams=study.folder / "grams.zarr", full=path, table=table)
+    sensitivity.stage(rules, grams=study.folder / "grams.zarr", table=table)
+    assert "full" not in np.genfromtxt(table, delimiter=",", names=True, dtype=None, encoding="utf8")["quantity"]
+
+
+def test_dense_algebra_needs_no_other_solver(study: Study, shards: list[Path]) -> None:
+    path, target = study.folder / "dense.zarr", study.folder / "oracle.zarr"
+    options = FULL | {"dampings": [DAMPING], "solvers": ["dense"], "rungs": 1, "responses": RESPONSES}
+    full.stage(full.Settings(**study.common | options), **study.inputs, solved=path)
+    influence.stage(settings(solvers=["dense"]), grams=contracted(study, *shards), full=path, influence=target)
+    found = store.read(target).load()["influence"].sel(solver="dense", probe=0).isel(response=0)
+    g, j = study.exact(("test", 0))
+    rows = j.reshape(-1, j.shape[-1])
+    eta = rows.T @ rows / len(rows) + DAMPING * np.eye(rows.shape[1])
+    assert relative(found.values.reshape(SAMPLES, SAMPLES), g @ np.linalg.solve(eta, g.T)) < 1e-5
 
 
 def test_a_full_solution_that_did_not_converge_feeds_no_figure(study: Study, shards: list[Path], capsys: Any) -> None:
     path = study.folder / "open.zarr"
-    options = FULL | {"dampings": [DAMPING], "dense": False, "rungs": 1, "responses": RESPONSES}
+    options = FULL | {"dampings": [DAMPING], "solvers": ["full"], "rungs": 1, "responses": RESPONSES}
     full.stage(full.Settings(**study.common | options), **study.inputs, solved=path)
     grams = contracted(study, *shards)
     with pytest.raises(UserError, match=r"did not converge within 1 rungs.*Raise influence\.rungs"):
@@ -356,7 +372,7 @@ def test_shards_of_different_checkpoints_are_refused(study: Study, shards: list[
     with store.writing(tmp_path / "weights", {}) as temporary:
         temporary.mkdir()
         loading.save_weights(network, loading.weights_of(temporary, 2))
-    other = dataclasses.replace(study, folder=tmp_path, weights=tmp_path / "weights").shard("x.zarr", [("probe", 1)])
+    other = dataclasses.replace(study, folder=tmp_path, weights=tmp_path / "weights").shard("x.zarr", [("test", 1)])
     with pytest.raises(UserError, match=r"x\.zarr: a shard of .*weights.* delete both"):
         contracted(study, shards[0], other)
 
@@ -371,7 +387,7 @@ def test_weights_that_are_broken_are_named_by_sample_and_observable(study: Study
         loading.save_weights(network, loading.weights_of(temporary, 2))
     broken = dataclasses.replace(study, folder=tmp_path, weights=tmp_path / "weights")
     with pytest.raises(UserError, match=r"of smse at class CE-RP, time 0 are not finite"):
-        broken.shard("x.zarr", [("probe", 0)])
+        broken.shard("x.zarr", [("test", 0)])
     assert not (tmp_path / "x.zarr").exists()
 
 
@@ -379,7 +395,7 @@ def test_an_observable_without_a_gradient_is_named(study: Study, tmp_path: Path)
     save(tmp_path / "weights", build(CHANNELS, SIZE, silent=True))
     silent = dataclasses.replace(study, folder=tmp_path, weights=tmp_path / "weights")
     with pytest.raises(UserError, match=r"gradients of mass at class CE-RP, time 0 are all zero"):
-        silent.shard("x.zarr", [("probe", 0)], options={"silent": True})
+        silent.shard("x.zarr", [("test", 0)], options={"silent": True})
     shutil.rmtree(tmp_path / "weights")
 
 

@@ -100,6 +100,34 @@ def test_the_certificate_holds_with_passes_in_single_precision(name: str, tolera
     assert all(response.converged == (response.relative <= tolerance) for response in found)
 
 
+def test_the_certificate_holds_where_round_off_depends_on_the_direction() -> None:
+    # A metric that falls by eight decades; steps along its steepest, middle and flattest directions together.
+    draw = torch.Generator().manual_seed(0)
+    size, outputs, kets, damping = 500, 200, 6, 1e-3
+    basis, mix = (torch.linalg.qr(torch.randn(n, n, generator=draw, dtype=torch.float64))[0] for n in (size, outputs))
+    singular = torch.logspace(0, -4, outputs, dtype=torch.float64) * (30 * outputs) ** 0.5
+    jacobian = (mix * singular) @ basis[:outputs]
+    rows = torch.randn(2 * kets, outputs, generator=draw, dtype=torch.float64) @ jacobian
+    rows[0], rows[1] = 30 * basis[0], 30 * (basis[0] + basis[1])
+    rows[2], rows[3] = 1e-2 * basis[150], 0.1 * basis[199]
+    rows[kets] = 30 * basis[0] + 1e-2 * basis[20]
+    exact = jacobian.T @ jacobian / outputs + damping * torch.eye(size, dtype=torch.float64)
+    expected = (rows @ torch.linalg.solve(exact, rows[:kets].T)).numpy()
+    single = jacobian.float()
+    for tolerance in (1e-3, 1e-7):
+        (found,) = full.solve(
+            lambda v: v @ single.T @ single / outputs,
+            rows,
+            kets,
+            dampings=[damping],
+            tolerance=tolerance,
+            rungs=60,
+            dtype=torch.float32,
+            exact=lambda v: v @ jacobian.T @ jacobian / outputs,
+        )
+        assert (np.abs(found.influence - expected) <= found.certificate).all()
+
+
 @networks
 def test_what_too_few_rungs_leave_open_is_marked_and_bounded(name: str) -> None:
     p = problem(name)

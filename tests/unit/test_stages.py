@@ -113,8 +113,8 @@ def stores(tmp_path: Path) -> list[Path]:
     return paths
 
 
-def divide(stores: list[Path], path: Path, seed: int = 1, probe_batches: int = 2) -> dict:
-    settings = split.Settings(seed, ["CE-RP", "CE-CRP"], probe_batches, 0.5, 0.2)
+def divide(stores: list[Path], path: Path, seed: int = 1) -> dict:
+    settings = split.Settings(seed, ["CE-RP", "CE-CRP"], 0.5, 0.2)
     split.stage(settings, stores=stores, split=path)
     return json.loads(path.read_text())
 
@@ -124,20 +124,20 @@ def test_a_split_is_a_partition_fixed_by_its_seed(stores: list[Path], tmp_path: 
     for name in ("CE-RP", "CE-CRP"):
         own = parts[name]
         assert sorted(own["train"] + own["validation"] + own["test"]) == list(range(9))
-        assert own["probe"] == own["test"][:2]
     assert parts["CE-RP"] != parts["CE-CRP"]
     assert divide(stores, tmp_path / "b.json") == parts
     assert divide(stores, tmp_path / "c.json", seed=2) != parts
 
 
 def test_too_many_probes_for_the_data_is_said(stores: list[Path], tmp_path: Path) -> None:
-    with pytest.raises(UserError, match=r"9 trajectories leave 3 for testing, but probe\.batches is 4"):
-        divide(stores, tmp_path / "split.json", probe_batches=4)
+    divide(stores, tmp_path / "split.json")
+    with pytest.raises(UserError, match=r"CE-RP has 3 trajectories to test, expected 4 or more"):
+        transitions.probes(stores, tmp_path / "split.json", [("test", 3)], 3)
 
 
 def test_probes_are_class_major_and_in_the_order_of_the_split(stores: list[Path], tmp_path: Path) -> None:
     parts = divide(stores, tmp_path / "split.json")
-    batches = [("probe", 0), ("probe", 1), ("train", 2)]
+    batches = [("test", 0), ("test", 1), ("train", 2)]
     probes = transitions.probes(stores, tmp_path / "split.json", batches, 3)
     for (part, batch), probe in zip(batches, probes, strict=True):
         assert probe.classes == ("CE-RP", "CE-CRP")
@@ -150,7 +150,7 @@ def test_probes_are_class_major_and_in_the_order_of_the_split(stores: list[Path]
 
 def test_every_so_many_th_transition_may_be_taken(stores: list[Path], tmp_path: Path) -> None:
     divide(stores, tmp_path / "split.json")
-    whole, thin = (transitions.probes(stores, tmp_path / "split.json", [("probe", 0)], 4, every)[0] for every in (1, 2))
+    whole, thin = (transitions.probes(stores, tmp_path / "split.json", [("test", 0)], 4, every)[0] for every in (1, 2))
     assert list(thin.times) == [0, 2]
     assert np.array_equal(thin.inputs, whole.inputs[[0, 2, 3, 5]])
     assert np.array_equal(thin.targets, whole.targets[[0, 2, 3, 5]])

@@ -131,10 +131,12 @@ def test_a_folder_without_identity_is_never_resumed_from(tmp_path: Path) -> None
     assert Checkpoints(tmp_path / "resume", {"code": "a"}).load([]) is None
 
 
-@pytest.mark.parametrize("name", ["latest.pt", "epoch2.pt"])
+@pytest.mark.parametrize("name", ["latest.pt", "epoch2.pt", "epoch2.moments.pt"])
 def test_a_damaged_checkpoint_is_not_resumed_from(tmp_path: Path, name: str) -> None:
     folder = Checkpoints(tmp_path / "resume", {})
     loading.save_weights(network(), folder.weights(2))
+    moments = network()
+    loading.save_moments(moments, torch.optim.AdamW(moments.parameters()).state_dict(), folder.moments(2))
     folder.save(state(2) | {"network": network().state_dict()})
     assert folder.load([2]) is not None
     data = bytearray((tmp_path / "resume" / name).read_bytes())

@@ -5,12 +5,14 @@ from pathlib import Path
 
 import pytest
 
+from surroscope.catalogue import figures_for
+
 from .conftest import QUICK, Project, fresh
 
 pytestmark = pytest.mark.xdist_group("quick")
 
 # Jobs of the quick study: CE with a UNet (one probed epoch) and a ViT (two), NS with a ViT (one).
-CE_FIGURES, NS_FIGURES = 15, 11
+CE_FIGURES, NS_FIGURES = len(figures_for(["smse", "mass", "energy"])), len(figures_for(["smse"]))
 DRAWING = {"figures": CE_FIGURES + NS_FIGURES, "report": 1}
 COMMENT = "\n# a comment changes nothing\n"
 
@@ -108,6 +110,16 @@ def test_touched_and_commented_sources_change_nothing(quick: Project, tmp_path: 
             "study: quick\ninfluence: {damping: 1.0e-3}",
             {"influence": 4, "tables": 2} | DRAWING,
             id="the damping",
+        ),
+        pytest.param(
+            QUICK, "study: quick", "study: quick\ninfluence: {memory_mb: 1000.0}", {"report": 1}, id="the memory budget"
+        ),
+        pytest.param(
+            QUICK,
+            "probe: {batches: 2",
+            "probe: {batches: 1",
+            {"gradients": 4, "reduce": 4, "influence": 4, "evaluate": 3, "tables": 2} | DRAWING,
+            id="the number of probe batches, which training does not see",
         ),
         pytest.param(
             "workflow/surroscope/response/gram.py",

@@ -1,3 +1,4 @@
+import json
 import os
 import sys
 from pathlib import Path
@@ -7,7 +8,7 @@ SOURCES = os.path.relpath(Path(workflow.basedir) / "workflow")
 sys.path[:0] = [os.path.abspath(SOURCES), os.getcwd()]
 
 from surroscope import fingerprint, slices
-from surroscope.catalogue import FIGURES, figures_for, tables_for
+from surroscope.catalogue import FIGURES, UNITS, figures_for, tables_for
 from surroscope.config import check
 from surroscope.environment import prepare
 from surroscope.errors import UserError
@@ -33,6 +34,7 @@ STORE = f"data/store/{STUDY.data.dataset}/{{system}}/{{ic}}.zarr"
 SPLIT = f"{RESULTS}/{{system}}/splits/seed{{seed}}.json"
 REPORT = f"{RESULTS}/report.html"
 SAMPLE_SIZE = STUDY.sample_size
+UNIT = UNITS[STUDY.influence.normalization][1]
 TABLES = tables_for(STUDY.asked)
 
 
@@ -50,15 +52,19 @@ def settings(stage, **fixed):
     return lambda wildcards: slices.settings(STUDY, stage, **wildcards, **fixed)
 
 
-def code(stage, observables=False):
-    """The fingerprint of the code that a job of this stage runs, with the network's module and the observables'."""
+def code(stage, linearizes=None):
+    """The fingerprint of the code that a job of this stage runs, with the network's module.
+
+    linearizes: the slice that names the observables whose modules run too
+    """
 
     def of_job(wildcards):
         modules = [f"surroscope.stages.{stage}"]
         if "model" in wildcards.keys():
             modules.append(STUDY.systems[wildcards.system].models[wildcards.model].module)
-        if observables:
-            modules.extend(STUDY.observable_modules())
+        if linearizes:
+            own = json.loads(slices.settings(STUDY, linearizes, **wildcards))["observables"]
+            modules.extend(STUDY.observables[name].module for name in own)
         return fingerprint.of_code(*modules)
 
     return of_job

@@ -26,6 +26,7 @@ for FIGURE, SPEC in FIGURES.items():
             settings=settings("figures", figure=FIGURE),
             code=code("figures"),
             n=SAMPLE_SIZE,
+            unit=UNIT,
         message:
             f"Draw {FIGURE} of {{wildcards.system}}"
         shell:
@@ -57,6 +58,7 @@ rule report:
             "report",
             command=f"snakemake --cores all --configfile {CONFIGURATION}",
             n=SAMPLE_SIZE,
+            unit=UNIT,
         ),
         code=code("report"),
     message:

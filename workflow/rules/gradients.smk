@@ -7,7 +7,6 @@ MEASURED = {"calibration": CALIBRATION} if STUDY.gradients.method == "measured" 
 rule calibrate:
     input:
         stores=stores,
-        split=lambda wildcards: expand(SPLIT, system=wildcards.system, seed=STUDY.seeds[0]),
     output:
         calibration=CALIBRATION,
     log:
@@ -26,7 +25,7 @@ rule calibrate:
         "Measure how to linearize {wildcards.model} on {wildcards.system}"
     shell:
         "python -m surroscope.stages.calibrate --settings {params.settings:q} --stores {input.stores:q}"
-        " --split {input.split:q} --calibration {output.calibration:q} > {log:q} 2>&1"
+        " --calibration {output.calibration:q} > {log:q} 2>&1"
 
 
 rule gradients:
@@ -44,11 +43,11 @@ rule gradients:
     conda:
         "../../envs/torch.yaml"
     resources:
-        mem_mb=4000,
+        mem_mb=8000,
         runtime=240,
     params:
         settings=settings("gradients"),
-        code=code("gradients", observables=True),
+        code=code("gradients", linearizes="gradients"),
         calibration=lambda wildcards, input: given("calibration", input.get("calibration")),
     message:
         "Gradients and tangents of {wildcards.model} on {wildcards.system}, seed {wildcards.seed},"
@@ -68,7 +67,7 @@ use rule gradients as cross_gradients with:
         CROSS_SHARD.replace(".zarr", ".benchmark.tsv")
     params:
         settings=settings("cross_gradients"),
-        code=code("gradients", observables=True),
+        code=code("gradients", linearizes="cross_gradients"),
         calibration=lambda wildcards, input: given("calibration", input.get("calibration")),
     message:
         "Tangents among all batches of {wildcards.model} on {wildcards.system}, seed {wildcards.seed},"

@@ -1,7 +1,7 @@
 SHARDS = expand(SHARD, shard=range(STUDY.gradients.shards), allow_missing=True)
 CROSS_SHARDS = expand(CROSS_SHARD, shard=range(len(STUDY.cross_batches())), allow_missing=True)
 # An address of a Dask scheduler in place of "local" goes on the command line or into a profile:
-# --set-resources reduce:dask=tcp://host:8786
+# --set-resources reduce:dask=tcp://host:8786. Neither it nor the memory budget changes a result, so neither is a param.
 LOCAL = "local"
 
 
@@ -20,6 +20,7 @@ rule reduce:
         mem_mb=int(STUDY.influence.memory_mb) + 500,
         runtime=60,
         dask=LOCAL,
+        budget_mb=int(STUDY.influence.memory_mb),
     params:
         settings=settings("reduce"),
         code=code("reduce"),
@@ -27,7 +28,8 @@ rule reduce:
         "Contract the gradients of {wildcards.model} on {wildcards.system}, seed {wildcards.seed}, epoch {wildcards.epoch}"
     shell:
         "python -m surroscope.stages.reduce --settings {params.settings:q} --shards {input.shards:q}"
-        " --grams {output.grams:q} --threads {threads} --dask-scheduler {resources.dask:q} > {log:q} 2>&1"
+        " --grams {output.grams:q} --threads {threads} --memory-mb {resources.budget_mb}"
+        " --dask-scheduler {resources.dask:q} > {log:q} 2>&1"
 
 
 rule full:
@@ -49,7 +51,7 @@ rule full:
         runtime=720,
     params:
         settings=settings("full"),
-        code=code("full", observables=True),
+        code=code("full", linearizes="full"),
         calibration=lambda wildcards, input: given("calibration", input.get("calibration")),
     message:
         "Influence in all parameters of {wildcards.model} on {wildcards.system}, seed {wildcards.seed},"
@@ -69,7 +71,7 @@ use rule full as full_sweep with:
         f"{EPOCH}/full_sweep.benchmark.tsv"
     params:
         settings=settings("full_sweep"),
-        code=code("full", observables=True),
+        code=code("full", linearizes="full_sweep"),
         calibration=lambda wildcards, input: given("calibration", input.get("calibration")),
     message:
         "Influence in all parameters at several dampings of {wildcards.model} on {wildcards.system},"
@@ -105,10 +107,13 @@ rule influence:
         " --influence {output.influence:q} > {log:q} 2>&1"
 
 
+SWEEP = {"full": f"{EPOCH}/full_sweep.zarr"} if STUDY.sensitivity and STUDY.sensitivity.full_dampings else {}
+
+
 rule sensitivity:
     input:
+        **SWEEP,
         grams=f"{EPOCH}/grams.zarr",
-        full=f"{EPOCH}/full_sweep.zarr",
     output:
         table=f"{EPOCH}/sensitivity.csv",
     log:
@@ -123,16 +128,17 @@ rule sensitivity:
     params:
         settings=settings("sensitivity"),
         code=code("sensitivity"),
+        full=lambda wildcards, input: given("full", input.get("full")),
     message:
         "Conclusions against quantity and damping of {wildcards.model} on {wildcards.system}, seed {wildcards.seed}"
     shell:
         "python -m surroscope.stages.sensitivity --settings {params.settings:q} --grams {input.grams:q}"
-        " --full {input.full:q} --table {output.table:q} > {log:q} 2>&1"
+        " {params.full} --table {output.table:q} > {log:q} 2>&1"
 
 
 rule maps:
     input:
-        shards=SHARDS,
+        shard=expand(SHARD, shard=0, allow_missing=True),
         grams=f"{EPOCH}/grams.zarr",
     output:
         maps=directory(f"{EPOCH}/maps.zarr"),
@@ -151,7 +157,7 @@ rule maps:
     message:
         "Response maps of {wildcards.model} on {wildcards.system}, seed {wildcards.seed}, epoch {wildcards.epoch}"
     shell:
-        "python -m surroscope.stages.maps --settings {params.settings:q} --shards {input.shards:q}"
+        "python -m surroscope.stages.maps --settings {params.settings:q} --shard {input.shard:q}"
         " --grams {input.grams:q} --maps {output.maps:q} > {log:q} 2>&1"
 
 
@@ -170,6 +176,7 @@ rule cross:
         mem_mb=int(STUDY.influence.memory_mb) + 500,
         runtime=120,
         dask=LOCAL,
+        budget_mb=int(STUDY.influence.memory_mb),
     params:
         settings=settings("cross"),
         code=code("cross"),
@@ -178,4 +185,5 @@ rule cross:
         " epoch {wildcards.epoch}"
     shell:
         "python -m surroscope.stages.cross --settings {params.settings:q} --shards {input.shards:q}"
-        " --cross {output.cross:q} --threads {threads} --dask-scheduler {resources.dask:q} > {log:q} 2>&1"
+        " --cross {output.cross:q} --threads {threads} --memory-mb {resources.budget_mb}"
+        " --dask-scheduler {resources.dask:q} > {log:q} 2>&1"

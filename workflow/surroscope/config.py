@@ -8,7 +8,7 @@ from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationErr
 from surroscope.errors import UserError
 from surroscope.partition import split_counts
 from surroscope.symmetry import Action
-from surroscope.system import SYSTEMS
+from surroscope.system import OBSERVABLES, SYSTEMS
 
 BASELINE = "persistence"
 SolverName = Literal["subspace", "full", "dense", "euclidean", "cosine", "adam"]
@@ -175,6 +175,11 @@ class Sensitivity(Section):
     tolerance: Positive = 1e-2
     rungs: Count = 40
 
+    @field_validator("seeds")
+    @classmethod
+    def _distinct(cls, seeds: list[int]) -> list[int]:
+        return _once(seeds)
+
     @field_validator("dampings", "full_dampings")
     @classmethod
     def _decreasing(cls, dampings: list[float]) -> list[float]:
@@ -190,9 +195,13 @@ class Cross(Section):
     every: Count = 1
 
 
+# [class, time] that responds, [class, time] of the step; YAML has lists for tuples.
+Pair = Annotated[tuple[str, Annotated[int, Field(ge=0)], str, Annotated[int, Field(ge=0)]], Field(strict=False)]
+
+
 class Maps(Section):
     seed: Annotated[int, Field(ge=0)]
-    pairs: list[tuple[str, Annotated[int, Field(ge=0)], str, Annotated[int, Field(ge=0)]]] | None = None
+    pairs: Annotated[list[Pair], Field(min_length=1)] | None = None
 
 
 class Figures(Section):
@@ -232,6 +241,8 @@ class Study(Section):
                 "(probe.batches); lower it"
             )
         _known("systems", list(self.systems), tuple(SYSTEMS))
+        if taken := sorted(set(self.observables) & set(OBSERVABLES)):
+            raise ValueError(f"observables defines {taken[0]!r}, the name of one that there is already; rename it")
         for name, system in self.systems.items():
             test = split_counts(system.trajectories, self.split.train, self.split.validation)[2]
             if self.probe.batches > test:
@@ -239,6 +250,12 @@ class Study(Section):
                     f"probe.batches is {self.probe.batches}, but systems.{name}.trajectories = {system.trajectories} "
                     f"leaves {test} test trajectories a class; lower it or add trajectories"
                 )
+            for action in system.symmetries:
+                if Action.parse(action).moves_nothing(self.data.size):
+                    raise ValueError(
+                        f"systems.{name}.symmetries holds {action!r}, which moves nothing on {self.data.size} cells; "
+                        "influence of a sample on itself is shown anyway, so remove it"
+                    )
             _known(f"systems.{name}.classes", system.classes, SYSTEMS[name].classes)
             known = (*SYSTEMS[name].known_observables, *self.observables)
             _known(f"systems.{name}.observables", system.observables, known)
@@ -248,6 +265,8 @@ class Study(Section):
                 raise ValueError(f"systems.{name}.observables lacks 'smse', the cost that every step descends; add it")
             for c, t, b, u in (self.maps and self.maps.pairs) or ():
                 _known("maps.pairs", [c, b], tuple(name for s in self.systems for name in self.classes(s)))
+                if (c in self.classes(name)) != (b in self.classes(name)):
+                    raise ValueError(f"maps.pairs holds {c} with {b}, classes of two systems; a network knows only one")
                 if max(t, u) > self.probe.snapshots - 2:
                     raise ValueError(
                         f"maps.pairs holds time {max(t, u)}; the last is {self.probe.snapshots - 2}, "
@@ -313,10 +332,6 @@ class Study(Section):
         }
         return models | {f"observables.{name}": factory for name, factory in self.observables.items()}
 
-    def observable_modules(self) -> list[str]:
-        """Modules of the observables that the study defines."""
-        return [factory.module for factory in self.observables.values()]
-
     def blocks(self, system: str) -> list[int]:
         """Numbers of the simulation jobs of one class; each makes `data.block` trajectories or fewer."""
         return list(range(-(-self.systems[system].trajectories // self.data.block)))
@@ -336,7 +351,7 @@ class Study(Section):
         """The batches among which influence is computed: of probe, then of training trajectories."""
         if not self.cross:
             return []
-        return [["probe", b] for b in range(self.cross.test)] + [["train", b] for b in range(self.cross.train)]
+        return [["test", b] for b in range(self.cross.test)] + [["train", b] for b in range(self.cross.train)]
 
 
 def check(config: dict[str, Any], source: str) -> Study:

@@ -120,12 +120,12 @@ def alternative_text(figure: ReportFigure) -> str:
     return f"{figure.title}. {re.split(r'(?<=[.!?]) ', text, maxsplit=1)[0]}".strip()
 
 
-def caption_html(rst_text: str, system: str, n: str) -> str:
+def caption_html(rst_text: str, system: str, **params: str) -> str:
     """A caption (reStructuredText with Jinja2, as Snakemake's own report renders it) as an HTML fragment.
 
     Raises jinja2.UndefinedError for an unknown variable, docutils.utils.SystemMessage for faulty markup.
     """
-    snakemake = SimpleNamespace(wildcards=SimpleNamespace(system=system), params=SimpleNamespace(n=n))
+    snakemake = SimpleNamespace(wildcards=SimpleNamespace(system=system), params=SimpleNamespace(**params))
     text = Environment(undefined=StrictUndefined).from_string(rst_text).render(snakemake=snakemake)
     settings = {
         "raw_enabled": False,

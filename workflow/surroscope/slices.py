@@ -27,7 +27,7 @@ def ingest(study: Study, system: str, ic: str) -> dict[str, Any]:
 
 def split(study: Study, system: str, seed: str) -> dict[str, Any]:
     fractions = {"train": study.split.train, "validation": study.split.validation}
-    return {"seed": int(seed), "classes": study.classes(system), "probe_batches": study.probe.batches} | fractions
+    return {"seed": int(seed), "classes": study.classes(system)} | fractions
 
 
 def network(study: Study, system: str, model: str) -> dict[str, Any]:
@@ -44,47 +44,48 @@ def train(study: Study, system: str, model: str, seed: str) -> dict[str, Any]:
     )
 
 
-def linearize(study: Study, system: str, model: str) -> dict[str, Any]:
-    defined = {name: factory.model_dump() for name, factory in study.observables.items()}
-    return network(study, system, model) | {"snapshots": study.probe.snapshots, "observables": defined}
-
-
 def calibrate(study: Study, system: str, model: str) -> dict[str, Any]:
     return network(study, system, model) | {"snapshots": study.probe.snapshots}
 
 
-def at(study: Study, system: str, model: str, seed: str, epoch: str) -> dict[str, Any]:
-    return linearize(study, system, model) | {"seed": int(seed), "epoch": int(epoch)}
-
-
-def method(study: Study) -> dict[str, Any]:
+def linearize(
+    study: Study, responses: list[dict[str, str]], system: str, model: str, seed: str, epoch: str
+) -> dict[str, Any]:
+    """What a linearization at a checkpoint for some responses takes: of the study's own observables only theirs."""
+    names = {response[key] for response in responses for key in ("observable", "step")}
     chosen = study.gradients.method
-    return {"method": None if chosen == "measured" else dict(chosen)}
+    return calibrate(study, system, model) | {
+        "seed": int(seed),
+        "epoch": int(epoch),
+        "responses": responses,
+        "observables": {name: made.model_dump() for name, made in study.observables.items() if name in names},
+        "method": None if chosen == "measured" else dict(chosen),
+    }
 
 
 def gradients(study: Study, shard: str, **checkpoint: str) -> dict[str, Any]:
-    probes = [["probe", b] for b in range(study.probe.batches)][int(shard) :: study.gradients.shards]
-    return (
-        at(study, **checkpoint)
-        | method(study)
-        | {"responses": study.responses(checkpoint["system"]), "batches": probes, "directions": [], "every": 1}
-        | {"span": study.influence.span}
-    )
+    probes = [["test", b] for b in range(study.probe.batches)][int(shard) :: study.gradients.shards]
+    return linearize(study, study.responses(checkpoint["system"]), **checkpoint) | {
+        "batches": probes,
+        "directions": [],
+        "every": 1,
+        "span": study.influence.span,
+    }
 
 
 def cross_gradients(study: Study, shard: str, **checkpoint: str) -> dict[str, Any]:
     batches = study.cross_batches()
     assert study.cross
-    return (
-        at(study, **checkpoint)
-        | method(study)
-        | {"responses": [COST], "batches": [batches[int(shard)]], "directions": batches}
-        | {"every": study.cross.every, "span": "ket"}
-    )
+    return linearize(study, [COST], **checkpoint) | {
+        "batches": [batches[int(shard)]],
+        "directions": batches,
+        "every": study.cross.every,
+        "span": "ket",
+    }
 
 
 def reduce(study: Study, **checkpoint: str) -> dict[str, Any]:
-    return {"memory_mb": study.influence.memory_mb}
+    return {}
 
 
 def influence(study: Study, **checkpoint: str) -> dict[str, Any]:
@@ -95,24 +96,26 @@ def influence(study: Study, **checkpoint: str) -> dict[str, Any]:
 def full(study: Study, **checkpoint: str) -> dict[str, Any]:
     keys = ("damping_scale", "tolerance", "rungs")
     return (
-        at(study, **checkpoint)
-        | method(study)
-        | {"responses": study.responses(checkpoint["system"]), "probes": list(range(study.probe.batches))}
-        | {"dampings": [study.influence.damping], "dense": "dense" in study.influence.solvers}
+        linearize(study, study.responses(checkpoint["system"]), **checkpoint)
+        | {"probes": list(range(study.probe.batches)), "dampings": [study.influence.damping]}
+        | {"solvers": [name for name in study.influence.solvers if name in ("full", "dense")]}
         | {key: getattr(study.influence, key) for key in keys}
     )
 
 
 def full_sweep(study: Study, **checkpoint: str) -> dict[str, Any]:
     assert study.sensitivity
-    return full(study, **checkpoint) | {
-        "responses": [COST],
-        "probes": list(range(study.sensitivity.probes)),
-        "dampings": study.sensitivity.full_dampings,
-        "dense": False,
-        "tolerance": study.sensitivity.tolerance,
-        "rungs": study.sensitivity.rungs,
-    }
+    return (
+        full(study, **checkpoint)
+        | linearize(study, [COST], **checkpoint)
+        | {
+            "probes": list(range(study.sensitivity.probes)),
+            "dampings": study.sensitivity.full_dampings,
+            "solvers": ["full"],
+            "tolerance": study.sensitivity.tolerance,
+            "rungs": study.sensitivity.rungs,
+        }
+    )
 
 
 def sensitivity(study: Study, **checkpoint: str) -> dict[str, Any]:
@@ -126,7 +129,7 @@ def sensitivity(study: Study, **checkpoint: str) -> dict[str, Any]:
 
 
 def cross(study: Study, **checkpoint: str) -> dict[str, Any]:
-    keys = ("discarded_share", "damping", "damping_scale", "memory_mb")
+    keys = ("discarded_share", "damping", "damping_scale")
     return {key: getattr(study.influence, key) for key in keys}
 
 
@@ -148,7 +151,8 @@ def typical_pairs(study: Study, system: str) -> list[list[Any]]:
 
 
 def evaluate(study: Study, system: str, model: str, seed: str, epoch: str) -> dict[str, Any]:
-    return network(study, system, model) | {"seed": int(seed), "epoch": int(epoch)}
+    own = {"seed": int(seed), "epoch": int(epoch), "probes": study.probe.batches}
+    return network(study, system, model) | own
 
 
 def tables(study: Study, system: str) -> dict[str, Any]:
@@ -164,8 +168,8 @@ def figures(study: Study, system: str, figure: str) -> dict[str, Any]:
     return {"figure": figure} | shown | dict(study.figures)
 
 
-def report(study: Study, command: str, n: str) -> dict[str, Any]:
-    return {"config": study.model_dump(exclude_none=True), "command": command, "n": n}
+def report(study: Study, command: str, n: str, unit: str) -> dict[str, Any]:
+    return {"config": study.model_dump(exclude_none=True), "command": command, "n": n, "unit": unit}
 
 
 SLICES: dict[str, Callable[..., dict[str, Any]]] = {

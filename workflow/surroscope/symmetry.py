@@ -45,6 +45,10 @@ class Action:
         x, y = (int(cells or 0) for cells in match.groups())
         return cls(name, shift=(x, y))
 
+    def moves_nothing(self, size: int) -> bool:
+        """Whether this is the identity on a grid of size x size cells."""
+        return not (self.turns or self.mirrored or self.shift[0] % size or self.shift[1] % size)
+
     @property
     def matrix(self) -> tuple[tuple[int, int], tuple[int, int]]:
         """A, which maps the components (x, y) of a vector."""

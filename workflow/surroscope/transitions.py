@@ -7,6 +7,7 @@ from pathlib import Path
 import numpy as np
 
 from surroscope import store
+from surroscope.errors import UserError
 
 
 @dataclass(frozen=True)
@@ -42,22 +43,25 @@ class Probe:
 def trajectories(stores: list[Path], split: Path, part: str, snapshots: int | None = None) -> np.ndarray:
     """All trajectories of one part of the split, classes stacked: (classes x n, snapshots, F, Y, X) float32.
 
-    part: "train", "validation", "test" or "probe"; snapshots: how many leading ones, None for all.
+    part: "train", "validation" or "test"; snapshots: how many leading ones, None for all.
     """
     return np.concatenate(list(by_class(stores, split, part, snapshots).values()))
 
 
-def by_class(stores: list[Path], split: Path, part: str, snapshots: int | None = None) -> dict[str, np.ndarray]:
+def by_class(
+    stores: list[Path], split: Path, part: str, snapshots: int | None = None, chosen: slice = slice(None)
+) -> dict[str, np.ndarray]:
     """The same, class by class, in the order of the split: {class: (n, snapshots, F, Y, X)}.
 
+    chosen: of each class's part, these trajectories
     Only the chunks that are needed are read, each checked by its CRC-32C. Raises DamagedStoreError.
     """
-    chosen = json.loads(split.read_text())
+    numbers = json.loads(split.read_text())
     paths = {path.stem: path for path in stores}
     read = {}
-    for name, parts in chosen.items():
+    for name, parts in numbers.items():
         state = store.read(paths[name], contents=False)["state"]
-        rows = np.asarray(parts[part])
+        rows = np.asarray(parts[part][chosen])
         order = np.argsort(rows)
         try:
             block = state.isel(trajectory=rows[order], time=slice(snapshots)).values
@@ -72,15 +76,20 @@ def by_class(stores: list[Path], split: Path, part: str, snapshots: int | None =
 def probes(
     stores: list[Path], split: Path, batches: list[tuple[str, int]], snapshots: int, every: int = 1
 ) -> list[Probe]:
-    """Probe batches: batch (part, b) is trajectory b of that part of every class, its first `snapshots` snapshots."""
+    """Probe batches: batch (part, b) is trajectory b of that part of every class, its first `snapshots` snapshots.
+
+    Raises UserError if there is no such trajectory.
+    """
     numbers = json.loads(split.read_text())
-    states = {part: by_class(stores, split, part, snapshots) for part in dict.fromkeys(part for part, _ in batches)}
-    return [
-        Probe(
-            np.stack([block[b] for block in states[part].values()]),
-            tuple(states[part]),
-            tuple(numbers[name][part][b] for name in states[part]),
-            every,
-        )
-        for part, b in batches
-    ]
+    found = []
+    for part, b in batches:
+        for name, parts in numbers.items():
+            if b >= len(parts[part]):
+                raise UserError(
+                    f"{split}: {name} has {len(parts[part])} trajectories to {part}, expected {b + 1} or more; ask for "
+                    "fewer batches or add trajectories"
+                )
+        states = by_class(stores, split, part, snapshots, slice(b, b + 1))
+        own = tuple(numbers[name][part][b] for name in states)
+        found.append(Probe(np.concatenate(list(states.values())), tuple(states), own, every))
+    return found

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 import numpy as np
 import pandas as pd
 
-from surroscope.diagnostics.coherence import MAX_LAG, first_crossing
+from surroscope.diagnostics.coherence import first_crossing
 
 LAGS = (0, 1, 2, 8)
 TIME_LOCKED_HALF_LIFE = 2.0
@@ -84,8 +84,10 @@ def off_diagonal_ratio(h: np.ndarray) -> np.ndarray:
     return (own.sum(axis=(2, 3)) - diagonal) / diagonal
 
 
-def verdict(half_life: float, transfer: float, validation: float, persistence: float) -> tuple[str, str]:
-    """A label and a sentence. Time-locked: half-life of 2 steps or fewer. Class-locked: transfer below 1/4.
+def verdict(half_life: float, transfer: float, validation: float, persistence: float, reach: int) -> tuple[str, str]:
+    """A label and a sentence; reach: the largest lag that there is.
+
+    Time-locked: half-life of 2 steps or fewer. Class-locked: transfer below 1/4.
 
     The thresholds are ours: half the published curve's width at 128 x 128 is below one step, and its transfer 0.1.
     Raises ValueError where a number is missing.
@@ -102,12 +104,12 @@ def verdict(half_life: float, transfer: float, validation: float, persistence: f
         locks.append("time-locked")
     if transfer < CLASS_LOCKED_TRANSFER:
         locks.append("class-locked")
-    reach = f"{half_life:.2g} steps" if np.isfinite(half_life) else f"more than {MAX_LAG} steps"
+    after = f"{half_life:.2g} steps" if np.isfinite(half_life) else f"more than {reach} steps"
     share = f"{100 * abs(transfer):.0f} %"
     given = f"{share} of it reaches other classes" if transfer >= 0 else f"harms other classes by {share} of it"
     limits = (f"{TIME_LOCKED_HALF_LIFE:g} or fewer", f"below {100 * CLASS_LOCKED_TRANSFER:.0f} %")
     sentence = (
-        f"A gradient step's help within its class halves after {reach} (time-locked: {limits[0]}), and "
+        f"A gradient step's help within its class halves after {after} (time-locked: {limits[0]}), and "
         f"{given} (class-locked: {limits[1]}). "
         f"One-step error {validation:.3g} against {persistence:.3g} for persistence."
     )

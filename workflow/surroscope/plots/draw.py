@@ -40,33 +40,33 @@ TRAINED, VALIDATED = (
 
 REQUIRED = {
     "two_time": Columns(
-        ("model", "observable", "step", "quantity"),
+        ("model", "observable", "step", "quantity", "normalization"),
         ("perturbation_time", "response_time"),
         QUARTILES + COUNTS,
         ascending=(QUARTILES,),
-        single=("quantity",),
+        single=("quantity", "normalization"),
     ),
     "class_transfer": Columns(
-        ("model", "observable", "step", "quantity", "perturbation_class", "response_class"),
+        ("model", "observable", "step", "quantity", "normalization", "perturbation_class", "response_class"),
         (),
         QUARTILES + COUNTS,
         ascending=(QUARTILES,),
-        single=("quantity",),
+        single=("quantity", "normalization"),
     ),
     "time_lag": Columns(
-        ("model", "observable", "step", "quantity", "relation"),
+        ("model", "observable", "step", "quantity", "normalization", "relation"),
         ("lag",),
         QUARTILES + COUNTS,
         ascending=(QUARTILES,),
-        single=("quantity",),
+        single=("quantity", "normalization"),
     ),
     "interpolation": Columns(
-        ("model", "quantity"),
+        ("model", "quantity", "normalization"),
         ("distance",),
         QUARTILES + COUNTS,
         ascending=(QUARTILES,),
         positive=("distance",),
-        single=("quantity",),
+        single=("quantity", "normalization"),
     ),
     "spectrum": Columns(
         ("model",),
@@ -107,27 +107,42 @@ REQUIRED = {
         missing=("damping", "certificate"),
     ),
     "channels": Columns(
-        ("model", "relation", "response_channel", "perturbation_channel"),
+        ("model", "quantity", "relation", "response_channel", "perturbation_channel"),
         (),
         QUARTILES + COUNTS,
         ascending=(QUARTILES,),
+        single=("quantity",),
     ),
     "fronts": Columns(
-        ("model", "relation"), (), (*QUARTILES, "area", *COUNTS), ascending=(QUARTILES,), single=("area",)
+        ("model", "quantity", "relation"),
+        (),
+        (*QUARTILES, "area", *COUNTS),
+        ascending=(QUARTILES,),
+        single=("quantity", "area"),
     ),
     "response_maps": Columns(
-        ("model", "response_class", "perturbation_class", "channel"),
+        ("model", "quantity", "response_class", "perturbation_class", "channel"),
         ("pair", "response_time", "perturbation_time", "y", "x"),
         ("state", "response"),
+        single=("quantity",),
     ),
     "attribution_fields": Columns(
-        ("model", "role", "class", "channel"),
+        ("model", "quantity", "role", "class", "channel"),
         ("rank", "trajectory", "time", "y", "x"),
         ("influence", "value"),
         missing=("influence",),
+        single=("quantity",),
     ),
-    "leverage": Columns(("model", "class"), ("time",), (*QUARTILES, "n_batches"), ascending=(QUARTILES,)),
-    "symmetry": Columns(("model", "action"), (), QUARTILES + COUNTS, ascending=(QUARTILES,)),
+    "leverage": Columns(
+        ("model", "quantity", "class"),
+        ("time",),
+        (*QUARTILES, "n_batches"),
+        ascending=(QUARTILES,),
+        single=("quantity",),
+    ),
+    "symmetry": Columns(
+        ("model", "quantity", "action"), (), QUARTILES + COUNTS, ascending=(QUARTILES,), single=("quantity",)
+    ),
 }
 
 

@@ -7,7 +7,7 @@ from matplotlib.figure import Figure
 
 from surroscope.plots.fields import PAGE_HEIGHT, colour_range, picture
 from surroscope.plots.response import words
-from surroscope.plots.style import DIVERGING, DOUBLE_COLUMN, Options, by_model, footnote, grid, number
+from surroscope.plots.style import DIVERGING, DOUBLE_COLUMN, Options, by_model, footnote, grid, number, quantity_note
 
 GROUPS = {"test": "test", "helped": "helped most", "hurt": "helped least (below zero: hurt)"}
 
@@ -62,6 +62,7 @@ def response_maps(table: pd.DataFrame, options: Options) -> Figure:
     footnote(
         figure,
         "n = 1 pair of samples a row",
+        quantity_note(table),
         f"{channel}, dimensionless",
         "state: input of the sample that responds; lines: one and two thirds of the state's range",
         f"colour range shared along a row; dotted: below −{100 * HATCHED:g} % of it",
@@ -112,6 +113,7 @@ def attribution(table: pd.DataFrame, options: Options) -> Figure:
     footnote(
         figure,
         "n = 1 test transition a model",
+        quantity_note(table),
         f"{channel}, dimensionless; colour range shared along a row",
         "H: standardised influence, summed over the steps of the training trajectory",
     )

@@ -15,7 +15,6 @@ from matplotlib.ticker import MaxNLocator
 from surroscope.plots.style import (
     DIVERGING,
     DOUBLE_COLUMN,
-    INFLUENCE,
     REFERENCE,
     SEQUENTIAL,
     SINGLE_COLUMN,
@@ -25,6 +24,7 @@ from surroscope.plots.style import (
     extend,
     footnote,
     grid,
+    influence_label,
     mark_above,
     number,
     panels,
@@ -36,10 +36,10 @@ from surroscope.plots.style import (
 RESPONDS = {"mass": "mass error", "energy": "energy error"}
 
 
-def influence_label(table: pd.DataFrame) -> str:
-    """Axis label of H; it names what responds where that is not the cost itself."""
+def label_of(table: pd.DataFrame) -> str:
+    """Axis label of H as the table holds it."""
     responds = RESPONDS.get(table["observable"].iloc[0])
-    return INFLUENCE.format(f"on the {responds} " if responds else "")
+    return influence_label(table["normalization"].iloc[0], f"on the {responds} " if responds else "")
 
 
 def two_time(table: pd.DataFrame, options: Options) -> Figure:
@@ -63,7 +63,7 @@ def two_time(table: pd.DataFrame, options: Options) -> Figure:
         panel.spines[:].set_visible(False)
         panel.set(title=model, xlabel="perturbation time $t$ (snapshot)", ylabel="response time $τ$ (snapshot)")
         panel.label_outer()
-    figure.colorbar(image, ax=axes, label=influence_label(table), extend=extend(medians, low, high), shrink=0.9)
+    figure.colorbar(image, ax=axes, label=label_of(table), extend=extend(medians, low, high), shrink=0.9)
     footnote(
         figure,
         sample_size(table),
@@ -105,7 +105,7 @@ def class_transfer(table: pd.DataFrame, options: Options) -> Figure:
         panel.spines[:].set_visible(False)
         panel.set(title=model, xlabel="class the step is taken on", ylabel="class that responds")
         panel.label_outer()
-    figure.colorbar(image, ax=axes, label=influence_label(table), shrink=0.9)
+    figure.colorbar(image, ax=axes, label=label_of(table), shrink=0.9)
     footnote(figure, sample_size(table), quantity_note(table), "large: median, small: quartiles")
     return figure
 
@@ -124,7 +124,7 @@ def time_lag(table: pd.DataFrame, options: Options) -> Figure:
             panel.plot(curve["lag"], curve["median"], label=relation, **style)
         panel.axhline(0, color="black", linewidth=0.6, zorder=0)
         panel.xaxis.set_major_locator(MaxNLocator(integer=True))
-        panel.set(title=model, xlabel="lag $τ - t$ (snapshots)", ylabel=influence_label(table))
+        panel.set(title=model, xlabel="lag $τ - t$ (snapshots)", ylabel=label_of(table))
         panel.label_outer()
         panel.legend(loc="upper right")
     footnote(figure, sample_size(table), quantity_note(table), "line: median, band: quartiles")
@@ -139,7 +139,11 @@ def interpolation(table: pd.DataFrame, options: Options) -> Figure:
         axes.fill_between(part["distance"], part["q25"], part["q75"], color=look["color"], alpha=0.2, linewidth=0)
         axes.plot(part["distance"], part["median"], label=model, **look)
     axes.axhline(0, color="black", linewidth=0.6, zorder=0)
-    axes.set(xscale="log", xlabel="distance between the inputs (dimensionless)", ylabel=INFLUENCE.format(""))
+    axes.set(
+        xscale="log",
+        xlabel="distance between the inputs (dimensionless)",
+        ylabel=influence_label(table["normalization"].iloc[0]),
+    )
     axes.legend()
     footnote(figure, sample_size(table), quantity_note(table), "line: median, band: quartiles")
     return figure

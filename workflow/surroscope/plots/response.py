@@ -13,7 +13,6 @@ from matplotlib.ticker import MaxNLocator
 from surroscope.plots.style import (
     DIVERGING,
     DOUBLE_COLUMN,
-    INFLUENCE,
     LINES,
     MARKERS,
     REFERENCE,
@@ -22,9 +21,11 @@ from surroscope.plots.style import (
     by_model,
     footnote,
     grid,
+    influence_label,
     line_map,
     number,
     panels,
+    quantity_note,
     sample_size,
     text_colour,
 )
@@ -87,7 +88,7 @@ def channels(table: pd.DataFrame, options: Options) -> Figure:
             panel.set(title=f"{model}: {relation}", xlabel="channel of the step", ylabel="channel that responds")
             panel.label_outer()
     figure.colorbar(image, ax=axes, label="influence (% of the\nmean self-influence)", shrink=0.9)
-    footnote(figure, sample_size(table), "large: median, small: quartiles, the upper one above")
+    footnote(figure, sample_size(table), quantity_note(table), "large: median, small: quartiles, the upper one above")
     return figure
 
 
@@ -106,7 +107,7 @@ def fronts(table: pd.DataFrame, options: Options) -> Figure:
     axes.set_ylabel("share of the squared response\non fronts (dimensionless)")
     figure.legend(handles=[*entries, even], loc="outside upper center", ncols=3)
     share = f"dashed: the fronts' share of the cells, {area:.3g}"
-    footnote(figure, sample_size(table), "marker: median, bar: quartiles", share)
+    footnote(figure, sample_size(table), quantity_note(table), "marker: median, bar: quartiles", share)
     return figure
 
 
@@ -124,11 +125,11 @@ def symmetry(table: pd.DataFrame, options: Options) -> Figure:
     axes.axhline(0, color="black", linewidth=0.6, zorder=0)
     axes.set_xticks(range(len(actions)), actions, rotation=90 if len(actions) > 16 else 0)
     axes.set(xlim=(-0.5, len(actions) - 0.5), xlabel="action that makes the image of a sample")
-    axes.set_ylabel(INFLUENCE.format("on its image "))
+    axes.set_ylabel(influence_label("standard", "on its image "))
     figure.legend(loc="outside upper center", ncols=len(parts))
     notes = ["marker: median, bar: quartiles", "broken lines: the sample itself (e)"]
     legend = ["r: quarter turn", "s: mirror image", "sr: turn, then mirror", "x16: shift by 16 cells along x"]
-    footnote(figure, sample_size(table), *notes, ", ".join(legend))
+    footnote(figure, sample_size(table), quantity_note(table), *notes, ", ".join(legend))
     return figure
 
 
@@ -148,5 +149,10 @@ def leverage(table: pd.DataFrame, options: Options) -> Figure:
         panel.set_ylim(0, 1.08 * float(table["q75"].max()))
         panel.label_outer()
     axes[0].legend()
-    footnote(figure, sample_size(table), "line: median, band: quartiles")
+    footnote(
+        figure,
+        sample_size(table) + " of test and training",
+        quantity_note(table),
+        "line: median, band: quartiles",
+    )
     return figure

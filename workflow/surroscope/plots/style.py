@@ -16,7 +16,7 @@ from matplotlib.axes import Axes
 from matplotlib.colors import Colormap, ListedColormap
 from matplotlib.figure import Figure
 
-from surroscope.catalogue import QUANTITIES
+from surroscope.catalogue import QUANTITIES, UNITS
 
 SINGLE_COLUMN, DOUBLE_COLUMN = 3.4, 7.0  # inches: the column widths of a two-column journal page
 
@@ -27,7 +27,6 @@ COLOURS = ("#0072b2", "#e69f00", "#000000", "#cc79a7")
 MARKERS = ("o", "s", "^", "D", "v")  # as many as are coprime to the colours: twenty models before a pair repeats
 LINES = ("-", "--", "-.", ":")
 
-INFLUENCE = "standardised influence $H$\n{}(dimensionless)"
 RCPARAMS: dict[str, Any] = {
     "font.family": "DejaVu Sans",  # shipped with matplotlib: the same glyphs on every machine
     "font.size": 8,
@@ -117,6 +116,11 @@ def sample_size(table: pd.DataFrame) -> str:
             count = str(low) if low == high else f"{low}–{high}"
             parts.append(f"{count} {one if high == 1 else many}")
     return "n = " + " × ".join(parts)
+
+
+def influence_label(normalization: str, on: str = "") -> str:
+    """Axis label of H, named after its normalisation; `on`: what responds, where that is not the cost itself."""
+    return f"{UNITS[normalization][0]} $H$\n{on}(dimensionless)"
 
 
 def quantity_note(table: pd.DataFrame) -> str:

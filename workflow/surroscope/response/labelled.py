@@ -44,7 +44,8 @@ class Rules:
         if self.damping_scale == "absolute":
             return self.damping
         own = slice(samples)
-        return self.damping * subspace.solve(grams.k[own, own], grams.b[own, own], discarded_share=0.0).eigenvalues[0]
+        span = subspace.solve(grams.k[own, own], grams.b[own, own], discarded_share=self.discarded_share)
+        return self.damping * span.eigenvalues[0]
 
 
 def span_influence(

@@ -34,24 +34,15 @@ def energy(coefficients: np.ndarray, by_sample: np.ndarray) -> np.ndarray:
     return np.einsum("mi,nmk,ki->ni", coefficients, by_sample, coefficients, optimize=True)
 
 
-def leverage(span: subspace.Span, by_sample: np.ndarray, damping: float, outputs: int) -> np.ndarray:
-    """tr(J_n (η̂ + ε)⁻¹ J_nᵀ) / M of each sample (N,): the directions of the span that its outputs take up.
-
-    Their sum is Σ s / (s + ε) over the span's eigenvalues s, its effective dimension.
-    """
-    modes = np.einsum("mr,nmk,kr->nr", span.basis, by_sample, span.basis, optimize=True)
-    return (modes / (span.eigenvalues + damping)).sum(axis=1) / outputs
-
-
 def shares(source: xr.Dataset, rules: Rules) -> xr.Dataset:
-    """Of every probe batch: coupling (probe, *MATRIX, channel, step_channel) of the cost, front_share (probe, *MATRIX)
-    of the squared response, NaN never, and leverage (probe, class, time).
+    """Of every probe batch: coupling (probe, *MATRIX, channel, step_channel) of the cost, and front_share
+    (probe, *MATRIX) of the squared response, 0 where a step moves nothing.
 
-    source: what the stage `reduce` wrote. Raises ValueError if a step moves no output of some sample.
+    source: what the stage `reduce` wrote. Raises ValueError if a batch cannot be solved.
     """
     shape = (source.sizes["class"], source.sizes["time"])
     samples, channels = shape[0] * shape[1], source.sizes["channel"]
-    found: dict[str, list[np.ndarray]] = {"coupling": [], "front_share": [], "leverage": []}
+    found: dict[str, list[np.ndarray]] = {"coupling": [], "front_share": []}
     for p in range(source.sizes["probe"]):
         at = source.isel(probe=p)
         span, k, damping = cost_span(Grams(at["k"].values, at["b"].values), samples, rules)
@@ -62,8 +53,5 @@ def shares(source: xr.Dataset, rules: Rules) -> xr.Dataset:
         share = np.divide(near, moved, out=np.zeros_like(moved), where=moved > 0)
         found["coupling"].append(coupling.transpose(0, 2, 1, 3).reshape(*shape, *shape, channels, channels))
         found["front_share"].append(share.reshape(*shape, *shape))
-        found["leverage"].append(
-            leverage(span, at["by_sample"].values, damping, source.attrs["outputs"]).reshape(shape)
-        )
-    dims = {"coupling": (*MATRIX, "channel", "step_channel"), "front_share": MATRIX, "leverage": ("class", "time")}
+    dims = {"coupling": (*MATRIX, "channel", "step_channel"), "front_share": MATRIX}
     return xr.Dataset({name: (("probe", *dims[name]), np.stack(parts)) for name, parts in found.items()})

@@ -78,5 +78,5 @@ def _cut(squares: np.ndarray, discarded_share: float) -> tuple[float, float]:
         raise ValueError("every gradient of the batch is zero")
     squares = np.where(squares > len(squares) * np.finfo(squares.dtype).eps * squares[0], squares, 0.0)
     tail = np.append(np.cumsum(squares[::-1])[::-1], 0.0) / squares.sum()
-    rank = int(np.argmax(tail <= discarded_share)) or 1
+    rank = int(np.argmax(tail <= discarded_share))
     return float(squares[rank - 1]), float(tail[rank])

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
 
 from surroscope import device, observables, store, transitions
@@ -13,6 +14,7 @@ from surroscope.models import loading
 from surroscope.response.calibrate import calibrate
 from surroscope.response.linearize import Linearization
 from surroscope.stages import cli
+from surroscope.stages.gradients import linearizing
 
 
 @dataclass(frozen=True)
@@ -24,13 +26,23 @@ class Settings:
     snapshots: int
 
 
-def stage(settings: Settings, *, stores: list[Path], split: Path, calibration: Path) -> None:
+def stage(settings: Settings, *, stores: list[Path], calibration: Path) -> None:
     place = device.pick()
-    (probe,) = transitions.probes(stores, split, [("probe", 0)], settings.snapshots)
+    probe = transitions.Probe(
+        np.stack(
+            [
+                store.read(path, contents=False)["state"].isel(trajectory=0, time=slice(settings.snapshots))
+                for path in stores
+            ]
+        ),
+        tuple(path.stem for path in stores),
+        (0,) * len(stores),
+    )
     states, targets = (torch.from_numpy(part).to(place) for part in (probe.inputs, probe.targets))
     _, channels, _, size = states.shape
     network = loading.build(settings.factory, settings.options, channels=channels, size=size, seed=0)
-    found = calibrate(Linearization(network.to(place)), observables.smse, states, targets)
+    with linearizing(settings.model, settings.system):
+        found = calibrate(Linearization(network.to(place)), observables.smse, states, targets)
     text = json.dumps(dataclasses.asdict(found) | {"device": str(place)}, indent=1)
     print(text)
     with store.atomic(calibration) as temporary:
@@ -38,4 +50,4 @@ def stage(settings: Settings, *, stores: list[Path], split: Path, calibration: P
 
 
 if __name__ == "__main__":
-    cli.run(stage, Settings, paths=("split", "calibration"), lists=("stores",))
+    cli.run(stage, Settings, paths=("calibration",), lists=("stores",))

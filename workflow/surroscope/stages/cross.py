@@ -24,15 +24,16 @@ class Settings:
     discarded_share: float
     damping: float
     damping_scale: str
-    memory_mb: float
 
 
-def stage(settings: Settings, *, shards: list[Path], cross: Path, threads: int, dask_scheduler: str) -> None:
+def stage(
+    settings: Settings, *, shards: list[Path], cross: Path, threads: int, memory_mb: int, dask_scheduler: str
+) -> None:
     opened = open_shards(shards)
     first = opened[0]
     samples = sum(shard["gradients"].shape[1] for shard in opened)
     try:
-        width = columns_within(settings.memory_mb, samples, threads)
+        width = columns_within(memory_mb, samples, threads)
     except ValueError as error:
         raise UserError(str(error)) from None
     rows = blocks(da.concatenate([shard["gradients"].data[0] for shard in opened]), width)
@@ -95,4 +96,11 @@ def squares(tangents: da.Array, modes: np.ndarray, samples: int) -> da.Array:
 
 
 if __name__ == "__main__":
-    cli.run(stage, Settings, paths=("cross",), lists=("shards",), numbers=("threads",), texts=("dask_scheduler",))
+    cli.run(
+        stage,
+        Settings,
+        paths=("cross",),
+        lists=("shards",),
+        numbers=("threads", "memory_mb"),
+        texts=("dask_scheduler",),
+    )

@@ -22,11 +22,12 @@ class Settings:
     options: dict[str, Any]
     seed: int
     epoch: int
+    probes: int
 
 
 def stage(settings: Settings, *, stores: list[Path], split: Path, weights: Path, rollouts: Path) -> None:
     place = device.pick()
-    by_class = transitions.by_class(stores, split, "probe")
+    by_class = transitions.by_class(stores, split, "test", chosen=slice(settings.probes))
     states = torch.stack([torch.from_numpy(block) for block in by_class.values()]).to(place)
     classes, probes, snapshots, channels, size = states.shape[:5]
     network = loading.build(settings.factory, settings.options, channels=channels, size=size, seed=settings.seed)

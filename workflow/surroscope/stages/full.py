@@ -11,13 +11,20 @@ import xarray as xr
 from torch import Tensor
 
 from surroscope import device, store, transitions
-from surroscope.errors import UserError
 from surroscope.response import dense, full
 from surroscope.response.labelled import MATRIX
 from surroscope.response.linearize import Linearization, Method
 from surroscope.response.rows import Response, Rows
 from surroscope.stages import cli, progress
-from surroscope.stages.gradients import functions_of, gradients, linearization, measured, modules, require_finite
+from surroscope.stages.gradients import (
+    functions_of,
+    gradients,
+    linearization,
+    linearizing,
+    measured,
+    modules,
+    require_finite,
+)
 from surroscope.system import SYSTEMS
 
 
@@ -37,7 +44,7 @@ class Settings:
     damping_scale: str
     tolerance: float
     rungs: int
-    dense: bool
+    solvers: list[str]
     method: Method | None
 
 
@@ -46,39 +53,40 @@ def stage(
 ) -> None:
     place = device.pick()
     method = settings.method or measured(calibration)
-    batches = transitions.probes(stores, split, [("probe", b) for b in settings.probes], settings.snapshots)
+    batches = transitions.probes(stores, split, [("test", b) for b in settings.probes], settings.snapshots)
     shape = (len(batches[0].classes), len(batches[0].times))
-    solvers = ["full", "dense"] if settings.dense else ["full"]
-    lead = (len(solvers), len(settings.dampings), len(settings.responses), len(batches))
+    lead = (len(settings.solvers), len(settings.dampings), len(settings.responses), len(batches))
     influence = np.full((*lead, *shape, *shape), np.nan)
+    # Of dense algebra there are none of these.
     certificate = np.full(influence.shape[1:], np.nan)
-    relative, rungs = np.empty(lead[1:]), np.empty(lead[1:], int)
+    relative, rungs = np.full(lead[1:], np.nan), np.zeros(lead[1:], int)
     absolute = np.empty(lead[1::2])
     with progress.bar(
         f"rungs of {settings.model} epoch {settings.epoch}", settings.rungs * len(batches), "rung"
     ) as bar:
         for b, probe in enumerate(batches):
             problem = Problem(settings, weights, probe, place, method)
-            dampings = problem.dampings(settings)
-            absolute[:, b] = dampings
+            with linearizing(settings.model, settings.system):
+                absolute[:, b] = dampings = problem.dampings()
             for step in dict.fromkeys(response.step for response in settings.responses):
                 chosen = [r for r, response in enumerate(settings.responses) if response.step == step]
-                rows = problem.rows([settings.responses[r] for r in chosen], step)
-                try:
-                    found = problem.solve(rows, dampings, settings, lambda rung, bound: report(bar, rung, bound))
-                    oracle = problem.oracle(rows, dampings) if settings.dense else []
-                except ValueError as error:
-                    raise UserError(
-                        f"{settings.model}, probe batch {settings.probes[b]}, step on {step}: {error}"
-                    ) from None
-                for d, response in enumerate(found):
-                    for r in chosen:
-                        rows_of = problem.place_of(settings.responses[r])
-                        influence[0, d, r, b] = response.influence[rows_of].reshape(*shape, *shape)
-                        certificate[d, r, b] = response.certificate[rows_of].reshape(*shape, *shape)
-                        relative[d, r, b], rungs[d, r, b] = response.relative, response.rungs
-                        if settings.dense:
-                            influence[1, d, r, b] = oracle[d][rows_of].reshape(*shape, *shape)
+                with linearizing(
+                    f"{settings.model}, probe batch {settings.probes[b]}, step on {step}", settings.system
+                ):
+                    rows, gradients = problem.rows([settings.responses[r] for r in chosen])
+                    exact = problem.dense(gradients, dampings) if "dense" in settings.solvers else []
+                    found = []
+                    if "full" in settings.solvers:
+                        found = problem.full(gradients, dampings, lambda rung, bound: report(bar, rung, bound))
+                for r in chosen:
+                    response = settings.responses[r]
+                    own = rows.place(response.observable, response.action, problem.samples)
+                    for d, solution in enumerate(found):
+                        influence[settings.solvers.index("full"), d, r, b] = solution.influence[own].reshape(*shape * 2)
+                        certificate[d, r, b] = solution.certificate[own].reshape(*shape * 2)
+                        relative[d, r, b], rungs[d, r, b] = solution.relative, solution.rungs
+                    for d, matrix in enumerate(exact):
+                        influence[settings.solvers.index("dense"), d, r, b] = matrix[own].reshape(*shape * 2)
     names = [str(name) for name in batches[0].classes]
     lead_names = ("damping", "response", "probe")
     dataset = xr.Dataset(
@@ -90,7 +98,11 @@ def stage(
             "converged": (lead_names, relative <= settings.tolerance),
             "absolute_damping": (("damping", "probe"), absolute),
         },
-        coords={"probe": settings.probes, "damping": settings.dampings, "solver": store.names("solver", solvers)}
+        coords={
+            "probe": settings.probes,
+            "damping": settings.dampings,
+            "solver": store.names("solver", settings.solvers),
+        }
         | {f"{kind}_class": store.names(f"{kind}_class", names) for kind in ("response", "perturbation")}
         | {f"{kind}_time": list(batches[0].times) for kind in ("response", "perturbation")},
         attrs={key: getattr(settings, key) for key in ("system", "model", "seed", "epoch", "tolerance")},
@@ -116,56 +128,49 @@ class Problem:
         self.double = linearization(settings, weights, probe, place, torch.float64)
         self.system = SYSTEMS[settings.system]
         self.samples = len(probe.inputs)
-        self.names: list[tuple[str, str]] = []
 
-    def rows(self, responses: list[Response], step: str) -> Tensor:
-        """Gradients in float64 (R, P): those that are stepped on, then those of the other responses."""
+    def rows(self, responses: list[Response]) -> tuple[Rows, Tensor]:
+        """Gradients in float64 (R, P): those that are stepped on, which are the same for all, then the responses'."""
         rows = Rows(responses)
-        assert rows.names[0] == (step, "e")
-        self.names = rows.names
         functions = functions_of(rows, self.settings.observables, self.system, self.probe)
-        parts = []
         found = gradients(
             self.double, self.probe, rows.names, functions, self.system, self.place, self.method, torch.float64
         )
-        for name, values in zip(rows.names, found, strict=True):
-            require_finite(values, "gradients", self.settings, self.probe, name[0], zero=False)
+        parts = []
+        for (name, _), values in zip(rows.names, found, strict=True):
+            require_finite(values, "gradients", self.settings, self.probe, name, zero=False)
             parts.append(values)
-        return torch.cat(parts)
-
-    def place_of(self, response: Response) -> slice:
-        start = self.names.index((response.observable, response.action)) * self.samples
-        return slice(start, start + self.samples)
+        return rows, torch.cat(parts)
 
     def metric(self, linear: Linearization) -> Callable[[Tensor], Tensor]:
         states = torch.from_numpy(self.probe.inputs).to(self.place, next(iter(linear.parameters.values())).dtype)
         return lambda directions: linear.metric(states, directions, self.method)
 
-    def dampings(self, settings: Settings) -> list[float]:
+    def dampings(self) -> list[float]:
         """Absolute dampings; a relative one is a multiple of the metric's largest eigenvalue in the cost's span."""
-        if settings.damping_scale == "absolute":
-            return settings.dampings
-        space = full.Krylov(self.metric(self.single), self.rows([Response("smse")], "smse"), torch.float32)
+        if self.settings.damping_scale == "absolute":
+            return self.settings.dampings
+        space = full.Krylov(self.metric(self.single), self.rows([Response("smse")])[1], torch.float32)
         space.grow(space.rows)
         largest = float(np.linalg.eigvalsh(space.projected)[-1])
-        return [damping * largest for damping in settings.dampings]
+        return [damping * largest for damping in self.settings.dampings]
 
-    def solve(
-        self, rows: Tensor, dampings: list[float], settings: Settings, progress: Callable[[int, float], None]
+    def full(
+        self, rows: Tensor, dampings: list[float], progress: Callable[[int, float], None]
     ) -> list[full.FullResponse]:
         return full.solve(
             self.metric(self.single),
             rows,
             self.samples,
             dampings=dampings,
-            tolerance=settings.tolerance,
-            rungs=settings.rungs,
+            tolerance=self.settings.tolerance,
+            rungs=self.settings.rungs,
             dtype=torch.float32,
             exact=self.metric(self.double),
             progress=progress,
         )
 
-    def oracle(self, rows: Tensor, dampings: list[float]) -> list[np.ndarray]:
+    def dense(self, rows: Tensor, dampings: list[float]) -> list[np.ndarray]:
         return dense.solve(self.metric(self.double), rows, self.samples, dampings=dampings)
 
 

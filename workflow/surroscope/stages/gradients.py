@@ -2,6 +2,7 @@
 
 import json
 from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -69,6 +70,7 @@ def stage(
     with (
         store.writing(shard, made) as temporary,
         progress.bar(f"tangents of {settings.model} epoch {settings.epoch}", total, "tangent") as bar,
+        linearizing(settings.model, settings.system),
     ):
         dataset = describe(settings, batches, system)
         dataset.attrs["weights"] = store.manifest(weights)["digest"]
@@ -108,6 +110,15 @@ def stage(
                 (values,) = gradients(linear, other, pushed, functions, system, place, method)
                 tangents = linear.tangents(states, values, method, progress=bar.update).flatten(1)
                 keep("tangents", tangents, number, block, probe, pushed[0][0])
+
+
+@contextmanager
+def linearizing(model: str, system: str) -> Iterator[None]:
+    """What cannot be differentiated or solved ends the stage in one line that names the model."""
+    try:
+        yield
+    except ValueError as error:
+        raise UserError(f"{model} on {system}: {error}") from None
 
 
 def linearization(
@@ -162,10 +173,7 @@ def gradients(
     states, targets = (torch.from_numpy(part).to(place, dtype) for part in (probe.inputs, probe.targets))
     for name, action in names:
         x, y = (Action.parse(action)(part, system) for part in (states, targets))
-        try:
-            yield linear.gradients(functions[name], x, y, method)
-        except ValueError as error:
-            raise UserError(f"observable {name}: {error}") from None
+        yield linear.gradients(functions[name], x, y, method)
 
 
 def cotangents(linear: Linearization, probe: transitions.Probe, place: torch.device) -> Tensor:
@@ -188,7 +196,7 @@ def describe(settings: Settings, batches: list[transitions.Probe], system: Syste
             "distance": (("batch", "sample", "other"), np.stack(distances)),
             "state": (("batch", "sample", "channel", "y", "x"), inputs),
             "trajectory": (("batch", "class"), [probe.trajectories for probe in batches]),
-            "part": ("batch", [part != "probe" for part, _ in settings.batches]),
+            "part": ("batch", [part != "test" for part, _ in settings.batches]),
             "index": ("batch", [index for _, index in settings.batches]),
         },
         coords={

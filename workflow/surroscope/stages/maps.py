@@ -11,7 +11,6 @@ from surroscope.errors import UserError
 from surroscope.response import resolve
 from surroscope.response.labelled import Rules
 from surroscope.stages import cli
-from surroscope.stages.contraction import open_shards
 from surroscope.stages.influence import grams_of
 
 
@@ -23,10 +22,10 @@ class Settings:
     pairs: list[tuple[str, int, str, int]]
 
 
-def stage(settings: Settings, *, shards: list[Path], grams: Path, maps: Path) -> None:
+def stage(settings: Settings, *, shard: Path, grams: Path, maps: Path) -> None:
     source = store.read(grams).load()
-    shard = next(shard for shard in open_shards(shards) if 0 in shard["index"].values)
-    batch = shard.isel(batch=int(np.flatnonzero(shard["index"].values == 0)[0]))
+    # The first shard holds probe batch 0 first.
+    batch = store.read(shard, chunks={}).isel(batch=0)
     classes = [str(name) for name in source["class"].values]
     times = source.sizes["time"]
     samples = len(classes) * times
@@ -66,4 +65,4 @@ def stage(settings: Settings, *, shards: list[Path], grams: Path, maps: Path) ->
 
 
 if __name__ == "__main__":
-    cli.run(stage, Settings, paths=("grams", "maps"), lists=("shards",))
+    cli.run(stage, Settings, paths=("shard", "grams", "maps"))

@@ -8,10 +8,12 @@ import xarray as xr
 
 from surroscope import store
 from surroscope.diagnostics import coherence
-from surroscope.response.labelled import MATRIX
+from surroscope.response.labelled import MATRIX, QUANTITY
 from surroscope.response.normalize import standard
 
 SHOWN = 3
+# These parts are made from Gram matrices and tangents, within the span of the gradients, whatever the study's solver.
+SPAN = QUANTITY["subspace"]
 
 
 def resolved(matrices: list[xr.Dataset]) -> dict[str, pd.DataFrame]:
@@ -37,7 +39,10 @@ def resolved(matrices: list[xr.Dataset]) -> dict[str, pd.DataFrame]:
             between.append(key | coherence.quartiles(values[:, f, g]))
         area = {"area": matrices[0].attrs["front_share"]}
         fronts.append({"relation": relation} | coherence.quartiles(share[:, mask].mean(axis=1)) | area)
-    return {"channels": pd.DataFrame(between), "fronts": pd.DataFrame(fronts)}
+    return {
+        "channels": pd.DataFrame(between).assign(quantity=SPAN),
+        "fronts": pd.DataFrame(fronts).assign(quantity=SPAN),
+    }
 
 
 def optional(sensitivities: list[Path], crosses: list[Path], maps: list[Path]) -> dict[str, pd.DataFrame]:
@@ -47,6 +52,7 @@ def optional(sensitivities: list[Path], crosses: list[Path], maps: list[Path]) -
         found["sensitivity"] = pd.concat([pd.read_csv(path) for path in sensitivities], ignore_index=True)
     if maps:
         found["response_maps"] = pd.concat([response_map(store.read(path).load()) for path in maps], ignore_index=True)
+        found["response_maps"]["quantity"] = SPAN
     if crosses:
         opened = [store.read(path).load() for path in crosses]
         scored = [attribution(dataset) for dataset in opened]
@@ -56,6 +62,8 @@ def optional(sensitivities: list[Path], crosses: list[Path], maps: list[Path]) -
             ignore_index=True,
         )
         found["leverage"] = pd.concat([leverage(dataset) for dataset in opened], ignore_index=True)
+        for name in ("attribution", "attribution_fields", "leverage"):
+            found[name]["quantity"] = SPAN
     return found
 
 

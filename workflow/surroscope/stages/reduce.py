@@ -18,10 +18,12 @@ FRONT_SHARE = 0.1
 
 @dataclass(frozen=True)
 class Settings:
-    memory_mb: float
+    """None: what is contracted follows from the shards."""
 
 
-def stage(settings: Settings, *, shards: list[Path], grams: Path, threads: int, dask_scheduler: str) -> None:
+def stage(
+    settings: Settings, *, shards: list[Path], grams: Path, threads: int, memory_mb: int, dask_scheduler: str
+) -> None:
     opened = open_shards(shards)
     first = opened[0]
     rows, parameters = first["gradients"].shape[1:]
@@ -30,8 +32,8 @@ def stage(settings: Settings, *, shards: list[Path], grams: Path, threads: int, 
     channels = first.sizes["channel"]
     cells = outputs // channels
     try:
-        wide = columns_within(settings.memory_mb, rows, threads)
-        narrow = columns_within(settings.memory_mb, directions, threads)
+        wide = columns_within(memory_mb, rows, threads)
+        narrow = columns_within(memory_mb, directions, threads)
     except ValueError as error:
         raise UserError(str(error)) from None
     found = {}
@@ -77,4 +79,11 @@ def stage(settings: Settings, *, shards: list[Path], grams: Path, threads: int, 
 
 
 if __name__ == "__main__":
-    cli.run(stage, Settings, paths=("grams",), lists=("shards",), numbers=("threads",), texts=("dask_scheduler",))
+    cli.run(
+        stage,
+        Settings,
+        paths=("grams",),
+        lists=("shards",),
+        numbers=("threads", "memory_mb"),
+        texts=("dask_scheduler",),
+    )

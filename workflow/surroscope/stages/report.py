@@ -27,6 +27,7 @@ class Settings:
     config: dict[str, Any]
     command: str
     n: str
+    unit: str
 
 
 def stage(
@@ -48,7 +49,7 @@ def stage(
                     report.ReportFigure(
                         name=path.stem,
                         title=FIGURES[path.stem].title,
-                        caption_html=report.caption_html(texts[path.stem], name, settings.n),
+                        caption_html=report.caption_html(texts[path.stem], name, n=settings.n, unit=settings.unit),
                         png=path.read_bytes(),
                         table=str(own[FIGURES[path.stem].table]),
                         csv=small(own[FIGURES[path.stem].table]),

@@ -28,16 +28,23 @@ class Settings:
     probes: list[int]
 
 
-def stage(settings: Settings, *, grams: Path, full: Path, table: Path) -> None:
-    source, solved = store.read(grams).load(), store.read(full).load()
+def stage(settings: Settings, *, grams: Path, table: Path, full: Path | None = None) -> None:
+    source = store.read(grams).load()
     classes = [str(name) for name in source["class"].values]
     shape = (len(classes), source.sizes["time"])
     try:
-        rows = [*variants(source, settings, shape), *full_variants(solved, settings)]
-        own = [matrices for row, matrices in rows if row["reference"]]
+        rows = [*variants(source, settings, shape)]
+        if full is not None:
+            rows += full_variants(store.read(full).load(), settings)
+        own = [(row, matrices) for row, matrices in rows if row["reference"]]
         if len(own) != 1:
             raise ValueError(f"{len(own)} variants are the study's own choice, {settings.reference}; expected one")
-        found = [row | conclusions(matrices, own[0], classes, shape) for row, matrices in rows]
+        if not own[0][0]["converged"]:
+            raise ValueError(
+                f"the study's own choice, {settings.reference}, did not converge here, so nothing can be compared with "
+                "it; raise sensitivity.rungs or sensitivity.tolerance"
+            )
+        found = [row | conclusions(matrices, own[0][1], classes, shape) for row, matrices in rows]
     except ValueError as error:
         raise UserError(f"{grams}: {error}") from None
     frame = pd.DataFrame(found).assign(n_probes=len(settings.probes))
@@ -109,4 +116,4 @@ def conclusions(
 
 
 if __name__ == "__main__":
-    cli.run(stage, Settings, paths=("grams", "full", "table"))
+    cli.run(stage, Settings, paths=("grams", "table"), optional=("full",))

@@ -1,4 +1,4 @@
-"""Divide each class's trajectories into train, validation and test by seed, and choose the probe trajectories."""
+"""Divide each class's trajectories into train, validation and test by seed."""
 
 import json
 from dataclasses import dataclass
@@ -7,7 +7,6 @@ from pathlib import Path
 import zarr
 
 from surroscope import seeding, store
-from surroscope.errors import UserError
 from surroscope.partition import split_counts
 from surroscope.stages import cli
 
@@ -16,7 +15,6 @@ from surroscope.stages import cli
 class Settings:
     seed: int
     classes: list[str]
-    probe_batches: int
     train: float
     validation: float
 
@@ -28,17 +26,11 @@ def stage(settings: Settings, *, stores: list[Path], split: Path) -> None:
         store.manifest(paths[name])
         count = zarr.open_array(paths[name] / "state", mode="r").shape[0]
         order = seeding.generator(settings.seed, "split", name).permutation(count).tolist()
-        train, validation, test = split_counts(count, settings.train, settings.validation)
-        if settings.probe_batches > test:
-            raise UserError(
-                f"{paths[name]}: {count} trajectories leave {test} for testing, but probe.batches is "
-                f"{settings.probe_batches}; lower it or add trajectories"
-            )
+        train, validation, _ = split_counts(count, settings.train, settings.validation)
         parts[name] = {
             "train": order[:train],
             "validation": order[train : train + validation],
             "test": order[train + validation :],
-            "probe": order[train + validation :][: settings.probe_batches],
         }
     with store.atomic(split) as temporary:
         temporary.write_text(json.dumps(parts) + "\n")

@@ -13,7 +13,7 @@ from surroscope import store
 from surroscope.diagnostics import coherence, scalars
 from surroscope.errors import UserError
 from surroscope.response.labelled import MATRIX, QUANTITY
-from surroscope.response.normalize import NORMALIZATIONS, standard
+from surroscope.response.normalize import NORMALIZATIONS
 from surroscope.response.rows import Response
 from surroscope.stages import cli, part_tables
 from surroscope.stages.influence import responses_of
@@ -74,9 +74,11 @@ def stage(
             frames[name].append(labelled(table, model, {} if name in ("prediction", "training") else counts))
         one_step = frames["scalars"][-1]["quantity"].isin(["validation", "persistence", "train"])
         frames["scalars"][-1].loc[one_step, "n_probes"] = np.nan
-        values = found["scalars"].set_index("quantity")["value"]
+        errors = found["scalars"].set_index("quantity")["value"]
+        half_life, transfer = standard_conclusions(final, settings.system)
+        reach = int(cost["time_lag"]["lag"].max())
         label, sentence = scalars.verdict(
-            *(float(values[name]) for name in ("half_life", "class_transfer_ratio", "validation", "persistence"))
+            half_life, transfer, float(errors["validation"]), float(errors["persistence"]), reach
         )
         verdicts[model] = {"label": label, "sentence": sentence}
 
@@ -99,33 +101,48 @@ def labelled(table: pd.DataFrame, model: str, counts: dict[str, int]) -> pd.Data
     return table
 
 
+def standard_conclusions(matrices: list[xr.Dataset], system: str) -> tuple[float, float]:
+    """Half-life and class transfer of the standardised influence, which verdicts are about, whatever is drawn."""
+    h = normalized(matrices, 0, Response("smse"), system, "standard")
+    classes = [str(name) for name in matrices[0]["response_class"].values]
+    return scalars.half_life(coherence.time_lag(h)), scalars.transfer_ratio(coherence.class_transfer(h, classes))
+
+
 def influence_tables(matrices: list[xr.Dataset], system: str, normalization: str) -> dict[str, pd.DataFrame]:
     """The influence statistics of one model: matrices of all seeds pooled, a table part a response."""
     classes = [str(name) for name in matrices[0]["response_class"].values]
     parts: dict[str, list[pd.DataFrame]] = {"two_time": [], "class_transfer": [], "time_lag": [], "interpolation": []}
     symmetric = []
     for number, response in enumerate(responses_of(matrices[0])):
-        h = normalized(matrices, number, response, system, normalization)
+        if response.observable == response.step == "smse":
+            symmetric.append(
+                {"action": response.action} | own_image(normalized(matrices, number, response, system, "standard"))
+            )
         if response.action != "e":
-            symmetric.append({"action": response.action} | own_image(h))
             continue
+        # Only influence of an observable on itself has a diagonal to normalise by.
+        chosen = normalization if response.observable == response.step else "standard"
+        h = normalized(matrices, number, response, system, chosen)
         for name, table in (
             ("two_time", coherence.two_time(h)),
             ("class_transfer", coherence.class_transfer(h, classes)),
             ("time_lag", coherence.time_lag(h)),
         ):
+            table.insert(0, "normalization", chosen)
             table.insert(0, "step", response.step)
             table.insert(0, "observable", response.observable)
             parts[name].append(table)
         if response == Response("smse"):
             distances = np.concatenate([matrix["distance"].values for matrix in matrices])
-            parts["interpolation"].append(coherence.interpolation(h, distances, *BINS[system]))
-            symmetric.append({"action": "e"} | own_image(h))
+            table = coherence.interpolation(h, distances, *BINS[system])
+            table.insert(0, "normalization", chosen)
+            parts["interpolation"].append(table)
     quantity = QUANTITY[str(matrices[0]["solver"].item())]
     found = {name: pd.concat(tables, ignore_index=True) for name, tables in parts.items()}
+    found["symmetry"] = pd.DataFrame(symmetric)
     for table in found.values():
         table.insert(0, "quantity", quantity)
-    return found | {"symmetry": pd.DataFrame(symmetric)}
+    return found
 
 
 def own_image(h: np.ndarray) -> dict[str, float]:
@@ -140,11 +157,8 @@ def normalized(
     """One response of all seeds and probes, (n, C, T, C, T), each matrix normalised."""
     raw = np.concatenate([m["influence"].isel(response=number).transpose("probe", *MATRIX).values for m in matrices])
     size = raw.shape[1] * raw.shape[2]
-    square = response.observable == response.step and response.action == "e"
-    # Only the cost's influence on itself has a diagonal to normalise by.
-    function = NORMALIZATIONS[normalization] if square else standard
     try:
-        return function(raw.reshape(-1, size, size)).reshape(raw.shape)
+        return NORMALIZATIONS[normalization](raw.reshape(-1, size, size)).reshape(raw.shape)
     except ValueError as error:
         raise UserError(
             f"{matrices[0].attrs['model']}, observable {response.observable}: {error}; a network that keeps it exactly "
