@@ -65,7 +65,7 @@ def test_every_shipped_study_is_valid(path: Path) -> None:
         ("probe.batches", 50, ["probe.batches is 50", "18 test trajectories", "lower it"]),
         ("probe.snapshots", 40, ["probe.snapshots is 40", "data.snapshots is 21"]),
         ("gradients.shards", 9, ["gradients.shards is 9", "4 probe batches"]),
-        ("systems.CE.models.vit.probe_epochs", [50], ["systems.CE.models.vit", "50", "training.epochs is 24"]),
+        ("systems.CE.models.vit.probe_epochs", [50], ["systems.CE.models.vit", "50", "training.epochs is 20"]),
         ("systems.CE.models.vit.probe_epochs", [3, 2], ["probe_epochs", "increasing"]),
         ("systems.CE.models.vit.factory", "vit", ["systems.CE.models.vit.factory", "'vit'", "package.module:function"]),
         ("systems.CE.models.vit.training.learning_rate", -1.0, ["learning_rate", "-1.0", "greater than 0"]),

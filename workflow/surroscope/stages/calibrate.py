@@ -4,7 +4,6 @@ import dataclasses
 import json
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import torch
@@ -18,11 +17,7 @@ from surroscope.stages.gradients import linearizing
 
 
 @dataclass(frozen=True)
-class Settings:
-    system: str
-    model: str
-    factory: str
-    options: dict[str, Any]
+class Settings(cli.Network):
     snapshots: int
 
 

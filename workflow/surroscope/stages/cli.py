@@ -17,6 +17,16 @@ from surroscope.errors import UserError
 VERSIONED = ("surroscope", "torch", "numpy", "xarray", "zarr", "dask", "pandas", "matplotlib")
 
 
+@dataclasses.dataclass(frozen=True)
+class Network:
+    """Settings of every stage that builds a network."""
+
+    system: str
+    model: str
+    factory: str
+    options: dict[str, Any]
+
+
 def run(
     stage: Callable[..., None],
     settings_type: type,

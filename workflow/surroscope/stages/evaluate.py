@@ -2,7 +2,6 @@
 
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import torch
 import xarray as xr
@@ -15,11 +14,7 @@ from surroscope.system import SYSTEMS
 
 
 @dataclass(frozen=True)
-class Settings:
-    system: str
-    model: str
-    factory: str
-    options: dict[str, Any]
+class Settings(cli.Network):
     seed: int
     epoch: int
     probes: int

@@ -17,6 +17,7 @@ from surroscope.response.linearize import Linearization, Method
 from surroscope.response.rows import Response, Rows
 from surroscope.stages import cli, progress
 from surroscope.stages.gradients import (
+    Linearized,
     functions_of,
     gradients,
     linearization,
@@ -29,23 +30,13 @@ from surroscope.system import SYSTEMS
 
 
 @dataclass(frozen=True)
-class Settings:
-    system: str
-    model: str
-    factory: str
-    options: dict[str, Any]
-    seed: int
-    epoch: int
-    observables: dict[str, dict[str, Any]]
-    snapshots: int
-    responses: list[Response]
+class Settings(Linearized):
     probes: list[int]
     dampings: list[float]
     damping_scale: str
     tolerance: float
     rungs: int
     solvers: list[str]
-    method: Method | None
 
 
 def stage(

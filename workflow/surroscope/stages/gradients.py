@@ -27,21 +27,23 @@ CHUNK_BYTES = 32 * 2**20
 
 
 @dataclass(frozen=True)
-class Settings:
-    system: str
-    model: str
-    factory: str
-    options: dict[str, Any]
+class Linearized(cli.Network):
+    """Settings of every stage that linearizes a checkpoint."""
+
     seed: int
     epoch: int
     observables: dict[str, dict[str, Any]]
     snapshots: int
     responses: list[Response]
+    method: Method | None
+
+
+@dataclass(frozen=True)
+class Settings(Linearized):
     batches: list[tuple[str, int]]
     directions: list[tuple[str, int]]
     every: int
     span: str
-    method: Method | None
 
 
 def stage(
@@ -122,7 +124,11 @@ def linearizing(model: str, system: str) -> Iterator[None]:
 
 
 def linearization(
-    settings: Any, weights: Path, probe: transitions.Probe, place: torch.device, dtype: torch.dtype = torch.float32
+    settings: Linearized,
+    weights: Path,
+    probe: transitions.Probe,
+    place: torch.device,
+    dtype: torch.dtype = torch.float32,
 ) -> Linearization:
     """The network of a checkpoint, linearized at its weights."""
     _, channels, _, size = probe.inputs.shape
@@ -137,7 +143,7 @@ def measured(calibration: Path | None) -> Method:
     return Method(**json.loads(calibration.read_text())["method"])
 
 
-def modules(settings: Any) -> list[str]:
+def modules(settings: Linearized) -> list[str]:
     """Modules outside the package that a linearization runs: the network's and the observables'."""
     return [
         loading.module_of(entry["factory"]) for entry in ({"factory": settings.factory}, *settings.observables.values())
@@ -210,7 +216,7 @@ def describe(settings: Settings, batches: list[transitions.Probe], system: Syste
 
 
 def require_finite(
-    values: Tensor, name: str, settings: Any, probe: transitions.Probe, where: str, *, zero: bool = True
+    values: Tensor, name: str, settings: Linearized, probe: transitions.Probe, where: str, *, zero: bool = True
 ) -> None:
     """Raise UserError naming sample and observable if a row is not finite, or zero where `zero` is not allowed."""
     bad = ~torch.isfinite(values).all(dim=1)

@@ -20,11 +20,7 @@ from surroscope.training.checkpoints import Checkpoints
 
 
 @dataclass(frozen=True)
-class Settings:
-    system: str
-    model: str
-    factory: str
-    options: dict[str, Any]
+class Settings(cli.Network):
     seed: int
     snapshots: int
     epochs: int
