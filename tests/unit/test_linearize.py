@@ -244,8 +244,10 @@ def test_calibration_leaves_out_a_method_that_is_wrong(monkeypatch: pytest.Monke
         ((1.0, 0.95, 2.0, 2.0, 2.0), 0),
         ((1.0, 0.85, 2.0, 2.0, 2.0), 1),
         ((2.0, 0.85, 0.8, 2.0, 2.0), 1),
-        ((None, 0.85, 0.8, 2.0, 2.0), 0),
-        ((1.0, None, None, None, 0.5), 4),
+        ((None, 0.85, 0.8, 2.0, 2.0), 1),
+        ((0.5, None, None, 2.0, 2.0), 2),
+        ((None, None, None, None, None), 2),
+        ((None, None, 1.0, None, 0.5), 4),
     ],
 )
 def test_an_earlier_method_stays_unless_a_later_one_is_worth_it(seconds: tuple[float | None, ...], chosen: int) -> None:
