@@ -158,7 +158,8 @@ def _certify(
     norms = residuals.norm(dim=1).cpu().numpy()
     lengths = np.sqrt((coefficients * (space.overlap @ coefficients)).sum(axis=0))
     own = np.sqrt((coefficients * space.components).sum(axis=0))
-    # A response whose gradient has no part in the space yet still has H_aa ≥ ‖g‖² / (‖η‖ + λ).
+    # A response whose gradient has no part in the space yet would have none: it has ‖g‖² / (‖η‖ + λ) at least, with
+    # the largest eigenvalue that the space knows for ‖η‖.
     largest = float(eigh(space.projected, space.overlap, eigvals_only=True)[-1])
     own = np.maximum(own, space.rows.norm(dim=1).cpu().numpy() / np.sqrt(largest + damping))
     scale = np.outer(own, own[:kets])

@@ -47,7 +47,7 @@ def solve(k: np.ndarray, b: np.ndarray, *, discarded_share: float) -> Span:
     for name, matrix in (("G Gᵀ", k), ("(J Gᵀ)ᵀ (J Gᵀ) / M", b)):
         if not np.isfinite(matrix).all():
             row = int(np.argwhere(~np.isfinite(matrix))[0, 0])
-            raise ValueError(f"{name} is not finite in row {row}")
+            raise ValueError(f"{name} is not finite in row {row}; look at the weights")
     # Gradients that share no parameter are solved apart, so that their influence is zero and not round-off.
     _, label = connected_components((k != 0) | (b != 0), directed=False)
     parts = [np.flatnonzero(label == part) for part in range(label.max() + 1)]
@@ -75,7 +75,7 @@ def _cut(squares: np.ndarray, discarded_share: float) -> tuple[float, float]:
     """
     squares = np.sort(squares)[::-1]
     if squares[0] <= 0:
-        raise ValueError("every gradient of the batch is zero")
+        raise ValueError("every gradient of the batch is zero; look at the weights")
     squares = np.where(squares > len(squares) * np.finfo(squares.dtype).eps * squares[0], squares, 0.0)
     tail = np.append(np.cumsum(squares[::-1])[::-1], 0.0) / squares.sum()
     rank = int(np.argmax(tail <= discarded_share))

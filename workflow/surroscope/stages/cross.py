@@ -47,7 +47,7 @@ def stage(
         try:
             span = subspace.solve(grams.k, grams.b, discarded_share=settings.discarded_share)
         except ValueError as error:
-            raise UserError(f"{shards[0].parent}: {error}; the gradients are unfit, look at the weights") from None
+            raise UserError(f"{shards[0].parent}: {error}") from None
         scaled = span.basis / np.sqrt(span.eigenvalues + damping)
         leverage = dask.compute(
             *(squares(part, scaled, shard.sizes["sample"]) for part, shard in zip(tangents, opened, strict=True))

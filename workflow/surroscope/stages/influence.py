@@ -43,7 +43,7 @@ def stage(settings: Settings, *, grams: Path, influence: Path, full: Path | None
         )
         shares = resolve.shares(source, settings.rules)
     except ValueError as error:
-        raise UserError(f"{grams}: {error}; the gradients are unfit, look at the weights") from None
+        raise UserError(f"{grams}: {error}") from None
     dataset = dataset.assign_coords(probe=source["probe"].values)
     found = dict(zip(by_gram, dataset["influence"].values, strict=True))
     if full is not None:
