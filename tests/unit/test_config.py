@@ -54,6 +54,8 @@ def test_every_shipped_study_is_valid(path: Path) -> None:
         ("systems.CE.symmetries", ["x32"], ["systems.CE.symmetries", "'x32'", "32 cells"]),
         ("observables", {"energy": {"factory": "a:b"}}, ["observables", "'energy'", "rename it"]),
         ("sensitivity.seeds", [10, 10], ["sensitivity.seeds", "10 stands twice"]),
+        ("study", "my study", ["study", "'my study'", "letters, digits"]),
+        ("influence.solvers", "subspace", ["influence.solvers", "'subspace'", "expected a list"]),
         ("maps.pairs", [["CE-RP", 16, "CE-RP", 5]], ["maps.pairs", "time 16", "the last is 15"]),
         ("maps.pairs", [["CE-RP", 5, "NS-BB", 5]], ["maps.pairs", "'NS-BB'", "CE-CRP"]),
         ("maps.pairs", [["CE-RP", 5, "CE-RP", "5"]], ["maps.pairs.0.3", "'5'", "integer"]),

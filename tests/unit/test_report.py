@@ -70,7 +70,7 @@ def study():
         MainNumber("vit", "largest_eigenvalue", 2.5e7, float("nan"), float("nan"), 3, 6, "largest eigenvalue & more"),
         MainNumber("vit", "horizon", 1.5, 1.0, 2.0, 3, 6, "lag at which influence halves"),
     )
-    verdicts = (Verdict("CE", "unet", "memorises", "Influence is narrow."),)
+    verdicts = (Verdict("CE", "unet", "memorises", "Influence is narrow.", "influence within the span"),)
     section = SystemSection("CE", "compressible Euler", verdicts, scalars, figures)
     settings = {"data": {"note": "<script>alert('x')</script>", "seeds": [10, 35]}, "cases": [{"a": 1}], "none": None}
     return Audit("A study & more", "Did it learn?", (section,), "snakemake --cores all", settings, {"torch": "2.13.0"})

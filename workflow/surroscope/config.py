@@ -354,6 +354,13 @@ class Study(Section):
         return [["test", b] for b in range(self.cross.test)] + [["train", b] for b in range(self.cross.train)]
 
 
+PLAIN = {
+    "list_type": "expected a list",
+    "tuple_type": "expected a list of lists, each [class, time, class, time]",
+    "string_pattern_mismatch": "expected letters, digits, '_', '-' and '.', a letter or digit first",
+}
+
+
 def check(config: dict[str, Any], source: str) -> Study:
     """The configuration as a Study. Raises UserError, one line for each key that is wrong."""
     try:
@@ -370,6 +377,7 @@ def _line(source: str, error: Any) -> str:
         return f"{source}: {key}: missing; add it (config.yaml comments every key)"
     message = error["msg"].removeprefix("Value error, ")
     value = error["input"]
+    message = PLAIN.get(error["type"], message)
     if error["type"] == "float_type" and isinstance(value, str) and re.fullmatch(r"[-+]?\d+e[-+]?\d+", value):
         message = f"YAML reads it as text; write it with a point, {value.replace('e', '.0e')}"
     found = f"found {value!r}; " if not isinstance(value, dict | BaseModel) else ""

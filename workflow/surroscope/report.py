@@ -48,6 +48,7 @@ class Verdict:
     model: str
     label: str
     sentence: str
+    influence: str
 
 
 @dataclass(frozen=True)

@@ -10,6 +10,7 @@ import pandas as pd
 import xarray as xr
 
 from surroscope import store
+from surroscope.catalogue import QUANTITIES
 from surroscope.diagnostics import coherence, scalars
 from surroscope.errors import UserError
 from surroscope.response.labelled import MATRIX, QUANTITY
@@ -80,7 +81,8 @@ def stage(
         label, sentence = scalars.verdict(
             half_life, transfer, float(errors["validation"]), float(errors["persistence"]), reach
         )
-        verdicts[model] = {"label": label, "sentence": sentence}
+        influence = QUANTITIES[QUANTITY[str(final[0]["solver"].item())]]
+        verdicts[model] = {"label": label, "sentence": sentence, "influence": influence}
 
     baseline = [flight for flight in flights if flight.attrs["model"] == settings.models[0]]
     counts = {"n_seeds": len(baseline), "n_probes": baseline[0].sizes["probe"]}
