@@ -1,228 +1,34 @@
-"""From a checkpoint to influence, stage by stage on disk, against dense float64 algebra; and bad input on the way."""
+"""From Gram matrices to influence, stage by stage on disk, against dense float64 algebra; and bad input on the way."""
 
 import dataclasses
 import shutil
 from pathlib import Path
 from typing import Any
 
-import dask.array as da
 import numpy as np
 import pytest
-import torch
 import xarray as xr
-from torch import Tensor, nn
+from response_study import (
+    CHANNELS,
+    CLASSES,
+    DAMPING,
+    RESPONSES,
+    SAMPLES,
+    SINGLE,
+    SIZE,
+    Study,
+    build,
+    contracted,
+    relative,
+    save,
+)
 
-from surroscope import store, transitions
+from surroscope import store
 from surroscope.errors import UserError
 from surroscope.models import loading
-from surroscope.observables import smse
-from surroscope.response.gram import columns_within, gram, resolved
-from surroscope.response.linearize import Linearization, Method
 from surroscope.response.rows import Response
-from surroscope.stages import contraction, cross, full, gradients, influence, ingest, maps, reduce, sensitivity, split
+from surroscope.stages import contraction, cross, full, influence, maps, sensitivity
 from surroscope.stages.part_tables import attribution
-
-CLASSES, SNAPSHOTS, SIZE, CHANNELS = ["CE-RP", "CE-CRP"], 4, 8, 4
-SAMPLES = len(CLASSES) * (SNAPSHOTS - 1)
-OUTPUTS = CHANNELS * SIZE * SIZE
-DAMPING = 1e-2
-# What single-precision passes leave of the dense float64 influence of a batch whose gradients are nearly dependent.
-SINGLE = 3e-5
-FACTORY = f"{__name__}:build"
-RESPONSES = [Response("smse"), Response("mass"), Response("smse", action="r")]
-
-
-def build(channels: int, size: int, hidden: int = 3, silent: bool = False) -> nn.Module:
-    network = nn.Sequential(
-        nn.Conv2d(channels, hidden, 3, padding=1, padding_mode="circular"),
-        nn.SiLU(),
-        nn.Conv2d(hidden, channels, 1),
-    )
-    return Silent(network) if silent else network
-
-
-class Silent(nn.Module):
-    """Says nothing about the density's mean, so that mass has no gradient."""
-
-    def __init__(self, network: nn.Module) -> None:
-        super().__init__()
-        self.network = network
-
-    def forward(self, x: Tensor) -> Tensor:
-        y = self.network(x)
-        return torch.cat([x[:, :1], y[:, 1:]], dim=1)
-
-
-@dataclasses.dataclass(frozen=True)
-class Study:
-    """A checkpoint with its data on disk."""
-
-    folder: Path
-    stores: list[Path]
-    split: Path
-    weights: Path
-
-    @property
-    def common(self) -> dict[str, Any]:
-        return {"system": "CE", "model": "net", "factory": FACTORY, "options": {}, "seed": 1, "epoch": 2} | {
-            "observables": {},
-            "snapshots": SNAPSHOTS,
-            "method": Method(),
-        }
-
-    @property
-    def inputs(self) -> dict[str, Any]:
-        return {"stores": self.stores, "split": self.split, "weights": self.weights}
-
-    def shard(self, name: str, batches: list, directions: list = [], **changes: Any) -> Path:  # noqa: B006
-        settings = gradients.Settings(
-            **self.common
-            | {"responses": RESPONSES, "batches": batches, "directions": directions, "every": 1, "span": "ket"}
-            | changes
-        )
-        gradients.stage(settings, **self.inputs, shard=self.folder / name)
-        return self.folder / name
-
-    def exact(self, *batches: tuple[str, int]) -> tuple[np.ndarray, np.ndarray]:
-        """G (N, P) of the cost and J (N, outputs, P) of the batches, in float64."""
-        network = build(CHANNELS, SIZE)
-        loading.load_weights(network, self.weights, 2)
-        linear = Linearization(network.double())
-        probes = transitions.probes(self.stores, self.split, list(batches), SNAPSHOTS)
-        x, y = (
-            torch.from_numpy(np.concatenate([getattr(p, k) for p in probes])).double() for k in ("inputs", "targets")
-        )
-        rows = torch.func.jacrev(lambda parameters: linear.predict(parameters, x))(linear.parameters)
-        jacobian = torch.cat([rows[n].reshape(len(x), OUTPUTS, -1) for n in linear.parameters], dim=2)
-        return linear.gradients(smse, x, y).numpy(), jacobian.detach().numpy()
-
-
-@pytest.fixture(scope="module")
-def study(tmp_path_factory: pytest.TempPathFactory) -> Study:
-    folder = tmp_path_factory.mktemp("study")
-    stores = []
-    for number, name in enumerate(CLASSES):
-        draw = np.random.default_rng(number)
-        state = draw.uniform(1, 2, size=(9, SNAPSHOTS, CHANNELS, SIZE, SIZE)).astype(np.float32)
-        xr.Dataset(
-            {"state": (("trajectory", "time", "channel", "y", "x"), state), "fallbacks": ("trajectory", [0] * 9)},
-            coords={"trajectory": np.arange(9), "time": np.linspace(0, 1, SNAPSHOTS)},
-            attrs={"preset": "calibrated", "seed": 0, "solver_version": 1},
-        ).to_netcdf(folder / f"{name}.nc", engine="h5netcdf")
-        stores.append(folder / f"{name}.zarr")
-        ingest.stage(ingest.Settings("CE", name), raw=[folder / f"{name}.nc"], store=stores[-1])
-    split.stage(split.Settings(1, CLASSES, 0.5, 0.2), stores=stores, split=folder / "split.json")
-    save(folder / "weights", build(CHANNELS, SIZE))
-    return Study(folder, stores, folder / "split.json", folder / "weights")
-
-
-def save(path: Path, network: nn.Module) -> None:
-    torch.manual_seed(0)
-    for parameter in network.parameters():
-        nn.init.normal_(parameter, std=0.3)
-    draw = torch.Generator().manual_seed(0)
-    optimizer = torch.optim.AdamW(network.parameters())
-    network(torch.rand(2, CHANNELS, SIZE, SIZE, generator=draw)).square().mean().backward()
-    optimizer.step()
-    with store.writing(path, {}) as temporary:
-        temporary.mkdir()
-        loading.save_weights(network, loading.weights_of(temporary, 2))
-        loading.save_moments(network, optimizer.state_dict(), loading.moments_of(temporary, 2))
-
-
-def contracted(study: Study, *shards: Path, memory_mb: float = 100, threads: int = 1, at: str = "local") -> Path:
-    path = study.folder / "grams.zarr"
-    options = {"threads": threads, "memory_mb": memory_mb, "dask_scheduler": at}
-    reduce.stage(reduce.Settings(), shards=list(shards), grams=path, **options)
-    return path
-
-
-@pytest.fixture(scope="module")
-def shards(study: Study) -> list[Path]:
-    return [study.shard(f"shard{b}.zarr", [("test", b)]) for b in range(2)]
-
-
-def relative(found: np.ndarray, expected: np.ndarray) -> float:
-    return float(np.linalg.norm(found - expected) / np.linalg.norm(expected))
-
-
-def test_grams_are_those_of_the_dense_jacobian_and_resolve_sample_front_and_channel(
-    study: Study, shards: list[Path]
-) -> None:
-    source = store.read(contracted(study, *shards)).load().sel(probe=1)
-    g, j = study.exact(("test", 1))
-    t = np.einsum("nop,mp->nmo", j, g)
-    assert relative(source["k"].values[:SAMPLES, :SAMPLES], g @ g.T) < 1e-5
-    assert relative(source["b"].values, np.einsum("nmo,nko->mk", t, t) / (SAMPLES * OUTPUTS)) < 1e-5
-    assert relative(source["by_sample"].values, np.einsum("nmo,nko->nmk", t, t)) < 1e-5
-    mask = contraction.fronts(store.read(shards[1])["state"].values[0], 0.1)
-    near = t.reshape(SAMPLES, SAMPLES, CHANNELS, -1) * mask[:, None, None]
-    assert relative(source["on_fronts"].values, np.einsum("nmfc,nkfc->nmk", near, near)) < 1e-5
-    # Σ over channels of w_j (J_j g_m) is g_j · g_m, since g_j = J_jᵀ w_j.
-    assert relative(source["by_channel"].values.sum(axis=1), g @ g.T) < 1e-5
-    moments = torch.cat([part.flatten() for part in loading.load_moments(study.weights, 2).values()]).double().numpy()
-    assert relative(source["adam"].values[:SAMPLES, :SAMPLES], (g / moments) @ g.T) < 1e-5
-
-
-@pytest.mark.parametrize(("memory_mb", "threads"), [(100.0, 2), (0.4, 1)])
-def test_contractions_do_not_depend_on_budget_or_threads(
-    study: Study, shards: list[Path], memory_mb: float, threads: int
-) -> None:
-    first = store.read(contracted(study, *shards)).load()
-    again = store.read(contracted(study, *shards, memory_mb=memory_mb, threads=threads)).load()
-    for name in first.data_vars:
-        assert np.allclose(first[name], again[name], rtol=1e-12, atol=1e-18), name
-
-
-def test_a_cluster_gives_bit_for_bit_what_this_process_gives(study: Study, shards: list[Path]) -> None:
-    from distributed import LocalCluster
-
-    first = store.read(contracted(study, *shards)).load()
-    with LocalCluster(n_workers=1, threads_per_worker=1, processes=False, dashboard_address=None) as cluster:
-        again = store.read(contracted(study, *shards, at=cluster.scheduler_address)).load()
-    xr.testing.assert_identical(first.drop_attrs(), again.drop_attrs())
-
-
-def test_a_scheduler_that_is_not_there_is_said(
-    study: Study, shards: list[Path], monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(contraction, "TIMEOUT", "1s")
-    with pytest.raises(UserError, match=r"no Dask scheduler answers at tcp://127\.0\.0\.1:9"):
-        contracted(study, *shards, at="tcp://127.0.0.1:9")
-
-
-def test_a_budget_below_one_block_is_refused_with_what_it_takes(study: Study, shards: list[Path]) -> None:
-    with pytest.raises(
-        UserError, match=r"0\.001 MB does not hold one block .* at least .* MB\. Raise influence\.memory_mb"
-    ):
-        contracted(study, *shards, memory_mb=0.001)
-
-
-@pytest.mark.parametrize("rows", [48, 144, 864])
-def test_the_budget_bounds_what_the_workers_hold(rows: int) -> None:
-    columns = columns_within(2000, rows, 4)
-    assert 4 * columns * rows * (4 + 2 * 8) < 2000 * 2**20
-
-
-def test_gram_takes_weights_and_resolved_any_chunks() -> None:
-    draw = np.random.default_rng(0)
-    a, w = draw.normal(size=(5, 70)), draw.uniform(1, 2, 70)
-    found = gram(da.from_array(a, chunks=(2, 9)), da.from_array(w, chunks=13)).compute()
-    assert np.allclose(found, (a * w) @ a.T)
-    t, cotangents, mask = (
-        draw.normal(size=(3, 4, 2, 10)),
-        draw.normal(size=(4, 2, 10)),
-        draw.uniform(size=(4, 10)) > 0.7,
-    )
-    plain, near, channel = (
-        part.compute()
-        for part in resolved(
-            da.from_array(t, chunks=(2, 3, 1, 7)), da.from_array(cotangents, chunks=5), da.from_array(mask, chunks=3)
-        )
-    )
-    assert np.allclose(plain, np.einsum("dnfc,enfc->nde", t, t))
-    assert np.allclose(near, np.einsum("dnfc,enfc,nc->nde", t, t, mask))
-    assert np.allclose(channel, np.einsum("nfc,dnfc->nfd", cotangents, t))
 
 
 def settings(**changes: Any) -> influence.Settings:

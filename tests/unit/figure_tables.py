@@ -1,0 +1,126 @@
+"""Tables of random numbers, one for every figure."""
+
+from itertools import product
+
+import numpy as np
+import pandas as pd
+
+MODELS = ("vit", "unet")  # not alphabetical: order must come from the table
+CLASSES = ("RP", "CRP")
+OBSERVABLES = ("smse", "mass", "energy")
+PARTS = ("sensitivity", "cross", "maps", "symmetry")
+CHANNELS = ("density", "momentum_x")
+RELATIONS = ("self", "intra-class", "inter-class")
+
+
+def summary(random, rows, positive=False):
+    """Rows of keys, completed with quartiles and counts."""
+    table = pd.DataFrame(rows)
+    centre = 0.5 + random.uniform(size=len(table)) if positive else random.normal(size=len(table))
+    return table.assign(q25=centre - 0.2, median=centre, q75=centre + 0.3, n_seeds=3, n_probes=6)
+
+
+def keys(**values):
+    return [dict(zip(values, row, strict=True)) for row in product(*values.values())]
+
+
+def sensitivity(random):
+    """Two seeds; the full space does not converge at the smallest damping, where nothing decays at the largest."""
+    curves = keys(model=MODELS, seed=(10, 35), method=("span cut", "span none", "full -"), damping=(1e-6, 1e-3, 1.0))
+    rows = pd.DataFrame(curves + keys(model=MODELS, seed=(10, 35), method=("euclidean -", "adam -"), damping=(np.nan,)))
+    rows[["quantity", "cut"]] = rows.pop("method").str.split(expand=True).to_numpy()
+    for column in ("half_life", "class_transfer", "off_diagonal_ratio", "correlation"):
+        rows[column] = random.uniform(size=len(rows))
+    rows.loc[rows["damping"] == 1.0, "half_life"] = np.inf
+    return rows.assign(
+        relative_difference=0.1,
+        certificate=np.nan,
+        converged=(rows["quantity"] != "full") | (rows["damping"] > 1e-6),
+        reference=(rows["cut"] == "cut") & (rows["damping"] == 1e-6),
+        n_probes=6,
+    )
+
+
+def response_tables(random, fields):
+    """The tables about what responds to a step."""
+    pairs = pd.DataFrame(
+        [
+            {"pair": i, "response_class": a, "response_time": tau, "perturbation_class": b, "perturbation_time": 4}
+            for i, (a, tau, b) in enumerate((("RP", 4, "RP"), ("RP", 8, "RP"), ("CRP", 4, "RP")))
+        ]
+    )
+    cells = pd.DataFrame(keys(model=MODELS, channel=CHANNELS, **fields))
+    maps = pairs.merge(cells, how="cross")
+    state = random.uniform(size=16)[(4 * (4 * maps["y"]) + 4 * maps["x"]).astype(int)]
+    ranked = pd.DataFrame(
+        [
+            ("test", 0, "RP", 7, 4, np.nan),
+            ("helped", 2, "CRP", 2, 3, 4.0),
+            ("helped", 1, "RP", 1, 4, 5.0),
+            ("hurt", 8, "CRP", 8, 16, -1.0),
+            ("hurt", 9, "CRP", 9, 15, -2.5),
+        ],
+        columns=("role", "rank", "class", "trajectory", "time", "influence"),
+    )
+    examples = ranked.merge(cells, how="cross")
+    actions = ("e", "r", "s", "x16")
+    span = {"model": MODELS, "quantity": ("span",)}
+    leverage = summary(random, keys(**span, **{"class": CLASSES}, time=range(4)), positive=True)
+    channels = keys(**span, relation=RELATIONS, response_channel=CHANNELS, perturbation_channel=CHANNELS)
+    return {
+        "sensitivity": sensitivity(random),
+        "channels": summary(random, channels),
+        "fronts": summary(random, keys(**span, relation=RELATIONS), positive=True).assign(area=0.2),
+        "response_maps": maps.assign(quantity="span", state=state, response=random.normal(size=len(maps))),
+        "attribution_fields": examples.assign(quantity="span", value=random.uniform(size=len(examples))),
+        "leverage": leverage.drop(columns=["n_seeds", "n_probes"]).assign(n_batches=5),
+        "symmetry": summary(random, keys(**span, action=actions)),
+    }
+
+
+def all_tables() -> dict[str, pd.DataFrame]:
+    random = np.random.default_rng(0)
+    influence = {"model": MODELS, "observable": OBSERVABLES, "step": ("smse",)}
+    influence |= {"quantity": ("span",), "normalization": ("standard",)}
+    epochs = keys(model=MODELS, epoch=(1, 5, 10))
+    spectrum = summary(random, epochs, positive=True).assign(minimum=0.1, maximum=50.0, condition=500.0)
+    fields = {"y": np.arange(4) / 4, "x": np.arange(4) / 4}
+    prediction = pd.DataFrame(
+        keys(model=MODELS, **{"class": CLASSES}, start=(0,), snapshot=(1, 3), channel=("density",), **fields)
+    )
+    truth = 1 + random.uniform(size=len(prediction) // 2)
+    prediction["truth"] = np.tile(truth, 2)
+    snapshots = pd.DataFrame(keys(**{"class": CLASSES}, snapshot=(0, 2), channel=("density",), **fields))
+    starts = [row for row in keys(model=(*MODELS, "persistence"), start=range(3), snapshot=range(5))]
+    return {
+        "two_time": summary(random, keys(**influence, perturbation_time=range(4), response_time=range(4))),
+        "class_transfer": summary(random, keys(**influence, perturbation_class=CLASSES, response_class=CLASSES)),
+        "time_lag": summary(random, keys(**influence, relation=("intra-class", "inter-class"), lag=range(-3, 4))),
+        "interpolation": summary(
+            random, keys(model=MODELS, quantity=("span",), normalization=("standard",), distance=(0.01, 0.1, 1.0))
+        ),
+        "spectrum": spectrum.assign(largest_metric_eigenvalue=1e7),
+        "training": pd.DataFrame(epochs).assign(
+            **{
+                f"{part}_{s}": v
+                for part in ("train", "validation")
+                for s, v in zip(("minimum", "median", "maximum"), (0.1, 0.2, 0.3), strict=True)
+            },
+            persistence=0.5,
+            n_seeds=3,
+        ),
+        "rollout": summary(random, [row for row in starts if row["snapshot"] > row["start"]], positive=True),
+        "snapshots": snapshots.assign(time=0.1 * snapshots["snapshot"], value=random.uniform(size=len(snapshots))),
+        "prediction": prediction.assign(prediction=prediction["truth"] + 0.1 * random.normal(size=len(prediction))),
+    } | response_tables(random, fields)
+
+
+def panels(figure):
+    """The titled axes by title: one panel a model, no colour bars."""
+    return {axes.get_title(): axes for axes in figure.axes if axes.get_title()}
+
+
+def select(table, **values):
+    for column, value in values.items():
+        table = table[table[column] == value]
+    return table

@@ -1,0 +1,134 @@
+"""A tiny study on disk from data to shards, and its exact Jacobian."""
+
+import dataclasses
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+import xarray as xr
+from torch import Tensor, nn
+
+from surroscope import store, transitions
+from surroscope.models import loading
+from surroscope.observables import smse
+from surroscope.response.linearize import Linearization, Method
+from surroscope.response.rows import Response
+from surroscope.stages import gradients, ingest, reduce, split
+
+CLASSES, SNAPSHOTS, SIZE, CHANNELS = ["CE-RP", "CE-CRP"], 4, 8, 4
+SAMPLES = len(CLASSES) * (SNAPSHOTS - 1)
+OUTPUTS = CHANNELS * SIZE * SIZE
+DAMPING = 1e-2
+# What single-precision passes leave of the dense float64 influence of a batch whose gradients are nearly dependent.
+SINGLE = 3e-5
+FACTORY = f"{__name__}:build"
+RESPONSES = [Response("smse"), Response("mass"), Response("smse", action="r")]
+
+
+def build(channels: int, size: int, hidden: int = 3, silent: bool = False) -> nn.Module:
+    network = nn.Sequential(
+        nn.Conv2d(channels, hidden, 3, padding=1, padding_mode="circular"),
+        nn.SiLU(),
+        nn.Conv2d(hidden, channels, 1),
+    )
+    return Silent(network) if silent else network
+
+
+class Silent(nn.Module):
+    """Says nothing about the density's mean, so that mass has no gradient."""
+
+    def __init__(self, network: nn.Module) -> None:
+        super().__init__()
+        self.network = network
+
+    def forward(self, x: Tensor) -> Tensor:
+        y = self.network(x)
+        return torch.cat([x[:, :1], y[:, 1:]], dim=1)
+
+
+@dataclasses.dataclass(frozen=True)
+class Study:
+    """A checkpoint with its data on disk."""
+
+    folder: Path
+    stores: list[Path]
+    split: Path
+    weights: Path
+
+    @property
+    def common(self) -> dict[str, Any]:
+        return {"system": "CE", "model": "net", "factory": FACTORY, "options": {}, "seed": 1, "epoch": 2} | {
+            "observables": {},
+            "snapshots": SNAPSHOTS,
+            "method": Method(),
+        }
+
+    @property
+    def inputs(self) -> dict[str, Any]:
+        return {"stores": self.stores, "split": self.split, "weights": self.weights}
+
+    def shard(self, name: str, batches: list, directions: list = [], **changes: Any) -> Path:  # noqa: B006
+        settings = gradients.Settings(
+            **self.common
+            | {"responses": RESPONSES, "batches": batches, "directions": directions, "every": 1, "span": "ket"}
+            | changes
+        )
+        gradients.stage(settings, **self.inputs, shard=self.folder / name)
+        return self.folder / name
+
+    def exact(self, *batches: tuple[str, int]) -> tuple[np.ndarray, np.ndarray]:
+        """G (N, P) of the cost and J (N, outputs, P) of the batches, in float64."""
+        network = build(CHANNELS, SIZE)
+        loading.load_weights(network, self.weights, 2)
+        linear = Linearization(network.double())
+        probes = transitions.probes(self.stores, self.split, list(batches), SNAPSHOTS)
+        x, y = (
+            torch.from_numpy(np.concatenate([getattr(p, k) for p in probes])).double() for k in ("inputs", "targets")
+        )
+        rows = torch.func.jacrev(lambda parameters: linear.predict(parameters, x))(linear.parameters)
+        jacobian = torch.cat([rows[n].reshape(len(x), OUTPUTS, -1) for n in linear.parameters], dim=2)
+        return linear.gradients(smse, x, y).numpy(), jacobian.detach().numpy()
+
+
+def make(folder: Path) -> Study:
+    """Random data and a network with random weights."""
+    stores = []
+    for number, name in enumerate(CLASSES):
+        draw = np.random.default_rng(number)
+        state = draw.uniform(1, 2, size=(9, SNAPSHOTS, CHANNELS, SIZE, SIZE)).astype(np.float32)
+        xr.Dataset(
+            {"state": (("trajectory", "time", "channel", "y", "x"), state), "fallbacks": ("trajectory", [0] * 9)},
+            coords={"trajectory": np.arange(9), "time": np.linspace(0, 1, SNAPSHOTS)},
+            attrs={"preset": "calibrated", "seed": 0, "solver_version": 1},
+        ).to_netcdf(folder / f"{name}.nc", engine="h5netcdf")
+        stores.append(folder / f"{name}.zarr")
+        ingest.stage(ingest.Settings("CE", name), raw=[folder / f"{name}.nc"], store=stores[-1])
+    split.stage(split.Settings(1, CLASSES, 0.5, 0.2), stores=stores, split=folder / "split.json")
+    save(folder / "weights", build(CHANNELS, SIZE))
+    return Study(folder, stores, folder / "split.json", folder / "weights")
+
+
+def save(path: Path, network: nn.Module) -> None:
+    torch.manual_seed(0)
+    for parameter in network.parameters():
+        nn.init.normal_(parameter, std=0.3)
+    draw = torch.Generator().manual_seed(0)
+    optimizer = torch.optim.AdamW(network.parameters())
+    network(torch.rand(2, CHANNELS, SIZE, SIZE, generator=draw)).square().mean().backward()
+    optimizer.step()
+    with store.writing(path, {}) as temporary:
+        temporary.mkdir()
+        loading.save_weights(network, loading.weights_of(temporary, 2))
+        loading.save_moments(network, optimizer.state_dict(), loading.moments_of(temporary, 2))
+
+
+def contracted(study: Study, *shards: Path, memory_mb: float = 100, threads: int = 1, at: str = "local") -> Path:
+    path = study.folder / "grams.zarr"
+    options = {"threads": threads, "memory_mb": memory_mb, "dask_scheduler": at}
+    reduce.stage(reduce.Settings(), shards=list(shards), grams=path, **options)
+    return path
+
+
+def relative(found: np.ndarray, expected: np.ndarray) -> float:
+    return float(np.linalg.norm(found - expected) / np.linalg.norm(expected))
