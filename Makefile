@@ -3,20 +3,21 @@ PYTHON ?= python3
 CORES ?= all
 VENV := .venv
 PEERS := .venv-peers
+CLAWPACK := .venv-clawpack
 BIN := $(CURDIR)/$(VENV)/bin
 export PATH := $(BIN):$(PATH)
 
-.PHONY: run test test-slow test-gpu lint format bench bench-linearize bench-reduction bench-peers snakemake-report clean
+.PHONY: run test test-slow test-gpu lint format bench bench-linearize bench-reduction bench-peers bench-reader bench-statistics bench-solvers snakemake-report clean
 .DEFAULT_GOAL := run
 
 run: $(VENV)/ready
 	snakemake --cores $(CORES)
 
 test: $(VENV)/ready
-	pytest -n 2 --dist loadgroup -m "not slow and not gpu"
+	pytest -n 2 --dist loadfile -m "not slow and not gpu"
 
 test-slow: $(VENV)/ready
-	pytest -n 2 --dist loadgroup -m slow
+	pytest -n 2 --dist loadfile -m slow
 
 test-gpu: $(VENV)/ready
 	pytest -m gpu
@@ -33,13 +34,35 @@ format: $(VENV)/ready
 	ruff format .
 	snakefmt Snakefile workflow
 
-bench: bench-linearize bench-reduction bench-peers
+bench: bench-linearize bench-reduction bench-reader bench-statistics bench-solvers bench-peers
 
 bench-linearize: $(VENV)/ready
 	OMP_NUM_THREADS=1 python benchmarks/linearize.py
 
 bench-reduction: $(VENV)/ready
 	OMP_NUM_THREADS=1 python benchmarks/reduction.py
+
+bench-reader: $(VENV)/ready
+	OMP_NUM_THREADS=1 python benchmarks/reader.py
+
+bench-statistics: $(VENV)/ready
+	OMP_NUM_THREADS=1 python benchmarks/class_statistics.py
+
+# Where Clawpack cannot be installed, the benchmark says so and measures ours alone.
+bench-solvers: $(VENV)/ready
+	-$(MAKE) --no-print-directory $(CLAWPACK)/ready
+	OMP_NUM_THREADS=1 python benchmarks/solvers.py
+
+# Compiled on installation.
+$(CLAWPACK)/ready: benchmarks/clawpack-requirements.txt
+	@command -v gfortran > /dev/null \
+	  || { [ "$$(id -u)" = 0 ] && apt-get update -qq && apt-get install -y -qq --no-install-recommends gfortran; } \
+	  || { echo "error: Clawpack needs gfortran; run 'sudo apt-get install gfortran' and make again"; exit 1; }
+	rm -rf $(CLAWPACK)
+	$(PYTHON) -m venv $(CLAWPACK)
+	echo '*' > $(CLAWPACK)/.gitignore
+	$(CLAWPACK)/bin/pip install --quiet --disable-pip-version-check -r $<
+	touch $@
 
 bench-peers: $(VENV)/ready $(PEERS)/ready
 	snakemake --cores $(CORES) --configfile workflow/presets/quick.yaml --until train
@@ -70,5 +93,5 @@ $(VENV)/ready: requirements.lock
 	touch $@
 
 clean:
-	rm -rf $(VENV) $(PEERS) .snakemake .pytest_cache .ruff_cache .mypy_cache .hypothesis
+	rm -rf $(VENV) $(PEERS) $(CLAWPACK) .snakemake .pytest_cache .ruff_cache .mypy_cache .hypothesis
 	@echo "data/ and results/ are kept; remove them by hand if you mean to"

@@ -28,5 +28,10 @@ rule all:
         kept_shards(),
 
 
+onstart:
+    if STUDY.data.source == "pdegym":
+        print(pdegym.NOTICE)
+
+
 onsuccess:
     link_latest_report()

@@ -25,7 +25,7 @@ from torch.func import functional_call, grad, jacrev, vmap
 from torch.utils.data import DataLoader, TensorDataset
 
 from surroscope.models import vit
-from surroscope.models.layers import CircularConv, Linear, circular_pad
+from surroscope.models.layers import Conv, Linear, pad
 from surroscope.observables import smse
 
 DISCARDED_SHARE, CERTIFIED = 1e-4, 2e-3
@@ -309,7 +309,7 @@ class CircularPad(nn.Module):
         self.padding = padding
 
     def forward(self, x: Tensor) -> Tensor:
-        return circular_pad(x, *self.padding)
+        return pad(x, *self.padding)
 
 
 def standard(own: nn.Module) -> nn.Module:
@@ -330,7 +330,7 @@ def standard_layers(case: Case) -> tuple[nn.Module, list[str]]:
         before = case.network(case.states)
         for parent in list(case.network.modules()):
             for name, child in parent.named_children():
-                if isinstance(child, CircularConv | Linear):
+                if isinstance(child, Conv | Linear):
                     setattr(parent, name, standard(child))
         torch.testing.assert_close(case.network(case.states), before)
     layers = [(path, m) for path, m in case.network.named_modules() if isinstance(m, nn.Conv2d | nn.Linear)]

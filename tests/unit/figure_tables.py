@@ -51,7 +51,9 @@ def response_tables(random, fields):
     )
     cells = pd.DataFrame(keys(model=MODELS, channel=CHANNELS, **fields))
     maps = pairs.merge(cells, how="cross")
-    state = random.uniform(size=16)[(4 * (4 * maps["y"]) + 4 * maps["x"]).astype(int)]
+    rows, columns = len(fields["y"]), len(fields["x"])
+    cell = columns * (rows * maps["y"]) + columns * maps["x"]
+    state = random.uniform(size=rows * columns)[cell.round().astype(int)]
     ranked = pd.DataFrame(
         [
             ("test", 0, "RP", 7, 4, np.nan),
@@ -78,13 +80,14 @@ def response_tables(random, fields):
     }
 
 
-def all_tables() -> dict[str, pd.DataFrame]:
+def all_tables(rows: int = 4, columns: int = 4) -> dict[str, pd.DataFrame]:
+    """Every table; those of fields have so many rows and columns of cells."""
     random = np.random.default_rng(0)
     influence = {"model": MODELS, "observable": OBSERVABLES, "step": ("smse",)}
     influence |= {"quantity": ("span",), "normalization": ("standard",)}
     epochs = keys(model=MODELS, epoch=(1, 5, 10))
     spectrum = summary(random, epochs, positive=True).assign(minimum=0.1, maximum=50.0, condition=500.0)
-    fields = {"y": np.arange(4) / 4, "x": np.arange(4) / 4}
+    fields = {"y": np.arange(rows) / rows, "x": np.arange(columns) / columns}
     prediction = pd.DataFrame(
         keys(model=MODELS, **{"class": CLASSES}, start=(0,), snapshot=(1, 3), channel=("density",), **fields)
     )

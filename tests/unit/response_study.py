@@ -4,9 +4,9 @@ import dataclasses
 from pathlib import Path
 from typing import Any
 
+import native
 import numpy as np
 import torch
-import xarray as xr
 from torch import Tensor, nn
 
 from surroscope import store, transitions
@@ -14,7 +14,8 @@ from surroscope.models import loading
 from surroscope.observables import smse
 from surroscope.response.linearize import Linearization, Method
 from surroscope.response.rows import Response
-from surroscope.stages import gradients, ingest, reduce, split
+from surroscope.stages import gradients, reduce, split
+from surroscope.system import COMPRESSIBLE_EULER
 
 CLASSES, SNAPSHOTS, SIZE, CHANNELS = ["CE-RP", "CE-CRP"], 4, 8, 4
 SAMPLES = len(CLASSES) * (SNAPSHOTS - 1)
@@ -58,7 +59,15 @@ class Study:
 
     @property
     def common(self) -> dict[str, Any]:
-        return {"system": "CE", "model": "net", "factory": FACTORY, "options": {}, "seed": 1, "epoch": 2} | {
+        return {
+            "system": "CE",
+            "equations": COMPRESSIBLE_EULER,
+            "model": "net",
+            "factory": FACTORY,
+            "options": {},
+            "seed": 1,
+            "epoch": 2,
+        } | {
             "observables": {},
             "snapshots": SNAPSHOTS,
             "method": Method(),
@@ -97,13 +106,7 @@ def make(folder: Path) -> Study:
     for number, name in enumerate(CLASSES):
         draw = np.random.default_rng(number)
         state = draw.uniform(1, 2, size=(9, SNAPSHOTS, CHANNELS, SIZE, SIZE)).astype(np.float32)
-        xr.Dataset(
-            {"state": (("trajectory", "time", "channel", "y", "x"), state), "fallbacks": ("trajectory", [0] * 9)},
-            coords={"trajectory": np.arange(9), "time": np.linspace(0, 1, SNAPSHOTS)},
-            attrs={"preset": "calibrated", "seed": 0, "solver_version": 1},
-        ).to_netcdf(folder / f"{name}.nc", engine="h5netcdf")
-        stores.append(folder / f"{name}.zarr")
-        ingest.stage(ingest.Settings("CE", name), raw=[folder / f"{name}.nc"], store=stores[-1])
+        stores.append(native.ingested(folder / f"{name}.zarr", state))
     split.stage(split.Settings(1, CLASSES, 0.5, 0.2), stores=stores, split=folder / "split.json")
     save(folder / "weights", build(CHANNELS, SIZE))
     return Study(folder, stores, folder / "split.json", folder / "weights")

@@ -43,7 +43,18 @@ def test_every_shipped_study_is_valid(path: Path) -> None:
         ("sedes", [1], ["sedes", "unknown key"]),
         ("data.sise", 32, ["data.sise", "unknown key"]),
         ("data.size", "32", ["data.size", "'32'", "integer"]),
-        ("data.size", 31, ["data.size", "31", "even"]),
+        ("data.size", 31, ["data", "31 x 31", "even"]),
+        ("data.size", [1, 32], ["data", "1 x 32", "square"]),
+        ("data.size", [8], ["data.size", "at least 2"]),
+        ("data.files", {"a": "a.nc"}, ["data", "source is 'simulation'", "files go with source: files"]),
+        ("data.source", "files", ["data", "source is 'files' and files {}"]),
+        ("data.dtype", "int8", ["data.dtype", "'int8'", "float64"]),
+        ("data.channels", {"density": "rho; 1"}, ["data.channels", "'rho; 1' is no expression"]),
+        ("data.dimensions", {"z": "lev"}, ["data.dimensions", "trajectory, time, channel, y, x"]),
+        ("data.dimensions", ["x", "x"], ["data.dimensions", "in order"]),
+        ("data.time_step", 0.0, ["data.time_step", "greater than 0"]),
+        ("systems.CE.equations", {"channels": ["a"]}, ["systems.CE.equations goes with data.source: files"]),
+        ("systems.CE.equations", {"channels": ["a"], "positive": ["b"]}, ["equations", "positive holds 'b'", "a"]),
         ("data.preset", "published", ["data.preset", "'published'", "paper"]),
         ("study", None, ["study", "missing"]),
         ("seeds", [1, 1], ["seeds", "twice"]),
@@ -75,7 +86,7 @@ def test_every_shipped_study_is_valid(path: Path) -> None:
         ("systems.CE.classes", ["CE-RP", "NS-BB"], ["systems.CE.classes", "'NS-BB'", "CE-CRP"]),
         ("systems.CE.observables", ["mass"], ["systems.CE.observables", "smse"]),
         ("systems.CE.observables", ["smse", "spin"], ["'spin'", "choose from"]),
-        ("systems.MHD", DEFAULT["systems"]["CE"], ["systems holds 'MHD'", "CE, NS"]),
+        ("systems.MHD", DEFAULT["systems"]["CE"], ["systems holds 'MHD'", "CE, NS", "systems.MHD.equations"]),
         ("influence.damping", 0.0, ["influence.damping", "greater than 0"]),
     ],
 )
@@ -94,6 +105,69 @@ def test_two_wrong_keys_are_two_lines() -> None:
     with pytest.raises(UserError) as caught:
         check(config, "config.yaml")
     assert len(str(caught.value).splitlines()) == 2
+
+
+WATER = {
+    "source": "files",
+    "files": {"dam": "dam_*.nc", "wave": ["wave.zarr"]},
+    "size": [1, 32],
+    "channels": {"depth": "h", "discharge": "h * u"},
+}
+EQUATIONS = {"channels": ["depth", "discharge"], "positive": ["depth"], "conserved": ["depth", "discharge"]}
+
+
+def water(**changes: Any) -> dict[str, Any]:
+    config = copy.deepcopy(DEFAULT)
+    config["data"] |= WATER | changes
+    config["systems"] = {"SW": config["systems"].pop("CE") | {"equations": EQUATIONS}}
+    return config
+
+
+def test_a_system_of_ones_own_is_an_entry_of_the_configuration() -> None:
+    study = check(water(), "water.yaml")
+    assert study.system("SW").channels == ("depth", "discharge")
+    assert study.classes("SW") == ["dam", "wave"]
+    assert study.observables_of("SW") == ["smse", "depth"]
+    assert study.system("SW").known_observables == ("smse", "depth", "discharge")
+    sliced = json.loads(settings(study, "ingest", system="SW", ic="dam"))
+    assert sliced["channels"] == WATER["channels"]
+    assert sliced["grid"] == [1, 32]
+
+
+@pytest.mark.parametrize(
+    ("change", "words"),
+    [
+        ({"channels": {"depth": "h"}}, "data.channels lacks discharge of SW"),
+        ({"files": {"dam": "a.nc", "wave": "a.nc"}}, "files names 'a.nc' twice"),
+        ({"files": {"dam": "a.nc"}}, "systems.SW has one class"),
+        ({"source": "pdegym", "files": {}}, "systems.SW.equations goes with data.source: files, found pdegym"),
+    ],
+)
+def test_data_that_cannot_be_the_systems_are_refused(change: dict[str, Any], words: str) -> None:
+    with pytest.raises(UserError, match=words):
+        check(water(**change), "water.yaml")
+
+
+def test_files_are_taken_in_the_order_of_their_numbers(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    for number in (10, 9, 0, 1, 2):
+        (tmp_path / f"dam_{number}.nc").touch()
+    study = check(water(), "water.yaml")
+    assert study.data.paths("dam") == [f"dam_{number}.nc" for number in (0, 1, 2, 9, 10)]
+    with pytest.raises(UserError, match=r"data\.files\.wave: found no file 'wave\.zarr'"):
+        study.data.paths("wave")
+
+
+def test_pdegym_takes_only_the_files_that_hold_the_trajectories() -> None:
+    config = changed("data.source", "pdegym")
+    for trajectories, files in ((60, 1), (715, 1), (716, 2), (10_000, 14)):
+        config["systems"]["CE"]["trajectories"] = trajectories
+        wanted = json.loads(settings(check(config, "c.yaml"), "listing", system="CE", ic="CE-RP"))
+        assert wanted["files"] == [f"data_{number}.nc" for number in range(files)]
+        assert wanted["repo"] == "camlab-ethz/CE-RP"
+    config["systems"]["CE"]["trajectories"] = 10_001
+    with pytest.raises(UserError, match=r"trajectories is 10001, but CE-RP has 10000"):
+        check(config, "c.yaml")
 
 
 def test_a_slice_is_canonical_json_of_its_own_keys_only() -> None:

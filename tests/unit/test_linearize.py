@@ -10,7 +10,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from surroscope.models import unet, vit
-from surroscope.models.layers import Attention, CircularConv, Linear
+from surroscope.models.layers import Attention, Conv, Grid, Linear
 from surroscope.observables import smse
 from surroscope.response import calibrate, linearize
 from surroscope.response.linearize import Linearization, Method
@@ -49,7 +49,7 @@ class Positions(nn.Module):
 class Twice(nn.Module):
     def __init__(self) -> None:
         super().__init__()
-        self.convolution = CircularConv(FIELDS, FIELDS, 3)
+        self.convolution = Conv(FIELDS, FIELDS, 3)
 
     def forward(self, x: Tensor) -> Tensor:
         return self.convolution(torch.tanh(self.convolution(x)))
@@ -89,7 +89,7 @@ class Tied(nn.Module):
 
     def __init__(self) -> None:
         super().__init__()
-        self.first, self.second = CircularConv(FIELDS, FIELDS, 3), CircularConv(FIELDS, FIELDS, 3)
+        self.first, self.second = Conv(FIELDS, FIELDS, 3), Conv(FIELDS, FIELDS, 3)
         self.second.weight = self.first.weight
         self.again = self.second
 
@@ -98,7 +98,7 @@ class Tied(nn.Module):
 
 
 def frozen() -> nn.Module:
-    network = nn.Sequential(CircularConv(FIELDS, 3, 3), nn.SiLU(), CircularConv(3, FIELDS, 3))
+    network = nn.Sequential(Conv(FIELDS, 3, 3), nn.SiLU(), Conv(3, FIELDS, 3))
     network[0].weight.requires_grad_(False)
     network[2].bias.requires_grad_(False)
     return network
@@ -114,13 +114,14 @@ def strided() -> nn.Module:
 
 
 def normalised() -> nn.Module:
-    return nn.Sequential(nn.GroupNorm(2, FIELDS), nn.Tanh(), nn.LayerNorm(SIZE), CircularConv(FIELDS, FIELDS, 3))
+    return nn.Sequential(nn.GroupNorm(2, FIELDS), nn.Tanh(), nn.LayerNorm(SIZE), Conv(FIELDS, FIELDS, 3))
 
 
 FOLLOWED: dict[str, Callable[[], nn.Module]] = {
     "linear": lambda: Tokens(Linear(FIELDS, FIELDS)),
     "nn.Linear": lambda: nn.Sequential(nn.Flatten(2), nn.Linear(SIZE**2, SIZE**2), nn.Unflatten(2, (SIZE, SIZE))),
-    "circular convolution": lambda: CircularConv(FIELDS, FIELDS, 3),
+    "circular convolution": lambda: Conv(FIELDS, FIELDS, 3),
+    "open convolution": lambda: Conv(FIELDS, FIELDS, 5, grid=Grid(boundary="open")),
     "attention": lambda: Tokens(nn.Sequential(Linear(FIELDS, 4), Attention(4, 2), Linear(4, FIELDS))),
     "UNet": lambda: unet.build(FIELDS, SIZE, width=2, stages=1, kernels=(3, 3), heads=2, blocks=1),
     "ViT": lambda: vit.build(FIELDS, SIZE, patch=4, width=4, depth=1, heads=2, mlp_ratio=1),
@@ -261,9 +262,7 @@ def test_an_earlier_method_stays_unless_a_later_one_is_worth_it(seconds: tuple[f
 
 def test_a_layer_in_reverse_mode_only_is_named_and_calibration_goes_round_it() -> None:
     torch.manual_seed(0)
-    network = nn.Sequential(
-        CircularConv(FIELDS, FIELDS, 3), nn.Sequential(ReverseOnly(), CircularConv(FIELDS, FIELDS, 1))
-    )
+    network = nn.Sequential(Conv(FIELDS, FIELDS, 3), nn.Sequential(ReverseOnly(), Conv(FIELDS, FIELDS, 1)))
     linear, (states, targets) = Linearization(network.double()), probe()
     for call in (
         lambda: linear.tangents(states, directions(linear)),
@@ -293,7 +292,7 @@ class FirstOrder(nn.Module):
 
 
 def test_a_layer_that_no_method_can_differentiate_is_named() -> None:
-    linear = Linearization(nn.Sequential(CircularConv(FIELDS, FIELDS, 3), FirstOrder()).double())
+    linear = Linearization(nn.Sequential(Conv(FIELDS, FIELDS, 3), FirstOrder()).double())
     for method in (Method(), Method(tangents="double_backward")):
         with pytest.raises(ValueError, match=r"module '1' \(FirstOrder\)"):
             linear.tangents(probe()[0], directions(linear), method)
@@ -306,7 +305,7 @@ def test_calibration_finds_a_layer_that_drops_out_of_double_backward_silently() 
         def forward(self, x: Tensor) -> Tensor:
             return x + Once.apply(x)
 
-    linear = Linearization(nn.Sequential(CircularConv(FIELDS, FIELDS, 3), Skip()).double())
+    linear = Linearization(nn.Sequential(Conv(FIELDS, FIELDS, 3), Skip()).double())
     with pytest.raises(ValueError, match="no exact method for the tangents"):
         calibrate.calibrate(linear, smse, *probe(), seconds=0.1)
 
@@ -316,6 +315,6 @@ def test_a_batched_branch_on_data_is_explained() -> None:
         def forward(self, x: Tensor) -> Tensor:
             return x if x.mean() > 0 else -x
 
-    linear = Linearization(nn.Sequential(CircularConv(FIELDS, FIELDS, 3), Branch()).double())
+    linear = Linearization(nn.Sequential(Conv(FIELDS, FIELDS, 3), Branch()).double())
     with pytest.raises(ValueError, match=r"module '1' \(Branch\)"):
         linear.gradients(smse, *probe())

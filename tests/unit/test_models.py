@@ -8,7 +8,7 @@ from torch.func import functional_call, grad, jvp, linearize, vjp, vmap
 from torch.nn import functional as F
 
 from surroscope.models import unet, vit
-from surroscope.models.layers import Attention, CircularConv, RMSNorm, SpatialNorm, circular_pad
+from surroscope.models.layers import Attention, Conv, RMSNorm, SpatialNorm, pad
 
 SMALL = {
     "unet": (unet.build, {"width": 4, "stages": 2, "kernels": (5, 3, 3)}),
@@ -274,14 +274,14 @@ def test_options_that_cannot_be_built_are_named(build, size, options, named):
 
 
 @pytest.mark.parametrize("padding", [(0, 0), (1, 0), (0, 2), (3, 3), (5, 5)])
-def test_circular_pad_wraps_both_axes(padding):
+def test_padding_wraps_both_axes(padding):
     x = states(2, 3, 5, 5)
     expected = F.pad(x, (*padding, *padding), mode="circular")
-    assert torch.equal(circular_pad(x, *padding), expected)
+    assert torch.equal(pad(x, *padding), expected)
 
 
 def test_circular_convolution_multiplies_fourier_modes():
-    layer = CircularConv(1, 1, 5).double()
+    layer = Conv(1, 1, 5).double()
     x = states(1, 1, 12, 12)
     kernel = torch.zeros(12, 12, dtype=torch.float64)
     kernel[:5, :5] = layer.weight.detach()[0, 0]

@@ -5,18 +5,20 @@ import pandas as pd
 import pytest
 from figure_tables import CLASSES, MODELS, OBSERVABLES, PARTS, panels, select
 
-from surroscope.catalogue import FIGURES, QUANTITIES, TABLES, figures_for, tables_for
+from surroscope.catalogue import QUANTITIES, TABLES, figure, figures_for, tables_for
 from surroscope.plots.draw import REQUIRED, draw
 from surroscope.plots.style import Options, by_model, save
+
+FIGURES = {name: figure(name) for name in figures_for(OBSERVABLES, PARTS)}
 
 
 @pytest.mark.parametrize("name", FIGURES)
 def test_every_figure_saves_the_same_bytes_twice(name, tables, tmp_path):
     written = []
     for attempt in ("first", "second"):
-        figure = draw(name, tables[FIGURES[name].table])
+        drawn = draw(name, tables[FIGURES[name].table])
         paths = tmp_path / f"{attempt}.pdf", tmp_path / f"{attempt}.png"
-        save(figure, *paths, dpi=60)
+        save(drawn, *paths, dpi=60)
         written.append([path.read_bytes() for path in paths])
     assert written[0] == written[1]
     pdf, png = written[0]
@@ -46,15 +48,15 @@ def test_heatmaps_hold_the_medians(name, observable, tables):
 def test_the_colour_bar_says_what_is_clipped(limit, lowest, arrows, tables):
     columns = ["q25", "median", "q75"]
     tables["two_time"][columns] = tables["two_time"][columns].clip(lower=lowest)
-    figure = draw("two_time", tables["two_time"], Options(heatmap_limit=limit))
-    (bar,) = (axes.images[0].colorbar for axes in panels(figure).values() if axes.images[0].colorbar)
+    drawn = draw("two_time", tables["two_time"], Options(heatmap_limit=limit))
+    (bar,) = (axes.images[0].colorbar for axes in panels(drawn).values() if axes.images[0].colorbar)
     assert bar.extend == arrows
 
 
 def test_only_steps_on_the_cost_are_drawn(tables):
     table = select(tables["time_lag"], observable="mass")
     figures = [draw("time_lag_mass", t) for t in (table, pd.concat([table, table.assign(step="mass", median=9.0)]))]
-    first, second = ([line.get_xydata() for axes in figure.axes for line in axes.lines] for figure in figures)
+    first, second = ([line.get_xydata() for axes in drawn.axes for line in axes.lines] for figure in figures)
     for a, b in zip(first, second, strict=True):
         np.testing.assert_array_equal(a, b)
 
@@ -86,12 +88,12 @@ def test_interpolation_and_rollout_lines_are_the_tables(tables):
     lines = {line.get_label(): line.get_ydata() for line in axes.lines}
     for model in MODELS:
         np.testing.assert_array_equal(lines[model], select(tables["interpolation"], model=model)["median"])
-    figure = draw("rollout", tables["rollout"], Options(last_training_snapshot=2))
-    assert list(panels(figure)) == [*MODELS, "persistence"]
-    drawn = [list(line.get_ydata()) for line in panels(figure)["unet"].lines]
+    drawn = draw("rollout", tables["rollout"], Options(last_training_snapshot=2))
+    assert list(panels(drawn)) == [*MODELS, "persistence"]
+    drawn = [list(line.get_ydata()) for line in panels(drawn)["unet"].lines]
     for start in range(3):
         assert list(select(tables["rollout"], model="unet", start=start)["median"]) in drawn
-    assert any(list(line.get_xdata()) == [2.5, 2.5] for line in panels(figure)["unet"].lines)
+    assert any(list(line.get_xdata()) == [2.5, 2.5] for line in panels(drawn)["unet"].lines)
 
 
 def test_boxes_are_the_table(tables):
@@ -105,15 +107,15 @@ def test_boxes_are_the_table(tables):
 
 
 def test_fields_are_the_tables(tables):
-    figure = draw("prediction", tables["prediction"])
-    images = [axes.images[0].get_array() for axes in figure.axes if axes.images]
+    drawn = draw("prediction", tables["prediction"])
+    images = [axes.images[0].get_array() for axes in drawn.axes if axes.images]
     first = select(tables["prediction"], **{"class": "RP", "snapshot": 1})
     truth = select(first, model="vit")["truth"].to_numpy().reshape(4, 4)
     predicted = [select(first, model=model)["prediction"].to_numpy().reshape(4, 4) for model in MODELS]
     expected = [truth, predicted[0], predicted[0] - truth, predicted[1], predicted[1] - truth]
     np.testing.assert_array_equal(images[:5], expected)
-    figure = draw("snapshots", tables["snapshots"])
-    shown = next(axes for axes in figure.axes if axes.images).images[0].get_array()
+    drawn = draw("snapshots", tables["snapshots"])
+    shown = next(axes for axes in drawn.axes if axes.images).images[0].get_array()
     expected = select(tables["snapshots"], **{"class": "RP", "snapshot": 0})["value"]
     np.testing.assert_array_equal(shown.ravel(), expected)
 
@@ -188,17 +190,17 @@ def test_tables_that_would_mislead_are_refused(name, change, message, tables):
 def test_what_left_the_axes_is_marked(tables, tmp_path):
     blown = (tables["rollout"]["model"] == "unet") & (tables["rollout"]["snapshot"] == 4)
     tables["rollout"].loc[blown, ["q25", "median", "q75"]] = np.inf
-    figure = draw("rollout", tables["rollout"])
-    crosses = [line for line in panels(figure)["unet"].lines if line.get_marker() == "x"]
+    drawn = draw("rollout", tables["rollout"])
+    crosses = [line for line in panels(drawn)["unet"].lines if line.get_marker() == "x"]
     assert [list(line.get_xdata()) for line in crosses] == [[4]] * 3
-    assert "cross" in figure.get_supxlabel()
+    assert "cross" in drawn.get_supxlabel()
     tables["prediction"].loc[0, "prediction"] = np.inf
     image = panels(draw("prediction", tables["prediction"]))["vit"].images[0]
     assert image.get_array()[0, 0] > image.get_clim()[1]
     tables["spectrum"].loc[0, "minimum"] = -1e-12
-    figure = draw("spectrum", tables["spectrum"])
-    assert "a whisker to the bottom edge" in figure.get_supxlabel()
-    save(figure, tmp_path / "s.pdf", tmp_path / "s.png", dpi=50)
+    drawn = draw("spectrum", tables["spectrum"])
+    assert "a whisker to the bottom edge" in drawn.get_supxlabel()
+    save(drawn, tmp_path / "s.pdf", tmp_path / "s.png", dpi=50)
 
 
 def test_the_sample_size_stands_in_the_figure(tables):
@@ -215,7 +217,7 @@ def test_a_model_looks_alike_in_every_figure(tables):
 
 
 def test_figures_for_observables_and_parts():
-    assert set(figures_for(OBSERVABLES, PARTS)) == set(FIGURES)
+    assert {"two_time_mass", "time_lag_energy", "attribution", "symmetry"} <= set(FIGURES)
     assert not [name for name in figures_for(("smse",), PARTS) if name.endswith(("_mass", "_energy"))]
     assert all(FIGURES[name].part is None for name in figures_for(OBSERVABLES))
     assert set(figures_for((), ("cross",))) - set(figures_for(())) == {"attribution", "leverage"}
@@ -232,12 +234,12 @@ def test_a_part_brings_the_tables_of_its_figures():
 @pytest.mark.parametrize("name", ["two_time", "time_lag_mass", "class_transfer", "interpolation"])
 def test_the_kind_of_influence_stands_in_the_figure(name, tables):
     for quantity, long_name in QUANTITIES.items():
-        figure = draw(name, tables[FIGURES[name].table].assign(quantity=quantity))
-        assert long_name in figure.get_supxlabel().replace("\n", " ")
+        drawn = draw(name, tables[FIGURES[name].table].assign(quantity=quantity))
+        assert long_name in drawn.get_supxlabel().replace("\n", " ")
 
 
 def test_one_to_four_models(tables):
     extra = [select(tables["two_time"], model="vit").assign(model=f"net{i}") for i in range(4)]
     for count in range(1, 5):
-        figure = draw("two_time", pd.concat(extra[:count]))
-        assert len(panels(figure)) == count
+        drawn = draw("two_time", pd.concat(extra[:count]))
+        assert len(panels(drawn)) == count

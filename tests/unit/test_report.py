@@ -1,6 +1,7 @@
 """The report stands alone, shows everything it is given, and trusts nothing it is given."""
 
 from base64 import b64encode
+from dataclasses import replace
 from html.parser import HTMLParser
 from itertools import pairwise
 from pathlib import Path
@@ -9,9 +10,10 @@ import pytest
 from docutils.utils import SystemMessage
 from jinja2 import UndefinedError
 
-from surroscope.catalogue import FIGURES
+from surroscope.catalogue import figure, figures_for
 from surroscope.report import (
     Audit,
+    DataCard,
     MainNumber,
     ReportFigure,
     SystemSection,
@@ -25,6 +27,11 @@ from surroscope.report import (
 CAPTIONS = Path(__file__).parents[2] / "workflow" / "report"
 N = "n = 3 seeds x 6 probe batches"
 VOID = {"meta", "img", "link", "br", "hr", "input"}
+
+
+FIGURES = {
+    name: figure(name) for name in figures_for(("smse", "mass", "energy"), ("sensitivity", "cross", "maps", "symmetry"))
+}
 
 
 class Page(HTMLParser):
@@ -52,13 +59,19 @@ class Page(HTMLParser):
         return [attributes for name, attributes in self.elements if name == tag]
 
 
+def caption(name):
+    spec = figure(name)
+    text = (CAPTIONS / f"{spec.caption}.rst").read_text()
+    return caption_html(text, "CE", n=N, unit="in its unit", observable=spec.observable)
+
+
 @pytest.fixture
 def study():
     figures = tuple(
         ReportFigure(
             name,
             spec.title,
-            caption_html((CAPTIONS / f"{name}.rst").read_text(), "CE", n=N, unit="in its unit"),
+            caption(name),
             b"\x89PNG",
             f"tables/{spec.table}.csv",
             None if spec.table == "snapshots" else b"model,value\n",
@@ -134,7 +147,7 @@ def test_a_figure_outside_the_questions_is_shown_all_the_same(study):
 
 @pytest.mark.parametrize("name", FIGURES)
 def test_captions_render(name):
-    html = caption_html((CAPTIONS / f"{name}.rst").read_text(), "CE", n=N, unit="in its unit")
+    html = caption(name)
     Page(html)
     assert N in html
     assert "CE" in html
@@ -166,3 +179,12 @@ def test_captions_may_not_reach_out_or_be_faulty(text, error):
 )
 def test_numbers_are_written_for_readers(value, text):
     assert number(value) == text
+
+
+def test_a_data_card_shows_source_and_statistics(study):
+    card = DataCard("dam", {"licence": "CC0", "trajectories": 12}, {"depth": {"mean": 1.25, "missing": 0.0}})
+    page = render(replace(study, systems=(replace(study.systems[0], cards=(card,)),)))
+    text = " ".join(Page(page).text)
+    assert "licence: CC0; trajectories: 12." in text
+    assert "1.25" in text
+    assert "Data cards" not in " ".join(Page(render(study)).text)

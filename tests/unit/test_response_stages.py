@@ -208,6 +208,6 @@ def test_an_observable_without_a_gradient_is_named(study: Study, tmp_path: Path)
 def test_fronts_are_the_steepest_cells() -> None:
     step = np.zeros((1, 1, 8, 8))
     step[..., 4:] = 1.0
-    found = contraction.fronts(1 + step, 0.5).reshape(8, 8)
+    found = contraction.fronts(1 + step, 0.5, "periodic").reshape(8, 8)
     assert found[:, [0, 3, 4, 7]].all()
     assert not found[:, [1, 2, 5, 6]].any()

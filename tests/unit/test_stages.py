@@ -3,23 +3,25 @@
 import json
 import subprocess
 import sys
+from dataclasses import asdict
 from pathlib import Path
 
+import native
 import numpy as np
 import pytest
-import xarray as xr
-import zarr
 
 from surroscope import store, transitions
 from surroscope.errors import UserError
-from surroscope.stages import cli, ingest, split, train
+from surroscope.stages import cli, split, train
+from surroscope.system import NAVIER_STOKES
 
 STAGES = [
-    *("simulate", "ingest", "split", "train", "calibrate", "gradients", "reduce", "full", "influence", "sensitivity"),
-    *("cross", "maps", "evaluate", "tables", "figures", "report"),
+    *("simulate", "listing", "download", "ingest", "split", "cache", "train", "calibrate", "gradients", "reduce"),
+    *("full", "influence", "sensitivity", "cross", "maps", "evaluate", "tables", "figures", "report"),
 ]
 TRAIN = {
     "system": "NS",
+    "equations": asdict(NAVIER_STOKES),
     "model": "vit",
     "factory": "surroscope.models.vit:build",
     "options": {"patch": 4, "width": 8, "depth": 1, "heads": 2},
@@ -57,60 +59,19 @@ def test_wrong_settings_name_the_key(change: dict, words: str) -> None:
 def test_settings_may_be_a_file(tmp_path: Path) -> None:
     path = tmp_path / "settings.yaml"
     path.write_text(json.dumps(TRAIN))
-    assert cli.load(train.Settings, str(path)) == train.Settings(**TRAIN)
+    assert cli.load(train.Settings, str(path)) == train.Settings(**TRAIN | {"equations": NAVIER_STOKES})
     with pytest.raises(UserError, match="nowhere"):
         cli.load(train.Settings, "nowhere.yaml")
 
 
-def raw(path: Path, first: int = 0, channels: int = 4, **bad: float) -> Path:
-    state = np.random.default_rng(first).uniform(1, 2, size=(3, 4, channels, 8, 8)).astype(np.float32)
-    for value in bad.values():
-        state[1, 2, 0, 3, 4] = value
-    xr.Dataset(
-        {"state": (("trajectory", "time", "channel", "y", "x"), state), "fallbacks": ("trajectory", [0, 0, 1])},
-        coords={"trajectory": np.arange(first, first + 3), "time": np.linspace(0, 1, 4)},
-        attrs={"preset": "calibrated", "seed": 0, "solver_version": 1},
-    ).to_netcdf(path, engine="h5netcdf")
-    return path
-
-
-def test_ingest_keeps_every_value_in_order(tmp_path: Path) -> None:
-    files = [raw(tmp_path / "block0.nc"), raw(tmp_path / "block1.nc", first=3)]
-    ingest.stage(ingest.Settings("CE", "CE-RP"), raw=files, store=tmp_path / "CE-RP.zarr")
-    dataset = store.read(tmp_path / "CE-RP.zarr")
-    expected = np.concatenate([xr.open_dataset(path, engine="h5netcdf")["state"].values for path in files])
-    assert np.array_equal(dataset["state"].values, expected)
-    assert dataset["trajectory"].values.tolist() == list(range(6))
-    assert dataset["channel"].values.tolist() == ["density", "momentum_x", "momentum_y", "energy"]
-    assert dataset.attrs["solver_version"] == 1
-    array = zarr.open_array(tmp_path / "CE-RP.zarr" / "state")
-    assert array.chunks == (1, 1, 4, 8, 8)
-    assert array.shards == (64, 4, 4, 8, 8)
-
-
-@pytest.mark.parametrize(
-    ("change", "words"),
-    [
-        ({"bad": np.nan}, r"block0\.nc: density is nan in trajectory 1, snapshot 2, cell \(y=3, x=4\)"),
-        ({"bad": -0.5}, r"density is -0\.5 .*expected finite and positive"),
-        ({"channels": 2}, "state has 2 channels; CE has density"),
-    ],
-)
-def test_ingest_refuses_states_that_are_not_physical(tmp_path: Path, change: dict, words: str) -> None:
-    with pytest.raises(UserError, match=words):
-        ingest.stage(
-            ingest.Settings("CE", "CE-RP"), raw=[raw(tmp_path / "block0.nc", **change)], store=tmp_path / "CE-RP.zarr"
-        )
-    assert sorted(path.name for path in tmp_path.iterdir()) == ["block0.nc"]
+def states(first: int = 0, count: int = 3) -> np.ndarray:
+    return np.random.default_rng(first).uniform(1, 2, size=(count, 4, 4, 8, 8)).astype(np.float32)
 
 
 @pytest.fixture
 def stores(tmp_path: Path) -> list[Path]:
-    paths = [tmp_path / "CE-RP.zarr", tmp_path / "CE-CRP.zarr"]
-    for number, path in enumerate(paths):
-        files = [raw(tmp_path / f"{number}{block}.nc", first=9 * number + 3 * block) for block in range(3)]
-        ingest.stage(ingest.Settings("CE", path.stem), raw=files, store=path)
-    return paths
+    names = ("CE-RP", "CE-CRP")
+    return [native.ingested(tmp_path / f"{name}.zarr", states(n, 9)) for n, name in enumerate(names)]
 
 
 def divide(stores: list[Path], path: Path, seed: int = 1) -> dict:

@@ -16,14 +16,18 @@ from surroscope.symmetry import D4, Action
 from surroscope.system import COMPRESSIBLE_EULER, NAVIER_STOKES, System
 
 CE, NS = COMPRESSIBLE_EULER, NAVIER_STOKES
+PIPE = System("pipe", "gas in a pipe", ("density", "momentum_x", "energy"), vectors=(("momentum_x",),))
+DYE = System("dye", "two dyes", ("dye", "other"), boundary="open")
+# What maps a grid that is not square to itself.
+STRAIGHT = ("e", "r2", "s", "sr2")
 ACTIONS = {name: Action.parse(name) for name in (*D4, "x3", "y5", "x2y7")}
 TURN, MIRROR = np.array([[0, -1], [1, 0]]), np.array([[-1, 0], [0, 1]])
 TURNS = [np.linalg.matrix_power(TURN, count) for count in range(4)]
 MATRICES = dict(zip(D4, [*TURNS, *(MIRROR @ turn for turn in TURNS)], strict=True))
 
 
-def noise(system: System, *, size: int = 6, batch: int = 2) -> Tensor:
-    return torch.randn(batch, len(system.channels), size, size, generator=torch.Generator().manual_seed(0))
+def noise(system: System, *, grid: tuple[int, int] = (6, 6), batch: int = 2) -> Tensor:
+    return torch.randn(batch, len(system.channels), *grid, generator=torch.Generator().manual_seed(0))
 
 
 def centres(size: int) -> tuple[Tensor, Tensor]:
@@ -96,10 +100,77 @@ def test_another_name_is_refused(name: str) -> None:
         Action.parse(name)
 
 
-@pytest.mark.parametrize("shape", [(2, 4, 4), (4, 4, 6), (4, 4)])
+@pytest.mark.parametrize("shape", [(2, 4, 4), (4, 4)])
 def test_states_of_another_shape_are_refused(shape: tuple[int, ...]) -> None:
-    with pytest.raises(ValueError, match=r"compressible Euler must have shape \(\.\.\., 4, N, N\), found"):
+    with pytest.raises(ValueError, match=r"compressible Euler must have shape \(\.\.\., 4, Y, X\), found"):
         ACTIONS["r"](torch.zeros(shape), CE)
+
+
+@pytest.mark.parametrize(
+    ("name", "grid", "system", "reason"),
+    [
+        ("r", (4, 6), CE, "need a square grid, and this one has 4 x 6 cells"),
+        ("sr3", (1, 6), CE, "need a square grid, and this one has 1 x 6 cells"),
+        ("x3", (4, 4), DYE, "shifts go round the edge, and the boundary of two dyes is open"),
+        ("y3", (1, 8), DYE, "shifts go round the edge"),
+        ("sr", (4, 4), PIPE, "need both components of a vector, and momentum_x stands alone"),
+    ],
+)
+def test_an_action_that_does_not_fit_says_why(name: str, grid: tuple[int, int], system: System, reason: str) -> None:
+    action = Action.parse(name)
+    assert reason in str(action.misfit(grid, system))
+    with pytest.raises(ValueError, match=f"symmetry '{name}' does not fit states .*{reason}"):
+        action(noise(system, grid=grid), system)
+
+
+@pytest.mark.parametrize("grid", [(6, 6), (4, 6), (1, 6)], ids=str)
+def test_what_fits_a_grid(grid: tuple[int, int]) -> None:
+    square = grid == (6, 6)
+    assert {name for name in D4 if not ACTIONS[name].misfit(grid, CE)} == set(D4 if square else STRAIGHT)
+    assert {name for name in D4 if not ACTIONS[name].misfit(grid, DYE)} == set(D4 if square else STRAIGHT)
+    assert {name for name in D4 if not ACTIONS[name].misfit(grid, PIPE)} == set(STRAIGHT)
+    assert not any(ACTIONS[name].misfit(grid, CE) for name in ("x3", "y5", "x2y7"))
+
+
+@pytest.mark.parametrize("grid", [(4, 6), (1, 6)], ids=str)
+@pytest.mark.parametrize("system", [CE, NS, PIPE, DYE], ids=lambda system: system.name)
+def test_the_group_of_a_grid_that_is_not_square(system: System, grid: tuple[int, int]) -> None:
+    states = noise(system, grid=grid)
+    for second, first in itertools.product(STRAIGHT, STRAIGHT):
+        (product,) = (name for name in STRAIGHT if np.array_equal(MATRICES[name], MATRICES[second] @ MATRICES[first]))
+        found = ACTIONS[second](ACTIONS[first](states, system), system)
+        assert torch.equal(found, ACTIONS[product](states, system)), (second, first)
+    assert torch.equal(ACTIONS["e"](states, system), states)
+
+
+def test_shifts_compose_and_wrap_on_a_grid_that_is_not_square() -> None:
+    states = noise(NS, grid=(4, 6))
+    assert torch.equal(Action.parse("x2y3")(states, NS)[..., 1, 5], states[..., 2, 3])
+    for first, second, both in [("x5", "x2", "x1"), ("y3", "x2", "x2y3"), ("x6", "y4", "e")]:
+        found = Action.parse(second)(Action.parse(first)(states, NS), NS)
+        assert torch.equal(found, Action.parse(both)(states, NS)), both
+    line = noise(PIPE, grid=(1, 6))
+    assert torch.equal(Action.parse("x2y3")(line, PIPE), line.roll(2, -1))
+
+
+@pytest.mark.parametrize("name", ["s", "r2"])
+def test_a_mirrored_line_turns_its_wind_round(name: str) -> None:
+    line = noise(PIPE, grid=(1, 6))
+    expected = line.flip(-1) * torch.tensor([1.0, -1.0, 1.0])[:, None, None]
+    assert torch.equal(ACTIONS[name](line, PIPE), expected)
+    assert torch.equal(ACTIONS["sr2"](line, PIPE), line)
+    scalars = noise(DYE, grid=(1, 6))
+    assert torch.equal(ACTIONS[name](scalars, DYE), scalars.flip(-1))
+
+
+@pytest.mark.parametrize("system", [CE, PIPE, DYE], ids=lambda system: system.name)
+@pytest.mark.parametrize("grid", [(6, 6), (4, 6), (1, 6)], ids=str)
+def test_what_moves_nothing_is_known_beforehand(grid: tuple[int, int], system: System) -> None:
+    states = noise(system, grid=grid)
+    for name in (*D4, "x0", "x3", "x6", "y4", "x6y12", "x12y4", "y1"):
+        action = Action.parse(name)
+        if not action.misfit(grid, system):
+            assert action.moves_nothing(grid, system) == torch.equal(action(states, system), states), name
 
 
 @pytest.mark.parametrize("name", ACTIONS)

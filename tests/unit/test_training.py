@@ -17,7 +17,7 @@ OPTIONS = {"patch": 4, "width": 8, "depth": 1, "heads": 2}
 
 
 def network(seed: int = 1) -> torch.nn.Module:
-    return loading.build(VIT, OPTIONS, channels=2, size=8, seed=seed)
+    return loading.build(VIT, OPTIONS, shape=(2, 8, 8), seed=seed)
 
 
 def data() -> tuple[Tensor, Tensor]:
@@ -110,7 +110,7 @@ def test_weights_that_were_not_kept_make_it_start_afresh(tmp_path: Path) -> None
 )
 def test_a_factory_that_cannot_be_used_is_one_clear_error(factory: str, options: dict, words: str) -> None:
     with pytest.raises(UserError, match=words) as caught:
-        loading.build(factory, options, channels=2, size=8, seed=0)
+        loading.build(factory, options, shape=(2, 8, 8), seed=0)
     assert factory in str(caught.value)
 
 
@@ -119,7 +119,7 @@ def test_weights_of_another_network_are_refused(tmp_path: Path) -> None:
         temporary.mkdir()
         loading.save_weights(network(), loading.weights_of(temporary, 3))
     loading.load_weights(network(2), tmp_path / "weights", 3)
-    other = loading.build(VIT, OPTIONS | {"width": 16}, channels=2, size=8, seed=0)
+    other = loading.build(VIT, OPTIONS | {"width": 16}, shape=(2, 8, 8), seed=0)
     with pytest.raises(UserError, match=r"epoch3\.pt: not weights of this network"):
         loading.load_weights(other, tmp_path / "weights", 3)
 

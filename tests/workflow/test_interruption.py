@@ -15,9 +15,6 @@ from surroscope.catalogue import figures_for
 
 from .conftest import TINY, Project, fresh
 
-pytestmark = pytest.mark.xdist_group("tiny")
-
-
 TABLES = "results/tiny/NS/tables/verdict.json"
 
 

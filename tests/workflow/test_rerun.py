@@ -9,8 +9,6 @@ from surroscope.catalogue import figures_for
 
 from .conftest import QUICK, Project, fresh
 
-pytestmark = pytest.mark.xdist_group("quick")
-
 # Jobs of the quick study: CE with a UNet (one probed epoch) and a ViT (two), NS with a ViT (one).
 CE_FIGURES, NS_FIGURES = len(figures_for(["smse", "mass", "energy"])), len(figures_for(["smse"]))
 DRAWING = {"figures": CE_FIGURES + NS_FIGURES, "report": 1}

@@ -10,7 +10,7 @@ from surroscope.catalogue import figures_for, tables_for
 
 from .conftest import Project, fresh
 
-pytestmark = [pytest.mark.slow, pytest.mark.xdist_group("tour")]
+pytestmark = pytest.mark.slow
 
 PARTS = ("sensitivity", "cross", "maps", "symmetry")
 QUANTITIES = ["span", "full", "euclidean", "cosine", "adam"]

@@ -7,8 +7,8 @@ from pathlib import Path
 SOURCES = os.path.relpath(Path(workflow.basedir) / "workflow")
 sys.path[:0] = [os.path.abspath(SOURCES), os.getcwd()]
 
-from surroscope import fingerprint, slices
-from surroscope.catalogue import FIGURES, UNITS, figures_for, tables_for
+from surroscope import fingerprint, pdegym, slices
+from surroscope.catalogue import UNITS, figure, figures_for, tables_for
 from surroscope.config import check
 from surroscope.environment import prepare
 from surroscope.errors import UserError
@@ -23,6 +23,7 @@ try:
             fingerprint.of_code(factory.module)
         except UserError as error:
             raise UserError(f"{CONFIGURATION}: {key}.factory: {error}") from None
+    FILES = {ic: STUDY.data.paths(ic) for ic in STUDY.data.files}
 except UserError as error:
     raise WorkflowError(f"the configuration is not valid:\n{error}") from None
 
@@ -32,6 +33,7 @@ EPOCH = f"{CHECKPOINT}/epoch{{epoch}}"
 RAW = f"data/raw/{STUDY.data.dataset}/{{system}}/{{ic}}"
 STORE = f"data/store/{STUDY.data.dataset}/{{system}}/{{ic}}.zarr"
 SPLIT = f"{RESULTS}/{{system}}/splits/seed{{seed}}.json"
+CACHE = SPLIT.replace(".json", ".cache")
 REPORT = f"{RESULTS}/report.html"
 SAMPLE_SIZE = STUDY.sample_size
 UNIT = UNITS[STUDY.influence.normalization][1]
@@ -68,6 +70,33 @@ def code(stage, linearizes=None):
         return fingerprint.of_code(*modules)
 
     return of_job
+
+
+def removable(path):
+    """A raw file, which may go when it is in a store."""
+    return path if STUDY.data.keep_raw else temp(path)
+
+
+def raw(wildcards):
+    """The files of a class, from wherever the study has its data."""
+    match STUDY.data.source:
+        case "simulation":
+            return expand(f"{RAW}/block{{block}}.nc", block=STUDY.blocks(wildcards.system), allow_missing=True)
+        case "pdegym":
+            files = pdegym.SERIES[wildcards.ic].files(STUDY.systems[wildcards.system].trajectories)
+            return expand(f"{RAW}/{{file}}", file=files, allow_missing=True)
+        case "files":
+            return FILES[wildcards.ic]
+
+
+def of_hub(path):
+    """`path` for data from a hub, and nothing for others."""
+    return path if STUDY.data.source == "pdegym" else []
+
+
+def cached(wildcards):
+    """The memory-mapped trajectories of a split, where the study wants them."""
+    return CACHE if STUDY.data.reader == "mapped" else []
 
 
 def stores(wildcards):
@@ -107,11 +136,15 @@ def all_tables():
     return expand(f"{RESULTS}/{{system}}/tables/{{table}}.csv", system=STUDY.systems, table=TABLES)
 
 
+def figure_names(system):
+    return figures_for(STUDY.observables_of(system), STUDY.parts(system))
+
+
 def all_figures():
     return [
         f"{RESULTS}/{system}/figures/{figure}.{suffix}"
         for system in STUDY.systems
-        for figure in figures_for(STUDY.observables_of(system), STUDY.parts(system))
+        for figure in figure_names(system)
         for suffix in ("pdf", "png")
     ]
 

@@ -1,6 +1,6 @@
 rule simulate:
     output:
-        raw=f"{RAW}/block{{block}}.nc",
+        raw=removable(f"{RAW}/block{{block}}.nc"),
     log:
         f"{RAW}/block{{block}}.log",
     benchmark:
@@ -8,8 +8,8 @@ rule simulate:
     conda:
         "../../envs/torch.yaml"
     resources:
-        mem_mb=lambda wildcards: STUDY.memory_mb(wildcards.system, STUDY.data.block),
-        runtime=120,
+        mem_mb=2000,
+        runtime=720,
     params:
         settings=settings("simulate"),
         code=code("simulate"),
@@ -19,13 +19,57 @@ rule simulate:
         "python -m surroscope.stages.simulate --settings {params.settings:q} --raw {output.raw:q} > {log:q} 2>&1"
 
 
+rule listing:
+    output:
+        listing=f"{RAW}/listing.json",
+    log:
+        f"{RAW}/listing.log",
+    retries: 1
+    conda:
+        "../../envs/dask.yaml"
+    resources:
+        mem_mb=500,
+        runtime=10,
+    params:
+        settings=settings("listing"),
+        code=code("listing"),
+    message:
+        "List the files of {wildcards.ic} on the hub"
+    shell:
+        "python -m surroscope.stages.listing --settings {params.settings:q} --listing {output.listing:q} > {log:q} 2>&1"
+
+
+rule download:
+    input:
+        listing=f"{RAW}/listing.json",
+    output:
+        raw=removable(f"{RAW}/{{file}}"),
+    log:
+        f"{RAW}/{{file}}.log",
+    benchmark:
+        f"{RAW}/{{file}}.benchmark.tsv"
+    wildcard_constraints:
+        file=r"(data|velocity)_\d+\.nc",
+    retries: 2
+    conda:
+        "../../envs/dask.yaml"
+    resources:
+        mem_mb=500,
+        runtime=720,
+    params:
+        settings=settings("download"),
+        code=code("download"),
+    message:
+        "Download {wildcards.file} of {wildcards.ic}"
+    shell:
+        "python -m surroscope.stages.download --settings {params.settings:q} --listing {input.listing:q}"
+        " --raw {output.raw:q} > {log:q} 2>&1"
+
+
 rule ingest:
     input:
-        raw=lambda wildcards: expand(
-            f"{RAW}/block{{block}}.nc",
-            block=STUDY.blocks(wildcards.system),
-            allow_missing=True,
-        ),
+        raw=raw,
+        listing=of_hub(f"{RAW}/listing.json"),
     output:
         store=directory(STORE),
     log:
@@ -35,15 +79,16 @@ rule ingest:
     conda:
         "../../envs/dask.yaml"
     resources:
-        mem_mb=2000,
-        runtime=120,
+        mem_mb=1000,
+        runtime=720,
     params:
         settings=settings("ingest"),
         code=code("ingest"),
+        listing=lambda wildcards, input: given("listing", input.get("listing")),
     message:
         "Chunk {wildcards.ic} into Zarr"
     shell:
-        "python -m surroscope.stages.ingest --settings {params.settings:q} --raw {input.raw:q}"
+        "python -m surroscope.stages.ingest --settings {params.settings:q} --raw {input.raw:q} {params.listing}"
         " --store {output.store:q} > {log:q} 2>&1"
 
 
@@ -69,3 +114,28 @@ rule split:
     shell:
         "python -m surroscope.stages.split --settings {params.settings:q} --stores {input.stores:q}"
         " --split {output.split:q} > {log:q} 2>&1"
+
+
+rule cache:
+    input:
+        stores=stores,
+        split=SPLIT,
+    output:
+        cache=temp(directory(CACHE)),
+    log:
+        f"{CACHE}.log",
+    benchmark:
+        f"{CACHE}.benchmark.tsv"
+    conda:
+        "../../envs/dask.yaml"
+    resources:
+        mem_mb=1000,
+        runtime=720,
+    params:
+        settings=settings("cache"),
+        code=code("cache"),
+    message:
+        "Map the training trajectories of {wildcards.system}, seed {wildcards.seed}"
+    shell:
+        "python -m surroscope.stages.cache --settings {params.settings:q} --stores {input.stores:q}"
+        " --split {input.split:q} --cache {output.cache:q} > {log:q} 2>&1"

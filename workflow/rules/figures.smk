@@ -1,4 +1,5 @@
-for FIGURE, SPEC in FIGURES.items():
+for FIGURE in dict.fromkeys(name for system in STUDY.systems for name in figure_names(system)):
+    SPEC = figure(FIGURE)
 
     rule:
         name:
@@ -9,7 +10,7 @@ for FIGURE, SPEC in FIGURES.items():
             pdf=f"{RESULTS}/{{system}}/figures/{FIGURE}.pdf",
             png=report(
                 f"{RESULTS}/{{system}}/figures/{FIGURE}.png",
-                caption=f"../report/{FIGURE}.rst",
+                caption=f"../report/{SPEC.caption}.rst",
                 category="{system}",
                 labels={"figure": SPEC.title},
             ),
@@ -27,6 +28,7 @@ for FIGURE, SPEC in FIGURES.items():
             code=code("figures"),
             n=SAMPLE_SIZE,
             unit=UNIT,
+            observable=SPEC.observable or "",
         message:
             f"Draw {FIGURE} of {{wildcards.system}}"
         shell:
@@ -41,7 +43,13 @@ rule report:
         verdicts=expand(f"{RESULTS}/{{system}}/tables/verdict.json", system=STUDY.systems),
         data=[path for system in STUDY.systems for path in expand(STORE, system=system, ic=STUDY.classes(system))],
         template=f"{SOURCES}/surroscope/report_template.html.j2",
-        captions=expand(f"{SOURCES}/report/{{figure}}.rst", figure=FIGURES),
+        captions=sorted(
+            {
+                f"{SOURCES}/report/{figure(name).caption}.rst"
+                for system in STUDY.systems
+                for name in figure_names(system)
+            }
+        ),
     output:
         page=report(REPORT, caption="../report/page.rst", category="Report"),
     log:

@@ -2,6 +2,7 @@ rule train:
     input:
         stores=stores,
         split=SPLIT,
+        cache=cached,
     output:
         weights=directory(f"{CHECKPOINT}/weights"),
         history=f"{CHECKPOINT}/history.csv",
@@ -12,18 +13,17 @@ rule train:
     conda:
         "../../envs/torch.yaml"
     resources:
-        mem_mb=lambda wildcards: STUDY.memory_mb(
-            wildcards.system, STUDY.systems[wildcards.system].trajectories * len(STUDY.classes(wildcards.system))
-        ),
+        mem_mb=lambda wildcards: STUDY.training_mb(wildcards.system),
         runtime=720,
     params:
         settings=settings("train"),
         code=code("train"),
+        cache=lambda wildcards, input: given("cache", input.get("cache")),
         # Not an output: Snakemake deletes the outputs of a failed job, and a killed one resumes from here.
         checkpoints=f"{CHECKPOINT}/resume",
     message:
         "Train {wildcards.model} on {wildcards.system}, seed {wildcards.seed}"
     shell:
         "python -m surroscope.stages.train --settings {params.settings:q} --stores {input.stores:q}"
-        " --split {input.split:q} --checkpoints {params.checkpoints:q} --weights {output.weights:q}"
+        " --split {input.split:q} --checkpoints {params.checkpoints:q} {params.cache} --weights {output.weights:q}"
         " --history {output.history:q} > {log:q} 2>&1"

@@ -1,7 +1,7 @@
 """Every table of a study, every figure with the table that it draws, and the names of influence and of its units."""
 
 from collections.abc import Collection
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 
 @dataclass(frozen=True)
@@ -9,14 +9,21 @@ class FigureSpec:
     """A figure: its table, the observable that responds to a step on the cost (None: all of the table), its heading.
 
     part: the section of the configuration that asks for the figure (None: every study has it)
+    caption: the name of its caption in workflow/report
     """
 
     table: str
     observable: str | None
     title: str
     part: str | None = None
+    caption: str = ""
 
 
+# Every other observable than the cost has the first two as well, under names such as two_time_mass.
+OF_OBSERVABLES = {
+    "two_time": "Influence on {} between times",
+    "time_lag": "Influence on {} against time lag",
+}
 FIGURES = {
     "training": FigureSpec("training", None, "Training and validation error"),
     "rollout": FigureSpec("rollout", None, "Error of autoregressive rollouts"),
@@ -33,10 +40,6 @@ FIGURES = {
     "attribution": FigureSpec("attribution_fields", None, "Training trajectories that help and hurt", "cross"),
     "leverage": FigureSpec("leverage", None, "Leverage against time", "cross"),
     "symmetry": FigureSpec("symmetry", None, "Influence between a sample and its images", "symmetry"),
-    "two_time_mass": FigureSpec("two_time", "mass", "Influence on mass between times"),
-    "time_lag_mass": FigureSpec("time_lag", "mass", "Influence on mass against time lag"),
-    "two_time_energy": FigureSpec("two_time", "energy", "Influence on energy between times"),
-    "time_lag_energy": FigureSpec("time_lag", "energy", "Influence on energy against time lag"),
     "snapshots": FigureSpec("snapshots", None, "Snapshots of the data"),
 }
 # Table -> the part of a study that makes it. The identity's row of `symmetry` is always there, even where it is not
@@ -68,13 +71,19 @@ UNITS = {
 }
 
 
+def figure(name: str) -> FigureSpec:
+    """A figure by its name. Raises KeyError if there is none."""
+    for table, title in OF_OBSERVABLES.items():
+        if name.startswith(f"{table}_"):
+            observable = name.removeprefix(f"{table}_")
+            return FigureSpec(table, observable, title.format(observable), caption=f"{table}_observable")
+    return replace(FIGURES[name], caption=name)
+
+
 def figures_for(observables: Collection[str], parts: Collection[str] = ()) -> tuple[str, ...]:
     """Names of the figures of a system with these observables, in a study that has these optional parts."""
-    return tuple(
-        name
-        for name, spec in FIGURES.items()
-        if (spec.observable is None or spec.observable in observables) and (spec.part is None or spec.part in parts)
-    )
+    own = [name for name, spec in FIGURES.items() if spec.part is None or spec.part in parts]
+    return *own, *(f"{table}_{name}" for name in observables if name != "smse" for table in OF_OBSERVABLES)
 
 
 def tables_for(parts: Collection[str] = ()) -> tuple[str, ...]:

@@ -1,14 +1,26 @@
 """The study's configuration: typed, and checked before any job."""
 
+import glob
 import re
 from typing import Annotated, Any, Literal
 
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
+from pydantic import (
+    AfterValidator,
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Field,
+    PlainValidator,
+    ValidationError,
+    field_validator,
+    model_validator,
+)
 
+from surroscope import expressions, pdegym
 from surroscope.errors import UserError
 from surroscope.partition import split_counts
 from surroscope.symmetry import Action
-from surroscope.system import OBSERVABLES, SYSTEMS
+from surroscope.system import CLASSES, OBSERVABLES, SYSTEMS, System
 
 BASELINE = "persistence"
 SolverName = Literal["subspace", "full", "dense", "euclidean", "cosine", "adam"]
@@ -24,22 +36,95 @@ class Section(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True, strict=True)
 
 
+def _square(size: Any) -> Any:
+    """A number of cells is that of both sides."""
+    if isinstance(size, int) and not isinstance(size, bool):
+        return [size, size]
+    if not isinstance(size, list):
+        raise ValueError("expected an integer, the cells per side, or a list [y, x]")
+    return size
+
+
+def _several(paths: Any) -> Any:
+    return [paths] if isinstance(paths, str) else paths
+
+
+def _dimensions(found: Any) -> Any:
+    axes = ("trajectory", "time", "channel", "y", "x")
+    names = list(found) if isinstance(found, dict | list) else [None]
+    if set(names) - set(axes) or len(set(names)) < len(names) or not all(isinstance(name, str) for name in found):
+        raise ValueError(
+            f"expected some of {', '.join(axes)}, each with its name in the files, or a list of them in order"
+        )
+    return found
+
+
 class Data(Section):
     dataset: Name
-    source: Literal["simulation"] = "simulation"
+    source: Literal["simulation", "pdegym", "files"] = "simulation"
+    size: Annotated[list[Count], Field(min_length=2, max_length=2), BeforeValidator(_square)] = [128, 128]
+    snapshots: Annotated[int, Field(ge=3)] = 21
     preset: Literal["paper", "calibrated"] = "calibrated"
     seed: int = 0
-    size: Count = 128
     refinement: Count = 2
-    snapshots: Annotated[int, Field(ge=3)] = 21
     block: Count = 64
+    revision: str = "main"
+    format: Literal["xarray", "well", "pdebench", "apebench"] = "xarray"
+    files: dict[Name, Annotated[list[str], Field(min_length=1), BeforeValidator(_several)]] = {}
+    channels: dict[str, str] = {}
+    dimensions: Annotated[dict[str, str] | list[str], PlainValidator(_dimensions)] = []
+    dtype: Literal["float16", "float32", "float64"] = "float32"
+    time_step: Positive | None = None
+    keep_raw: bool = True
+    reader: Literal["memory", "mapped"] = "memory"
 
-    @field_validator("size")
+    @field_validator("channels")
     @classmethod
-    def _even(cls, size: int) -> int:
-        if size % 2 or size < 8:
-            raise ValueError("expected an even number of cells per side, at least 8")
-        return size
+    def _expressions(cls, channels: dict[str, str]) -> dict[str, str]:
+        for expression in channels.values():
+            try:
+                expressions.names(expression)
+            except UserError as error:
+                raise ValueError(str(error)) from None
+        return channels
+
+    @model_validator(mode="after")
+    def _of_its_source(self) -> "Data":
+        rows, columns = self.size
+        if self.source == "simulation" and (rows != columns or columns % 2 or columns < 8):
+            raise ValueError(
+                f"size is {rows} x {columns}; the solvers need a square of an even number of cells per side, at least 8"
+            )
+        if (self.source == "files") != bool(self.files):
+            raise ValueError(f"source is {self.source!r} and files {dict(self.files)}; files go with source: files")
+        patterns = [pattern for chosen in self.files.values() for pattern in chosen]
+        for pattern in patterns:
+            if patterns.count(pattern) > 1:
+                raise ValueError(f"files names {pattern!r} twice; a trajectory belongs to one class, once")
+        return self
+
+    def paths(self, ic: str) -> list[str]:
+        """The files of a class in the order of its trajectories: as listed, a pattern's by the numbers in their names.
+
+        Raises UserError if there are none.
+        """
+        found: list[str] = []
+        for pattern in self.files[ic]:
+            paths = sorted(glob.glob(pattern), key=_by_number)
+            if not paths:
+                raise UserError(f"data.files.{ic}: found no file {pattern!r}; mend the path or fetch the file")
+            found += paths
+        return found
+
+    @property
+    def grid(self) -> tuple[int, int]:
+        """Cells (Y, X) of the stored states; Y is 1 on a line."""
+        return self.size[0], self.size[1]
+
+
+def _by_number(path: str) -> list[tuple[int, str]]:
+    """So that file_10 comes after file_9."""
+    return [(int(part), "") if part.isdigit() else (-1, part) for part in re.split(r"(\d+)", path)]
 
 
 class Split(Section):
@@ -98,8 +183,30 @@ class Model(Factory):
         return self
 
 
+class Equations(Section):
+    """A system that is not of the table: see System."""
+
+    title: str | None = None
+    channels: Annotated[list[Name], Field(min_length=1)]
+    positive: list[str] = []
+    conserved: list[str] = []
+    vectors: list[Annotated[list[str], Field(min_length=1, max_length=2)]] = []
+    boundary: Literal["periodic", "open"] = "periodic"
+    units: str = "dimensionless"
+
+    @model_validator(mode="after")
+    def _of_its_channels(self) -> "Equations":
+        _once(self.channels)
+        known = tuple(self.channels)
+        _known("positive", self.positive, known)
+        _known("conserved", self.conserved, known)
+        _known("vectors", _once([name for vector in self.vectors for name in vector]), known)
+        return self
+
+
 class SystemStudy(Section):
     trajectories: Annotated[int, Field(ge=3)]
+    equations: Equations | None = None
     classes: Annotated[list[str], Field(min_length=2)] | None = None
     observables: Annotated[list[str], Field(min_length=1)] | None = None
     pairs: list[Annotated[list[str], Field(min_length=2, max_length=2)]] = []
@@ -240,7 +347,7 @@ class Study(Section):
                 f"gradients.shards is {self.gradients.shards}, but there are only {self.probe.batches} probe batches "
                 "(probe.batches); lower it"
             )
-        _known("systems", list(self.systems), tuple(SYSTEMS))
+        self._sources_fit()
         if taken := sorted(set(self.observables) & set(OBSERVABLES)):
             raise ValueError(f"observables defines {taken[0]!r}, the name of one that there is already; rename it")
         for name, system in self.systems.items():
@@ -251,13 +358,15 @@ class Study(Section):
                     f"leaves {test} test trajectories a class; lower it or add trajectories"
                 )
             for action in system.symmetries:
-                if Action.parse(action).moves_nothing(self.data.size):
+                wanted = Action.parse(action)
+                if reason := wanted.misfit(self.data.grid, self.system(name)):
+                    raise ValueError(f"systems.{name}.symmetries holds {action!r}: {reason}; remove it")
+                if wanted.moves_nothing(self.data.grid, self.system(name)):
                     raise ValueError(
-                        f"systems.{name}.symmetries holds {action!r}, which moves nothing on {self.data.size} cells; "
-                        "influence of a sample on itself is shown anyway, so remove it"
+                        f"systems.{name}.symmetries holds {action!r}, which moves nothing on {self.data.grid[1]} "
+                        "cells; influence of a sample on itself is shown anyway, so remove it"
                     )
-            _known(f"systems.{name}.classes", system.classes, SYSTEMS[name].classes)
-            known = (*SYSTEMS[name].known_observables, *self.observables)
+            known = (*self.system(name).known_observables, *self.observables)
             _known(f"systems.{name}.observables", system.observables, known)
             for pair in system.pairs:
                 _known(f"systems.{name}.pairs", pair, known)
@@ -294,6 +403,39 @@ class Study(Section):
                     raise ValueError(f"{key} asks for seed {seed}; choose from seeds, {self.seeds}")
         return self
 
+    def _sources_fit(self) -> None:
+        """Raise ValueError for a system or class that the source of the data does not have."""
+        data = self.data
+        for name, system in self.systems.items():
+            if system.equations is None and name not in SYSTEMS:
+                raise ValueError(
+                    f"systems holds {name!r}; choose from {', '.join(SYSTEMS)}, or say what it is in "
+                    f"systems.{name}.equations"
+                )
+            if system.equations is not None and data.source != "files":
+                raise ValueError(f"systems.{name}.equations goes with data.source: files, found {data.source}")
+            known = tuple(data.files) if data.source == "files" else CLASSES[name]
+            _known(f"systems.{name}.classes", self.classes(name), known)
+            if len(self.classes(name)) < 2:
+                raise ValueError(f"systems.{name} has one class, {self.classes(name)[0]}; influence needs two or more")
+            if data.channels and data.source == "files":
+                channels = self.system(name).channels
+                if set(channels) - set(data.channels):
+                    missing = ", ".join(c for c in channels if c not in data.channels)
+                    raise ValueError(f"data.channels lacks {missing} of {name}; say what they are in the files")
+            for ic in self.classes(name):
+                if data.source == "pdegym" and system.trajectories > pdegym.SERIES[ic].trajectories:
+                    raise ValueError(
+                        f"systems.{name}.trajectories is {system.trajectories}, but {ic} has "
+                        f"{pdegym.SERIES[ic].trajectories}; lower it"
+                    )
+        if not self._systems_share_no_class():
+            raise ValueError("systems share a class; list each system's own in systems.*.classes")
+
+    def _systems_share_no_class(self) -> bool:
+        classes = [ic for name in self.systems for ic in self.classes(name)]
+        return len(classes) == len(set(classes))
+
     @property
     def asked(self) -> tuple[str, ...]:
         """The optional parts that this study asks for."""
@@ -308,11 +450,28 @@ class Study(Section):
         """Those, and what its systems ask for by themselves."""
         return (*self.asked, *(["symmetry"] if self.systems[system].symmetries else []))
 
+    def system(self, name: str) -> System:
+        """A system of the study: the table's, or the one that the configuration defines."""
+        equations = self.systems[name].equations
+        if equations is None:
+            return SYSTEMS[name]
+        return System(
+            name=name,
+            title=equations.title or name,
+            channels=tuple(equations.channels),
+            positive=tuple(equations.positive),
+            conserved=tuple(equations.conserved),
+            vectors=tuple(map(tuple, equations.vectors)),
+            boundary=equations.boundary,
+            units=equations.units,
+        )
+
     def classes(self, system: str) -> list[str]:
-        return self.systems[system].classes or list(SYSTEMS[system].classes)
+        known = list(self.data.files) or list(CLASSES.get(system, ()))
+        return self.systems[system].classes or known
 
     def observables_of(self, system: str) -> list[str]:
-        chosen = self.systems[system].observables or SYSTEMS[system].observables
+        chosen = self.systems[system].observables or self.system(system).observables
         return sorted(chosen, key=lambda name: name != "smse")
 
     def responses(self, system: str) -> list[dict[str, str]]:
@@ -342,10 +501,14 @@ class Study(Section):
         seeds, batches = len(self.seeds), self.probe.batches
         return f"n = {seeds} seed{'s' * (seeds > 1)} x {batches} probe batch{'es' * (batches > 1)}"
 
-    def memory_mb(self, system: str, trajectories: int) -> int:
-        """What a job needs that holds this many trajectories at stored resolution twice, in MB, and 2 GB to work in."""
-        data, channels = self.data, len(SYSTEMS[system].channels)
-        return 2000 + 2 * trajectories * data.snapshots * channels * data.size**2 * 4 // 10**6
+    def training_mb(self, system: str) -> int:
+        """What training needs, in MB: its trajectories, unless they are mapped, and 2 GB to work in."""
+        if self.data.reader == "mapped":
+            return 2000
+        kept = split_counts(self.systems[system].trajectories, self.split.train, self.split.validation)[:2]
+        states = sum(kept) * len(self.classes(system)) * self.probe.snapshots
+        rows, columns = self.data.grid
+        return 2000 + states * len(self.system(system).channels) * rows * columns * 4 // 10**6
 
     def cross_batches(self) -> list[list[Any]]:
         """The batches among which influence is computed: of probe, then of training trajectories."""

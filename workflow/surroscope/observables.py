@@ -43,8 +43,13 @@ def spectral_band(system: System, *, low: float, high: float = math.inf) -> Obse
     """The part of the SMSE at wave numbers low <= |k| < high, where |k|² = kx² + ky² in whole periods a side.
 
     mean over c of Σ_k |FT(ŷ_c - y_c)|² / (RMS_c(y) + 1e-6): by Parseval, bands that tile [0, ∞) sum to the SMSE.
-    Raises UserError if low >= high or low < 0, and when called on a grid that has no such wave number.
+    Raises UserError if low >= high or low < 0, if the boundary is not periodic, and when called on a grid that has no
+    such wave number.
     """
+    if system.boundary != "periodic":
+        raise UserError(
+            f"spectral_band: needs a periodic boundary, and that of {system.title} is {system.boundary}; leave it out"
+        )
     if not 0 <= low < high:
         raise UserError(f"spectral_band: expected 0 <= low < high, found low {low} and high {high}; mend the options")
 
@@ -64,18 +69,16 @@ def spectral_band(system: System, *, low: float, high: float = math.inf) -> Obse
 
 
 def conservation(channel: int, scale: Quantity = _mean) -> Observable:
-    """(⟨ŷ_c⟩ - ⟨x_c⟩)² / (scale(x_c) + 1e-6), ⟨·⟩ the spatial mean, which is also the scale of a positive channel."""
+    """(⟨ŷ_c⟩ - ⟨x_c⟩)² / (scale(x_c) + 1e-6), ⟨·⟩ the spatial mean, which is also the scale of a positive channel.
+
+    A channel that may change sign takes the RMS as its scale: its mean may be zero or negative.
+    """
 
     def residual(prediction: Tensor, target: Tensor, state: Tensor) -> Tensor:
         predicted, kept = (field[..., channel, :, :] for field in (prediction, state))
         return (_mean(predicted) - _mean(kept)).square() / (scale(kept) + EPSILON)
 
     return residual
-
-
-def momentum(component: int) -> Observable:
-    """Conservation of a vector's component, scaled by the input's RMS: its mean may be zero or negative."""
-    return conservation(component, scale=_rms)
 
 
 def misfit(quantity: Quantity) -> Observable:
@@ -102,7 +105,7 @@ def kinetic_energy(x: int, y: int, density: int | None = None) -> Quantity:
 
 
 def enstrophy(x: int, y: int) -> Quantity:
-    """⟨ω²⟩ / 2 of the vorticity ω = ∂v/∂x - ∂u/∂y on the unit square: (B, F, Y, X) to (B,).
+    """⟨ω²⟩ / 2 of the vorticity ω = ∂v/∂x - ∂u/∂y on the periodic unit square: (B, F, Y, X) to (B,).
 
     Derivatives are spectral, exact for every wave that the grid resolves: central differences would damp the short
     waves, which carry most of the enstrophy and are what a surrogate gets wrong first. At the Nyquist wave number,
@@ -128,21 +131,21 @@ def _square(modes: Tensor) -> Tensor:
     return modes.real.square() + modes.imag.square()
 
 
+# Every other observable that a system knows is the conservation of the one channel that it reads.
 BUILTIN: dict[str, Callable[..., Observable]] = {
     "smse": lambda: smse,
-    "mass": conservation,
-    "energy": conservation,
-    "momentum_x": momentum,
-    "momentum_y": momentum,
     "kinetic_energy": lambda *channels: misfit(kinetic_energy(*channels)),
     "enstrophy": lambda *channels: misfit(enstrophy(*channels)),
 }
 
 
 def observable(name: str, system: System) -> Observable:
-    """The built-in observable of this name. Raises UserError if it is unknown or the system lacks a channel."""
+    """The observable that a system knows by this name. Raises UserError if it is unknown or lacks a channel."""
     channels = system.reads(name)
-    return BUILTIN[name](*channels)
+    if name in BUILTIN:
+        return BUILTIN[name](*channels)
+    (channel,) = channels
+    return conservation(channel, scale=_mean if system.channels[channel] in system.positive else _rms)
 
 
 def load(factory: str, options: dict[str, Any], system: System) -> Observable:

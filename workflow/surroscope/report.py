@@ -23,9 +23,9 @@ QUESTIONS = (
     ("Which training samples does it lean on?", ("attribution", "leverage")),
     ("Does it know the symmetries of the equations?", ("symmetry",)),
     ("What does the metric look like?", ("spectrum",)),
-    ("What does it conserve?", ("two_time_mass", "time_lag_mass", "two_time_energy", "time_lag_energy")),
     ("The data", ("snapshots",)),
 )
+QUANTITIES = "What does it do to conserved and other quantities?"
 
 
 @dataclass(frozen=True)
@@ -66,6 +66,15 @@ class MainNumber:
 
 
 @dataclass(frozen=True)
+class DataCard:
+    """Where the data of one class are from, how much there is, and its statistics: channel -> name -> value."""
+
+    name: str
+    facts: Mapping[str, Any]
+    channels: Mapping[str, Mapping[str, float]]
+
+
+@dataclass(frozen=True)
 class SystemSection:
     """What there is to say about one physical system."""
 
@@ -74,6 +83,7 @@ class SystemSection:
     verdicts: tuple[Verdict, ...]
     scalars: tuple[MainNumber, ...]
     figures: tuple[ReportFigure, ...]
+    cards: tuple[DataCard, ...] = ()
 
     @property
     def models(self) -> tuple[str, ...]:
@@ -89,7 +99,10 @@ class SystemSection:
     def questions(self) -> tuple[tuple[str, tuple[ReportFigure, ...]], ...]:
         """The figures under the question that each answers; what answers none comes last."""
         known = {name for _, names in QUESTIONS for name in names}
-        order = (*QUESTIONS, ("Further figures", tuple(f.name for f in self.figures if f.name not in known)))
+        others = [figure.name for figure in self.figures if figure.name not in known]
+        quantities = tuple(name for name in others if name.startswith(("two_time_", "time_lag_")))
+        further = tuple(name for name in others if name not in quantities)
+        order = (*QUESTIONS[:-1], (QUANTITIES, quantities), QUESTIONS[-1], ("Further figures", further))
         groups = ((title, tuple(f for name in names for f in self.figures if f.name == name)) for title, names in order)
         return tuple((title, figures) for title, figures in groups if figures)
 
@@ -121,7 +134,7 @@ def alternative_text(figure: ReportFigure) -> str:
     return f"{figure.title}. {re.split(r'(?<=[.!?]) ', text, maxsplit=1)[0]}".strip()
 
 
-def caption_html(rst_text: str, system: str, **params: str) -> str:
+def caption_html(rst_text: str, system: str, **params: str | None) -> str:
     """A caption (reStructuredText with Jinja2, as Snakemake's own report renders it) as an HTML fragment.
 
     Raises jinja2.UndefinedError for an unknown variable, docutils.utils.SystemMessage for faulty markup.

@@ -2,8 +2,10 @@
 
 import json
 from collections.abc import Callable
+from dataclasses import asdict
 from typing import Any
 
+from surroscope import pdegym
 from surroscope.config import Study
 
 COST = {"observable": "smse", "step": "smse", "action": "e"}
@@ -17,12 +19,47 @@ def settings(study: Study, stage: str, **wildcards: str) -> str:
 def simulate(study: Study, system: str, ic: str, block: str) -> dict[str, Any]:
     data, start = study.data, int(block) * study.data.block
     stop = min(start + data.block, study.systems[system].trajectories)
-    keys = ("preset", "seed", "size", "refinement", "snapshots")
-    return {"ic": ic, "start": start, "stop": stop} | {key: getattr(data, key) for key in keys}
+    keys = ("preset", "seed", "refinement", "snapshots")
+    own = {"ic": ic, "start": start, "stop": stop, "size": data.grid[1]}
+    return own | {key: getattr(data, key) for key in keys}
+
+
+def listing(study: Study, system: str, ic: str) -> dict[str, Any]:
+    files = pdegym.SERIES[ic].files(study.systems[system].trajectories)
+    return {"ic": ic, "repo": f"{pdegym.OWNER}/{ic}", "revision": study.data.revision, "files": files}
+
+
+def download(study: Study, system: str, ic: str, file: str) -> dict[str, Any]:
+    return {"ic": ic, "file": file}
 
 
 def ingest(study: Study, system: str, ic: str) -> dict[str, Any]:
-    return {"system": system, "ic": ic}
+    data, equations = study.data, study.system(system)
+    layout: dict[str, Any]
+    match data.source:
+        case "simulation":
+            layout = {"format": "native", "channels": {c: f"state[{n}]" for n, c in enumerate(equations.channels)}}
+            origin = {"source": "simulation by Surroscope's embedded solver; not PDEGym data"}
+        case "pdegym":
+            layout = {"format": "xarray", "channels": pdegym.CHANNELS[system], "dimensions": pdegym.DIMENSIONS}
+            layout |= {"time_step": pdegym.TIME_STEP}
+            origin = {"source": "PDEGym (Herde et al. 2024, arXiv 2405.19101)"}
+        case "files":
+            channels = {name: data.channels.get(name, name) for name in equations.channels}
+            layout = {"format": data.format, "channels": channels, "dimensions": data.dimensions}
+            layout |= {"dtype": data.dtype, "time_step": data.time_step}
+            origin = {"source": f"files of the study's own: {', '.join(data.files[ic])}"}
+    return {
+        "ic": ic,
+        "equations": asdict(equations),
+        "grid": data.grid,
+        "snapshots": data.snapshots,
+        "trajectories": study.systems[system].trajectories,
+        "origin": origin | {"ic": ic},
+        "dimensions": [],
+        "dtype": "float32",
+        "time_step": None,
+    } | layout
 
 
 def split(study: Study, system: str, seed: str) -> dict[str, Any]:
@@ -30,9 +67,14 @@ def split(study: Study, system: str, seed: str) -> dict[str, Any]:
     return {"seed": int(seed), "classes": study.classes(system)} | fractions
 
 
+def cache(study: Study, system: str, seed: str) -> dict[str, Any]:
+    return {"system": system, "seed": int(seed), "snapshots": study.probe.snapshots}
+
+
 def network(study: Study, system: str, model: str) -> dict[str, Any]:
     chosen = study.systems[system].models[model]
-    return {"system": system, "model": model, "factory": chosen.factory, "options": chosen.options}
+    made = {"factory": chosen.factory, "options": chosen.options}
+    return {"system": system, "equations": asdict(study.system(system)), "model": model} | made
 
 
 def train(study: Study, system: str, model: str, seed: str) -> dict[str, Any]:
@@ -169,13 +211,15 @@ def figures(study: Study, system: str, figure: str) -> dict[str, Any]:
 
 
 def report(study: Study, command: str, n: str, unit: str) -> dict[str, Any]:
-    return {"config": study.model_dump(exclude_none=True), "command": command, "n": n, "unit": unit}
+    titles = {name: study.system(name).title for name in study.systems}
+    config = study.model_dump(exclude_none=True)
+    return {"config": config, "titles": titles, "command": command, "n": n, "unit": unit}
 
 
 SLICES: dict[str, Callable[..., dict[str, Any]]] = {
     stage.__name__: stage
     for stage in (
-        *(simulate, ingest, split, train, calibrate, gradients, reduce, full, influence, full_sweep, sensitivity),
-        *(cross_gradients, cross, maps, evaluate, tables, figures, report),
+        *(simulate, listing, download, ingest, split, cache, train, calibrate, gradients, reduce, full, influence),
+        *(full_sweep, sensitivity, cross_gradients, cross, maps, evaluate, tables, figures, report),
     )
 }

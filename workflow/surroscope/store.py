@@ -20,6 +20,8 @@ import xarray as xr
 from surroscope.errors import UserError
 
 MANIFEST = "manifest.json"
+# Variables of a data store, one value a channel.
+STATISTICS = ("mean", "standard_deviation", "minimum", "maximum", "missing")
 # In the folder of a Zarr store, but not of it: ours, and the mark that Snakemake leaves on a directory output.
 FOREIGN = (MANIFEST, ".snakemake_timestamp")
 

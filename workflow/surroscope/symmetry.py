@@ -1,11 +1,12 @@
-"""Symmetries of the equations on the periodic square: quarter turns, the mirror image, and shifts by whole cells.
+"""Symmetries of the equations on a grid (Y, X): quarter turns, the mirror image, and shifts by whole cells.
 
     (g s)(p) = A s(A⁻¹ (p - d)),   A = Sᵐ Rⁿ,   R = (0 -1; 1 0),   S = (-1 0; 0 1)
 
 A acts on the vectors among the channels, and not on the scalars. R turns counter-clockwise in the (x, y) plane, S
-mirrors x, both about the middle of the square; `sr2` is S R R: first two quarter turns, then the mirror. `x8y3` shifts
+mirrors x, both about the middle of the grid; `sr2` is S R R: first two quarter turns, then the mirror. `x8y3` shifts
 by 8 cells towards +x and 3 towards +y, round the edge. Every action is a permutation of cells and a change of signs, so
-exact on any grid, whether its points are centres or corners of cells.
+exact on any grid that it fits, whether its points are centres or corners of cells: odd numbers of quarter turns need a
+square grid, and shifts a periodic boundary. On a line, Y = 1, there is one axis to mirror and to shift along.
 
 Names are checked where torch is not imported, so that this module does not.
 """
@@ -45,9 +46,28 @@ class Action:
         x, y = (int(cells or 0) for cells in match.groups())
         return cls(name, shift=(x, y))
 
-    def moves_nothing(self, size: int) -> bool:
-        """Whether this is the identity on a grid of size x size cells."""
-        return not (self.turns or self.mirrored or self.shift[0] % size or self.shift[1] % size)
+    def moves_nothing(self, grid: tuple[int, int], system: System) -> bool:
+        """Whether this is the identity on a system's states on a grid (Y, X)."""
+        x, y = (bool(cells % size) for cells, size in zip(self.shift, grid[::-1], strict=True))
+        if self.turns % 2 or x or y:
+            return False
+        # Along an axis of one cell there is nothing to mirror but the component of a vector.
+        return not any(
+            self.matrix[i][i] < 0 and (size > 1 or any(len(vector) > i for vector in system.vectors))
+            for i, size in enumerate(grid[::-1])
+        )
+
+    def misfit(self, grid: tuple[int, int], system: System) -> str | None:
+        """Why this does not act on a system's states on a grid (Y, X); None if it does."""
+        if any(self.shift) and system.boundary != "periodic":
+            return f"shifts go round the edge, and the boundary of {system.title} is {system.boundary}"
+        if self.turns % 2 and grid[0] != grid[1]:
+            return (
+                f"quarter turns and diagonal mirrors need a square grid, and this one has {grid[0]} x {grid[1]} cells"
+            )
+        if lone := [vector[0] for vector in system.vectors if len(vector) == 1 and self.turns % 2]:
+            return f"quarter turns and diagonal mirrors need both components of a vector, and {lone[0]} stands alone"
+        return None
 
     @property
     def matrix(self) -> tuple[tuple[int, int], tuple[int, int]]:
@@ -57,15 +77,19 @@ class Action:
         return (sign * cosine, -sign * sine), (sine, cosine)
 
     def __call__(self, states: Tensor, system: System) -> Tensor:
-        """States (..., F, N, N) of a system, transformed. Raises ValueError for another shape."""
-        if states.ndim < 3 or states.shape[-3] != len(system.channels) or states.shape[-2] != states.shape[-1]:
-            expected = f"(..., {len(system.channels)}, N, N)"
+        """States (..., F, Y, X) of a system, transformed. Raises ValueError for another shape, and for a misfit."""
+        if states.ndim < 3 or states.shape[-3] != len(system.channels):
+            expected = f"(..., {len(system.channels)}, Y, X)"
             raise ValueError(f"states of {system.title} must have shape {expected}, found {tuple(states.shape)}")
+        if reason := self.misfit(tuple(states.shape[-2:]), system):
+            raise ValueError(f"symmetry {self.name!r} does not fit states {tuple(states.shape)}: {reason}")
         x, y = self.shift
         moved = states.rot90(self.turns, (-1, -2))
         moved = (moved.flip(-1) if self.mirrored else moved).roll((y, x), (-2, -1))
         source, signs = list(range(len(system.channels))), [1] * len(system.channels)
         for vector in system.vectors:
-            for channel, row in zip(vector, self.matrix, strict=True):
-                source[channel], signs[channel] = vector[row.index(sum(row))], sum(row)
+            components = [system.channels.index(name) for name in vector]
+            # A lone x component has no turns, so that only its sign may change.
+            for channel, row in zip(components, self.matrix, strict=False):
+                source[channel], signs[channel] = components[row.index(sum(row))], sum(row)
         return moved[..., source, :, :] * states.new_tensor(signs)[:, None, None]

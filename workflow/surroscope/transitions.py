@@ -1,13 +1,24 @@
 """Transitions (s_t, s_{t+1}) of stored trajectories, for training and for probe batches."""
 
+import hashlib
 import json
+import math
+import mmap
+import sys
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
 from surroscope import store
 from surroscope.errors import UserError
+
+# Of what is read of a trajectory at once; while it is read, three times as much is in memory.
+BLOCK_BYTES = 2**26
+# The kernel grants a private mapping that is larger than its memory only if told to reserve nothing for it.
+UNRESERVED = getattr(mmap, "MAP_NORESERVE", 0x4000 if sys.platform == "linux" else 0)
 
 
 @dataclass(frozen=True)
@@ -40,37 +51,102 @@ class Probe:
         return self.states[:, [time + 1 for time in self.times]].reshape(-1, *self.states.shape[2:])
 
 
-def trajectories(stores: list[Path], split: Path, part: str, snapshots: int | None = None) -> np.ndarray:
-    """All trajectories of one part of the split, classes stacked: (classes x n, snapshots, F, Y, X) float32.
+class Stack:
+    """Trajectories of one part of the split, classes stacked in its order, to be read a block at a time.
 
-    part: "train", "validation" or "test"; snapshots: how many leading ones, None for all.
+    part: "train", "validation" or "test"; snapshots: how many leading ones, None for all
+    chosen: of each class's part, these trajectories
+    shape: (n over all classes, snapshots, F, Y, X)
+    rows: {class: its trajectories' numbers in its store}
     """
-    return np.concatenate(list(by_class(stores, split, part, snapshots).values()))
+
+    def __init__(
+        self, stores: list[Path], split: Path, part: str, snapshots: int | None = None, chosen: slice = slice(None)
+    ) -> None:
+        numbers = json.loads(split.read_text())
+        paths = {path.stem: path for path in stores}
+        self.rows = {name: np.asarray(parts[part][chosen], dtype=int) for name, parts in numbers.items()}
+        self._paths = [paths[name] for name in self.rows]
+        self._states = [store.read(path, contents=False)["state"].isel(time=slice(snapshots)) for path in self._paths]
+        self.shape = (sum(map(len, self.rows.values())), *self._states[0].shape[1:])
+
+    @property
+    def nbytes(self) -> int:
+        return 4 * math.prod(self.shape)
+
+    def blocks(self) -> Iterator[tuple[int, slice, np.ndarray]]:
+        """Place in the stack, snapshots, and the states there (snapshots, F, Y, X) float32, as they lie in the stores.
+
+        Only the chunks that are needed are read, each once and checked by its CRC-32C. Raises DamagedStoreError.
+        """
+        snapshots = self.shape[1]
+        size = max(1, BLOCK_BYTES // (4 * math.prod(self.shape[2:])))
+        first = 0
+        for path, state, rows in zip(self._paths, self._states, self.rows.values(), strict=True):
+            # One at a time: Zarr takes many times the time and the memory of a list of rows of a shard.
+            for own in np.argsort(rows):
+                for start in range(0, snapshots, size):
+                    times = slice(start, min(start + size, snapshots))
+                    try:
+                        block = state.isel(trajectory=int(rows[own]), time=times).values
+                    except ValueError as error:
+                        raise store.DamagedStoreError(
+                            f"{path}: a chunk is damaged ({error}); delete it and run again"
+                        ) from None
+                    yield first + int(own), times, block
+            first += len(rows)
+
+    def read(self) -> np.ndarray:
+        """All of it, in memory: (n, snapshots, F, Y, X) float32."""
+        states = np.empty(self.shape, dtype=np.float32)
+        for place, times, block in self.blocks():
+            states[place, times] = block
+        return states
+
+
+def trajectories(stores: list[Path], split: Path, part: str, snapshots: int | None = None) -> np.ndarray:
+    """All trajectories of one part of the split, in memory: (n over all classes, snapshots, F, Y, X) float32."""
+    return Stack(stores, split, part, snapshots).read()
+
+
+def mapped(cache: Path, part: str) -> np.ndarray:
+    """The same, to train or to validate on, from a folder that the stage `cache` wrote: read where it is used.
+
+    What is written to the array stays in this process. Only names and sizes of the files are checked.
+    Raises DamagedStoreError, and UserError where the system maps nothing that large.
+    """
+    store.verify(cache, contents=False)
+    path = cache / f"{part}.npy"
+    try:
+        header = np.load(path, mmap_mode="r")
+    except ValueError as error:
+        raise store.DamagedStoreError(f"{path}: not an array ({error}); delete {cache} and run again") from None
+    with path.open("rb") as file:
+        try:
+            buffer = mmap.mmap(file.fileno(), 0, flags=mmap.MAP_PRIVATE | UNRESERVED)
+        except OSError as error:
+            raise UserError(f"{path}: cannot be mapped ({error.strerror}); train from memory") from None
+    return np.ndarray(header.shape, header.dtype, buffer, header.offset)
+
+
+def source(stores: list[Path], split: Path) -> dict[str, Any]:
+    """What trajectories are from: the digests of the stores and of the split."""
+    return {
+        "data": {path.stem: store.manifest(path)["digest"] for path in stores},
+        "split": hashlib.sha256(json.dumps(json.loads(split.read_text())).encode()).hexdigest(),
+    }
 
 
 def by_class(
     stores: list[Path], split: Path, part: str, snapshots: int | None = None, chosen: slice = slice(None)
 ) -> dict[str, np.ndarray]:
-    """The same, class by class, in the order of the split: {class: (n, snapshots, F, Y, X)}.
+    """The trajectories class by class, in the order of the split: {class: (n, snapshots, F, Y, X)}.
 
     chosen: of each class's part, these trajectories
-    Only the chunks that are needed are read, each checked by its CRC-32C. Raises DamagedStoreError.
     """
-    numbers = json.loads(split.read_text())
-    paths = {path.stem: path for path in stores}
-    read = {}
-    for name, parts in numbers.items():
-        state = store.read(paths[name], contents=False)["state"]
-        rows = np.asarray(parts[part][chosen])
-        order = np.argsort(rows)
-        try:
-            block = state.isel(trajectory=rows[order], time=slice(snapshots)).values
-        except ValueError as error:
-            raise store.DamagedStoreError(
-                f"{paths[name]}: a chunk is damaged ({error}); delete it and run again"
-            ) from None
-        read[name] = block[np.argsort(order)]
-    return read
+    stack = Stack(stores, split, part, snapshots, chosen)
+    ends = np.cumsum([len(rows) for rows in stack.rows.values()])
+    return dict(zip(stack.rows, np.split(stack.read(), ends[:-1]), strict=True))
 
 
 def probes(

@@ -1,14 +1,18 @@
-"""What the surrogates share: circular convolution, normalisation, self-attention.
+"""What the surrogates share: the grid and convolution on it, normalisation, self-attention.
 
 Everything here is built from operations that have a reverse, a forward-mode and a batched derivative in torch.func,
 because influence needs per-sample gradients and Jacobian-vector products of the whole network.
 """
 
 import math
+from collections.abc import Sequence
+from dataclasses import dataclass
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
+
+BOUNDARIES = ("periodic", "open")
 
 
 def require(holds: bool, option: str, found: object, expected: str, remedy: str) -> None:
@@ -24,26 +28,69 @@ def require_positive(**options: object) -> None:
         require(counts, option, repr(found), "an integer of at least 1", f"set {option} to a positive whole number")
 
 
-def circular_pad(x: Tensor, before: int, after: int) -> Tensor:
-    """Extend both axes of the periodic grid: (..., Y, X) -> (..., before + Y + after, before + X + after).
+@dataclass(frozen=True)
+class Grid:
+    """What a layer knows of its grid.
+
+    line: the states are (F, 1, X), and what works along both axes of a plane works along x alone
+    boundary: "periodic", or "open", where the nearest cell stands for those beyond the edge
+    """
+
+    line: bool = False
+    boundary: str = "periodic"
+
+    def along(self, cells: int) -> tuple[int, int]:
+        """So many cells along each axis that there is: (y, x)."""
+        return 1 if self.line else cells, cells
+
+
+PLANE = Grid()
+
+
+def grid_of(size: int | tuple[int, int], boundary: str) -> tuple[Grid, tuple[int, ...]]:
+    """The grid that a factory's arguments mean, and the cells along each of its axes: (Y, X), on a line (X,).
+
+    size: Y = X, or (Y, X), where Y = 1 is a line
+    Raises ValueError, naming the argument.
+    """
+    require(boundary in BOUNDARIES, "boundary", repr(boundary), " or ".join(map(repr, BOUNDARIES)), "use one of them")
+    if not isinstance(size, Sequence):
+        require_positive(size=size)
+        return Grid(False, boundary), (size, size)
+    counts = len(size) == 2 and all(isinstance(cells, int) and cells >= 1 for cells in size)
+    require(counts, "size", size, "a whole number of at least 1, or two of them (Y, X)", "set size to the grid's")
+    line = size[0] == 1 < size[1]
+    return Grid(line, boundary), tuple(size[1:] if line else size)
+
+
+def pad(x: Tensor, before: int, after: int, grid: Grid = PLANE) -> Tensor:
+    """Extend each axis of the grid by what lies beyond its edge: (..., X) -> (..., before + X + after), Y alike.
 
     Written with torch.cat, since torch.func.linearize gives NaN through F.pad(mode="circular").
     """
-    for axis in (-1, -2):
+    for axis in (-1,) if grid.line else (-1, -2):
         size = x.shape[axis]
-        # Narrowing to nothing would still copy the whole array in cat.
-        wrapped = [x.narrow(axis, size - before, before)] if before else []
-        wrapped.append(x)
-        if after:
-            wrapped.append(x.narrow(axis, 0, after))
-        x = torch.cat(wrapped, axis) if len(wrapped) > 1 else x
+        if grid.boundary == "open":
+            low, high = [x.narrow(axis, 0, 1)] * before, [x.narrow(axis, size - 1, 1)] * after
+        else:
+            # Narrowing to nothing would still copy the whole array in cat.
+            low = [x.narrow(axis, size - before, before)] if before else []
+            high = [x.narrow(axis, 0, after)] if after else []
+        x = torch.cat([*low, x, *high], axis) if low or high else x
     return x
 
 
-class CircularConv(nn.Module):
-    """Convolution on the periodic grid, (B, I, Y, X) -> (B, O, Y / stride, X / stride).
+def pixel_shuffle(x: Tensor, factor: int, grid: Grid = PLANE) -> Tensor:
+    """Channels to `factor` times the resolution: (B, f² C, Y, X) -> (B, C, f Y, f X); on a line (B, f C, 1, X)."""
+    if not grid.line:
+        return F.pixel_shuffle(x, factor)
+    return x.unflatten(1, (-1, factor)).movedim(2, -1).flatten(-2)
 
-    padding: pixels wrapped (before, after) each axis; `None` centres an odd kernel.
+
+class Conv(nn.Module):
+    """Convolution on a grid, (B, I, Y, X) -> (B, O, Y / stride, X / stride); on a line kernel and stride are along x.
+
+    padding: cells added (before, after) each axis; `None` centres an odd kernel.
     gain: of the Kaiming-normal initialisation (He et al. 2015): sqrt 2 behind a SiLU, 1 behind a linear map
     """
 
@@ -56,20 +103,22 @@ class CircularConv(nn.Module):
         stride: int = 1,
         padding: tuple[int, int] | None = None,
         gain: float = 1.0,
+        grid: Grid = PLANE,
     ) -> None:
         super().__init__()
-        self.stride = stride
+        self.grid = grid
+        self.stride = grid.along(stride)
         self.padding = (kernel // 2, kernel // 2) if padding is None else padding
-        deviation = gain / math.sqrt(inputs * kernel * kernel)
-        self.weight = nn.Parameter(torch.randn(outputs, inputs, kernel, kernel) * deviation)
+        shape = inputs, *grid.along(kernel)
+        self.weight = nn.Parameter(torch.randn(outputs, *shape) * (gain / math.sqrt(math.prod(shape))))
         self.bias = nn.Parameter(torch.zeros(outputs))
 
     def forward(self, x: Tensor) -> Tensor:
-        return F.conv2d(circular_pad(x, *self.padding), self.weight, self.bias, self.stride)
+        return F.conv2d(pad(x, *self.padding, self.grid), self.weight, self.bias, self.stride)
 
 
 class Linear(nn.Module):
-    """Affine map of the last axis, (..., I) -> (..., O), with the initialisation of `CircularConv`."""
+    """Affine map of the last axis, (..., I) -> (..., O), with the initialisation of `Conv`."""
 
     def __init__(self, inputs: int, outputs: int, *, bias: bool = True, gain: float = 1.0) -> None:
         super().__init__()

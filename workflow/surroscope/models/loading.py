@@ -17,12 +17,19 @@ def module_of(factory: str) -> str:
     return factory.partition(":")[0]
 
 
-def build(factory: str, options: dict[str, Any], *, channels: int, size: int, seed: int) -> nn.Module:
+def build(
+    factory: str, options: dict[str, Any], *, shape: tuple[int, ...], boundary: str = "periodic", seed: int
+) -> nn.Module:
     """Call ``factory(channels, size, **options)`` with the global generator seeded for this purpose.
 
-    The network maps (B, channels, size, size) to the same shape. Raises UserError if the factory cannot be
-    imported, refuses the options, or the network does not keep the shape.
+    shape: of a state, (F, Y, X); size is X on a square grid, else (Y, X), with Y = 1 for fields on a line
+    boundary: "periodic" or "open"; given to a factory that has a parameter of this name
+
+    The network maps (B, F, Y, X) to the same shape. Raises UserError if the factory cannot be imported, refuses the
+    options, or the network does not keep the shape.
     """
+    channels, *grid = shape
+    size = grid[1] if grid[0] == grid[1] else tuple(grid)
     module, _, function = factory.partition(":")
     try:
         make = getattr(importlib.import_module(module), function)
@@ -31,7 +38,10 @@ def build(factory: str, options: dict[str, Any], *, channels: int, size: int, se
             f"factory {factory!r}: cannot be imported ({error}); expected package.module:function"
         ) from None
     try:
-        inspect.signature(make).bind(channels, size, **options)
+        signature = inspect.signature(make)
+        if "boundary" in signature.parameters:
+            options = {"boundary": boundary} | options
+        signature.bind(channels, size, **options)
     except TypeError as error:
         raise UserError(f"factory {factory!r}: options {options} do not fit its signature: {error}") from None
     with torch.random.fork_rng(devices=[]):
@@ -39,14 +49,14 @@ def build(factory: str, options: dict[str, Any], *, channels: int, size: int, se
         try:
             network = make(channels, size, **options)
             with torch.no_grad():
-                shape = tuple(network.eval()(torch.ones(1, channels, size, size)).shape)
+                found = tuple(network.eval()(torch.ones(1, *shape)).shape)
         except Exception as error:  # a user's network may fail in any way
             raise UserError(
-                f"factory {factory!r} with options {options} fails on a (1, {channels}, {size}, {size}) state: {error}"
+                f"factory {factory!r} with options {options} fails on a {(1, *shape)} state: {error}"
             ) from None
-    if shape != (1, channels, size, size):
+    if found != (1, *shape):
         raise UserError(
-            f"factory {factory!r}: the network maps (1, {channels}, {size}, {size}) to {shape}; "
+            f"factory {factory!r}: the network maps {(1, *shape)} to {found}; "
             "expected the same shape, since a surrogate predicts the next state"
         )
     return network

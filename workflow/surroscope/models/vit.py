@@ -6,7 +6,18 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from surroscope.models.layers import Attention, CircularConv, Linear, RMSNorm, require, require_positive
+from surroscope.models.layers import (
+    PLANE,
+    Attention,
+    Conv,
+    Grid,
+    Linear,
+    RMSNorm,
+    grid_of,
+    pixel_shuffle,
+    require,
+    require_positive,
+)
 
 
 class TransformerBlock(nn.Module):
@@ -29,47 +40,59 @@ class ViT(nn.Module):
     """The network of `build`, (B, F, Y, X) -> (B, F, Y, X)."""
 
     def __init__(
-        self, channels: int, size: int, patch: int, width: int, depth: int, heads: int, mlp_ratio: int
+        self,
+        channels: int,
+        tokens: int,
+        patch: int,
+        width: int,
+        depth: int,
+        heads: int,
+        mlp_ratio: int,
+        grid: Grid = PLANE,
     ) -> None:
         super().__init__()
-        self.patch = patch
+        self.patch, self.grid = patch, grid
         # One pixel before the patch, none after: a token sees all of the patch that it predicts.
-        self.embed = CircularConv(channels, width, patch + 1, stride=patch, padding=(1, 0))
-        self.position = nn.Parameter(torch.randn((size // patch) ** 2, width) * 0.02)
+        self.embed = Conv(channels, width, patch + 1, stride=patch, padding=(1, 0), grid=grid)
+        self.position = nn.Parameter(torch.randn(tokens, width) * 0.02)
         self.blocks = nn.Sequential(*[TransformerBlock(width, heads, mlp_ratio * width) for _ in range(depth)])
         self.norm = RMSNorm(width)
-        self.unpatch = Linear(width, channels * patch**2)
+        self.unpatch = Linear(width, channels * math.prod(grid.along(patch)))
 
     def forward(self, x: Tensor) -> Tensor:
         patches = self.embed(x)
         tokens = self.norm(self.blocks(patches.flatten(-2).mT + self.position))
         pixels = self.unpatch(tokens).mT.unflatten(-1, patches.shape[-2:])
-        return F.pixel_shuffle(pixels, self.patch)
+        return pixel_shuffle(pixels, self.patch, self.grid)
 
 
 def build(
     channels: int,
-    size: int,
+    size: int | tuple[int, int],
     *,
+    boundary: str = "periodic",
     patch: int = 4,
     width: int = 256,
     depth: int = 6,
     heads: int = 8,
     mlp_ratio: int = 4,
 ) -> ViT:
-    """A vision transformer (Dosovitskiy et al. 2021) for a periodic grid: (B, F, Y, X) -> (B, F, Y, X).
+    """A vision transformer (Dosovitskiy et al. 2021) for a grid: (B, F, Y, X) -> (B, F, Y, X).
 
     The network predicts the next state itself, not its change.
-    - patch embedding: circular convolution, kernel patch + 1, stride patch, F -> width; plus a learned position
+    - patch embedding: convolution, kernel patch + 1, stride patch, F -> width; plus a learned position
     - `depth` blocks: RMS normalisation (Zhang & Sennrich 2019) before self-attention and before a SiLU MLP
     - RMS normalisation, linear map of each token to the F x patch x patch values of its patch
     With four channels on a 128 x 128 grid the defaults have 5.03 M parameters.
+
+    On a line (Y = 1) a patch is `patch` cells along x. Beyond an open edge the embedding sees the nearest cell.
 
     Samples of a batch do not interact. Kaiming-normal initialisation (He et al. 2015) draws from torch's global
     generator: seed it first.
 
     channels: F, fields of a state
-    size: Y = X, grid points along an axis
+    size: grid points along an axis, Y = X, or (Y, X)
+    boundary: "periodic" or "open"
     patch: grid points along a patch, a divisor of size
     width: channels of a token
     depth: number of blocks
@@ -78,9 +101,9 @@ def build(
 
     Raises ValueError, naming the option, for a combination that cannot be built.
     """
-    require_positive(
-        channels=channels, size=size, patch=patch, width=width, depth=depth, heads=heads, mlp_ratio=mlp_ratio
-    )
-    require(size % patch == 0, "patch", patch, f"a divisor of size = {size}", "change patch or size")
+    grid, axes = grid_of(size, boundary)
+    require_positive(channels=channels, patch=patch, width=width, depth=depth, heads=heads, mlp_ratio=mlp_ratio)
+    for cells in axes:
+        require(cells % patch == 0, "patch", patch, f"a divisor of size = {cells}", "change patch or size")
     require(width % heads == 0, "heads", heads, f"a divisor of width = {width}", "change heads or width")
-    return ViT(channels, size, patch, width, depth, heads, mlp_ratio)
+    return ViT(channels, math.prod(cells // patch for cells in axes), patch, width, depth, heads, mlp_ratio, grid)

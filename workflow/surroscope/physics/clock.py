@@ -4,6 +4,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
+import torch
 from torch import Tensor
 
 from surroscope.physics.errors import SolverError
@@ -11,10 +12,18 @@ from surroscope.physics.errors import SolverError
 
 @dataclass(frozen=True)
 class Solution:
-    """States (B, T, F, Y, X) at the output times, and the cell-updates (B,) int64 that fell back to first order."""
+    """States (B, T, F, Y, X) at the output times, and the cell-updates (B,) int64 that fell back to first order.
+
+    Y and X are the solver's, or what its `record` makes of them.
+    """
 
     states: Tensor
     fallbacks: Tensor
+
+
+def unchanged(frames: Tensor) -> Tensor:
+    """Record output frames (b, F, Y, X) as they are solved."""
+    return frames
 
 
 class Clock:
@@ -30,6 +39,12 @@ class Clock:
         self.now = np.zeros(batch)
         self.frame = np.zeros(batch, dtype=np.int64)
         self.rows = np.arange(batch if self.times.size > 1 else 0)
+
+    def frames(self, first: Tensor) -> Tensor:
+        """Room for the frames (B, T, ...) at all output times, with `first` (B, ...) in it."""
+        room = torch.empty((len(first), self.times.size, *first.shape[1:]), dtype=first.dtype, device=first.device)
+        room[:, 0] = first
+        return room
 
     def step(self, limit: np.ndarray) -> np.ndarray:
         """Equal steps (active,) that reach the next output time and stay within `limit` (active,).

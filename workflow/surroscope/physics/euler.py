@@ -14,7 +14,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from surroscope.physics.clock import Clock, Solution
+from surroscope.physics.clock import Clock, Solution, unchanged
 from surroscope.physics.errors import SolverError
 from surroscope.physics.riemann import GAMMA, Scratch, faces, hllc, rusanov
 
@@ -171,6 +171,7 @@ def solve(
     *,
     extent: tuple[float, float] = (1.0, 1.0),
     cfl: float = 0.45,
+    record: Callable[[Tensor], Tensor] = unchanged,
     progress: Callable[[float], None] | None = None,
 ) -> Solution:
     """Solve from conserved variables (B, 4, Y, X) to each of `times`, which increase from 0.
@@ -181,6 +182,7 @@ def solve(
     A cell-update that would lose positivity is done again with first-order Rusanov fluxes, and counted.
 
     extent: lengths of the domain along x and y
+    record: what is kept of the frames (b, 4, Y, X) that landed on an output time
     progress: called with the fraction done whenever a frame is reached
 
     Raises SolverError, with batch row and time, where a state is not physical even so; ValueError for a wrong shape.
@@ -190,8 +192,7 @@ def solve(
     batch, _, height, width = initial.shape
     grid = _Grid(height, width, (extent[0] / width, extent[1] / height))
     clock = Clock(times, batch)
-    states = torch.empty((batch, clock.times.size, *initial.shape[1:]), dtype=initial.dtype, device=initial.device)
-    states[:, 0] = initial
+    states = clock.frames(record(initial))
     fallbacks = torch.zeros(batch, dtype=torch.int64)
 
     padded = torch.zeros((4, batch, (height + 2 * GHOSTS) * grid.width), dtype=initial.dtype, device=initial.device)
@@ -218,7 +219,7 @@ def solve(
         lands, going = clock.advance()
         if lands.any():
             index = torch.from_numpy(np.flatnonzero(lands))
-            states[rows[lands], clock.frame[rows[lands]]] = grid.interior(state)[:, index].movedim(0, 1)
+            states[rows[lands], clock.frame[rows[lands]]] = record(grid.interior(state)[:, index].movedim(0, 1))
             if progress is not None:
                 progress(clock.fraction)
         if not going.all() and going.any():

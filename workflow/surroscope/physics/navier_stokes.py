@@ -17,7 +17,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from surroscope.physics.clock import Clock, Solution
+from surroscope.physics.clock import Clock, Solution, unchanged
 from surroscope.physics.errors import SolverError
 
 
@@ -124,6 +124,7 @@ def solve(
     viscosity: float = 0.0,
     spectral_viscosity: bool = True,
     cfl: float = 0.5,
+    record: Callable[[Tensor], Tensor] = unchanged,
     progress: Callable[[float], None] | None = None,
 ) -> Solution:
     """Solve from velocities (B, 2, N, N) to each of `times`, which increase from 0.
@@ -132,6 +133,7 @@ def solve(
     drops. Each trajectory takes steps cfl · Δx / max(|u| + |v|), shortened to land on the output times; stable for
     cfl < 0.82. The mean velocity is kept. Nothing falls back, so that `fallbacks` is 0.
 
+    record: what is kept of the frames (b, 2, N, N) that landed on an output time
     progress: called with the fraction done whenever a frame is reached
 
     Raises SolverError, with batch row and time, where a velocity is not finite; ValueError for a wrong shape.
@@ -150,8 +152,7 @@ def solve(
     spectra.mul_(spectrum.from_velocity)
     vorticity = spectra[:, 0] + spectra[:, 1]
     velocity = spectrum.velocity(vorticity, mean)
-    states = torch.empty((batch, clock.times.size, *initial.shape[1:]), dtype=initial.dtype, device=initial.device)
-    states[:, 0] = velocity
+    states = clock.frames(record(velocity))
     while clock.rows.size:
         rows = clock.rows
         speed = _check(velocity, rows, clock.now[rows])
@@ -164,7 +165,7 @@ def solve(
         if lands.any():
             index = torch.from_numpy(np.flatnonzero(lands))
             _check(velocity[index], rows[lands], clock.now[rows[lands]])
-            states[rows[lands], clock.frame[rows[lands]]] = velocity[index]
+            states[rows[lands], clock.frame[rows[lands]]] = record(velocity[index])
             if progress is not None:
                 progress(clock.fraction)
         if not going.all():

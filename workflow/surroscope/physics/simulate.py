@@ -1,16 +1,17 @@
 """Trajectories of one class of initial conditions: draw, solve on a finer grid, average down."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 
 import numpy as np
 import torch
+from torch import Tensor
 
 from surroscope.physics import euler, navier_stokes
 from surroscope.physics.errors import SolverError
 from surroscope.physics.initial_conditions import sample, start_time
 
-# Raise it whenever a trajectory would come out differently: stored data says which version made it.
+# Raise it whenever the solvers make something else of an initial state: stored data says which version made it.
 SOLVER_VERSION = 1
 
 # Cells solved at once: enough to hide the cost of a call, few enough to stay in a processor's cache.
@@ -37,11 +38,12 @@ def simulate(
     final_time: float = 1.0,
     dtype: torch.dtype = torch.float32,
     progress: Callable[[float], None] | None = None,
-) -> Simulated:
+) -> Iterator[Simulated]:
     """Trajectories `indices` of a class at `snapshots` equally spaced times 0..final_time, on a size x size grid.
 
-    Solved in `dtype` with `factor` times the cells along each axis; conserved variables, or the velocity, are then
-    averaged over blocks of factor x factor cells. A trajectory depends neither on `indices` nor on the batches.
+    They come in parts, in order: a part is solved when it is asked for, and only its frames are in memory. Solved in
+    `dtype` with `factor` times the cells along each axis; conserved variables, or the velocity, are averaged over
+    blocks of factor x factor cells. A trajectory depends neither on `indices` nor on the parts.
 
     progress: called with the fraction done
 
@@ -58,15 +60,16 @@ def simulate(
     if start < 0:
         times.insert(0, 0.0)
 
-    # The solver's frames of a batch are held at full resolution.
-    batch = max(1, BATCH_CELLS // (size * factor) ** 2)
-    states, fallbacks = [], []
-    for first in range(0, len(indices), batch):
-        chosen = indices[first : first + batch]
+    def part(first: int, chosen: Sequence[int]) -> Simulated:
         initial = np.stack([sample(class_name, preset, seed, index, size * factor) for index in chosen])
         report = _part(progress, first / len(indices), len(chosen) / len(indices))
         try:
-            solution = solve(torch.from_numpy(initial).to(dtype), times, progress=report)
+            solution = solve(
+                torch.from_numpy(initial).to(dtype),
+                times,
+                record=lambda frames: _average(frames, factor),
+                progress=report,
+            )
         except SolverError as error:
             side = size * factor
             raise SolverError(
@@ -75,8 +78,15 @@ def simulate(
                 error.reason,
                 f"trajectory {chosen[error.row]} of {class_name} ({preset}, seed {seed}, {side} x {side} cells)",
             ) from error
-        states.append(_average(solution.states[:, -snapshots:].numpy(), factor).astype(np.float32))
-        fallbacks.append(solution.fallbacks.numpy())
+        return Simulated(solution.states[:, -snapshots:].numpy(), solution.fallbacks.numpy())
+
+    batch = max(1, BATCH_CELLS // (size * factor) ** 2)
+    return (part(first, indices[first : first + batch]) for first in range(0, len(indices), batch))
+
+
+def joined(parts: Iterable[Simulated]) -> Simulated:
+    """All parts as one, in memory."""
+    states, fallbacks = zip(*((part.states, part.fallbacks) for part in parts), strict=True)
     return Simulated(np.concatenate(states), np.concatenate(fallbacks))
 
 
@@ -84,10 +94,11 @@ def _part(progress: Callable[[float], None] | None, start: float, share: float) 
     return None if progress is None else lambda fraction: progress(start + share * fraction)
 
 
-def _average(states: np.ndarray, factor: int) -> np.ndarray:
-    """Means over blocks of factor x factor cells, (..., N·factor, N·factor) -> (..., N, N) float64."""
-    total = np.zeros((*states.shape[:-2], states.shape[-2] // factor, states.shape[-1] // factor))
+def _average(frames: Tensor, factor: int) -> Tensor:
+    """Means over blocks of factor x factor cells, (..., N·factor, N·factor) -> (..., N, N) float32."""
+    corner = frames[..., ::factor, ::factor]
+    total = torch.zeros(corner.shape, dtype=torch.float64, device=frames.device)
     for row in range(factor):
         for column in range(factor):
-            total += states[..., row::factor, column::factor]
-    return total / factor**2
+            total += frames[..., row::factor, column::factor]
+    return total.div_(factor**2).float()

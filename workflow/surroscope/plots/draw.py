@@ -7,7 +7,7 @@ import numpy as np
 import pandas as pd
 from matplotlib.figure import Figure
 
-from surroscope.catalogue import FIGURES, QUANTITIES
+from surroscope.catalogue import QUANTITIES, figure
 from surroscope.plots import examples, fields, influence, response, sensitivity, training
 from surroscope.plots.style import Options, styled
 
@@ -208,8 +208,8 @@ def check(table: pd.DataFrame, name: str) -> None:
 
 
 def draw(name: str, table: pd.DataFrame, options: Options | None = None) -> Figure:
-    """Draw a figure of FIGURES from its whole table; raises ValueError if the table cannot carry it."""
-    spec = FIGURES[name]
+    """Draw a figure of the catalogue from its whole table; raises ValueError if the table cannot carry it."""
+    spec = figure(name)
     if spec.observable is not None and "observable" in table:
         found = table["observable"].unique()
         table = table[table["observable"] == spec.observable]

@@ -4,8 +4,21 @@ import numpy as np
 import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
+from matplotlib.layout_engine import ConstrainedLayoutEngine
 
-from surroscope.plots.fields import PAGE_HEIGHT, colour_range, picture
+from surroscope.plots.fields import (
+    FLAT,
+    PAGE_HEIGHT,
+    bar,
+    colour_range,
+    name_row,
+    on_line,
+    picture,
+    proportion,
+    ranges,
+    row_height,
+    widest,
+)
 from surroscope.plots.response import words
 from surroscope.plots.style import DIVERGING, DOUBLE_COLUMN, Options, by_model, footnote, grid, number, quantity_note
 
@@ -25,9 +38,16 @@ def response_maps(table: pd.DataFrame, options: Options) -> Figure:
     pairs = table["pair"].unique()
     table, channel = first_channel(table)
     parts = by_model(table, options)
-    size = min(1.5, (DOUBLE_COLUMN - 1.7) / (1 + len(parts)), (PAGE_HEIGHT - 0.6) / len(pairs))
-    width = min(DOUBLE_COLUMN, size * (1 + len(parts)) + 1.7)
-    figure = Figure(figsize=(width, size * len(pairs) + 0.6), layout="constrained")
+    shape = proportion(table)
+    upright = shape < FLAT
+    margin = 2.3 if upright else 1.7
+    size = (DOUBLE_COLUMN - margin) / (1 + len(parts))
+    size = min(1.5 / min(shape, 1), size, widest((PAGE_HEIGHT - 0.6) / len(pairs), shape))
+    height = row_height(size, shape)
+    width = min(DOUBLE_COLUMN, size * (1 + len(parts)) + margin)
+    # Small text is wider at some resolutions than at the one of the layout.
+    layout = ConstrainedLayoutEngine(w_pad=0.1 if upright else None)
+    figure = Figure(figsize=(width, height * len(pairs) + 0.6), layout=layout)
     axes = figure.subplots(len(pairs), 1 + len(parts), squeeze=False)
     for row, pair in zip(axes, pairs, strict=True):
         of_pair = table[table["pair"] == pair]
@@ -36,38 +56,56 @@ def response_maps(table: pd.DataFrame, options: Options) -> Figure:
             raise ValueError(f"table response_maps: column pair has {pair:g} for {len(ends)} pairs of samples")
         limit = float(of_pair["response"].abs().max()) or 1.0
         states = []
-        for panel, (model, part, _) in zip(row[1:], parts, strict=True):
+        for panel, (model, part, look) in zip(row[1:], parts, strict=True):
             cells = part[part["pair"] == pair]
             states.append(grid(cells, "response_maps", "y", "x", "state", table))
             if not np.allclose(states[0], states[-1], rtol=1e-5):
                 raise ValueError(f"table response_maps: column state of pair {pair:g} differs between models")
-            change = grid(cells, "response_maps", "y", "x", "response", table)
-            image = picture(panel, change, -limit, limit, DIVERGING)
-            # Without colour the two signs look alike, so the negative one is hatched.
-            panel.contourf(change, levels=[-np.inf, -HATCHED * limit], colors="none", hatches=["......"])
-            outline(panel, states[0])
+            moved = grid(cells, "response_maps", "y", "x", "response", table)
+            image = picture(panel, moved, -limit, limit, DIVERGING, look["color"], behind=spread(states[0], limit))
+            if image is not None:
+                # Without colour the two signs look alike, so the negative one is hatched.
+                panel.contourf(moved, levels=[-np.inf, -HATCHED * limit], colors="none", hatches=["......"])
+                outline(panel, states[0])
             if pair == pairs[0]:
                 panel.set_title(model)
         low, high, _ = colour_range(states[0])
         field = picture(row[0], states[0], low, high, "gray")
         end = next(ends.itertuples())
-        row[0].set_ylabel(
+        name_row(
+            row[0],
             f"response: {end.response_class}, τ = {end.response_time:g}\nstep on: {end.perturbation_class}, "
             f"t = {end.perturbation_time:g}",
-            fontsize=min(7.0, 5.2 * size),  # as long as a panel is high
+            upright,
+            fontsize=6.0 if upright else min(7.0, 5.2 * height),  # as long as a panel is high
         )
-        figure.colorbar(field, ax=row[0], pad=0.02, aspect=18)
-        figure.colorbar(image, ax=row[1:], pad=0.02, aspect=18, label="change of\nthe prediction")
+        bar(figure, field, row[0], pad=0.02, aspect=18 * min(shape, 1))
+        change = "change" if upright else "change of\nthe prediction"
+        bar(figure, image, row[1:], change, pad=0.02, aspect=18 * min(shape, 1))
     axes[0, 0].set_title("state", fontweight="normal")
+    state, shared = "state: input of the sample that responds", f"{ranges(table)} shared along a row"
+    if on_line(table):
+        notes = [f"{state}; dotted: its shape, to compare places", shared]
+    else:
+        lines = f"{state}; lines: one and two thirds of the state's range"
+        notes = [lines, f"{shared}; dotted: below −{100 * HATCHED:g} % of it"]
     footnote(
         figure,
         "n = 1 pair of samples a row",
         quantity_note(table),
         f"{channel}, dimensionless",
-        "state: input of the sample that responds; lines: one and two thirds of the state's range",
-        f"colour range shared along a row; dotted: below −{100 * HATCHED:g} % of it",
+        *notes,
     )
+    if shape > 1:
+        # High images are narrower than their places before the first layout, which leaves no room for the labels.
+        figure.draw_without_rendering()
     return figure
+
+
+def spread(state: np.ndarray, limit: float) -> np.ndarray:
+    """A state over the range of its response, from -limit to limit."""
+    low, high = float(state.min()), float(state.max())
+    return limit * (2 * (state - low) / (high - low or 1.0) - 1)
 
 
 def outline(panel: Axes, state: np.ndarray) -> None:
@@ -89,8 +127,9 @@ def attribution(table: pd.DataFrame, options: Options) -> Figure:
     counts = {role: max(len(of_model[role]) for of_model in cases) for role in GROUPS}
     # A narrow empty column sets the groups apart; the first row holds their headings.
     widths = [width for count in counts.values() for width in (*[1.0] * count, 0.12)][:-1]
-    size = min(1.5, (DOUBLE_COLUMN - 1.0) / sum(widths))
-    figure = Figure(figsize=(DOUBLE_COLUMN, (size + 0.5) * len(parts) + 0.6), layout="constrained")
+    shape = proportion(table)
+    size = min(1.5, (DOUBLE_COLUMN - 1.0) / sum(widths), widest((PAGE_HEIGHT - 0.6) / len(parts) - 0.5, shape))
+    figure = Figure(figsize=(DOUBLE_COLUMN, (row_height(size, shape) + 0.5) * len(parts) + 0.6), layout="constrained")
     places = figure.add_gridspec(
         1 + len(parts), len(widths), width_ratios=widths, height_ratios=[0.2, *[1] * len(parts)]
     )
@@ -108,13 +147,13 @@ def attribution(table: pd.DataFrame, options: Options) -> Figure:
                 row.append(figure.add_subplot(places[i, column]))
                 image = picture(row[-1], grid(cells, "attribution_fields", "y", "x", "value", table), *scale)
                 row[-1].set_title(title, fontsize=6, fontweight="normal")
-        row[0].set_ylabel(model, fontweight="bold")
-        figure.colorbar(image, ax=row, aspect=14, pad=0.01)
+        name_row(row[0], model, size * shape < FLAT, fontweight="bold")
+        bar(figure, image, row, aspect=14 * min(shape, 1), pad=0.01)
     footnote(
         figure,
         "n = 1 test transition a model",
         quantity_note(table),
-        f"{channel}, dimensionless; colour range shared along a row",
+        f"{channel}, dimensionless; {ranges(table)} shared along a row",
         "H: standardised influence, summed over the steps of the training trajectory",
     )
     return figure

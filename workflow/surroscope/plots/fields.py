@@ -1,14 +1,30 @@
 """Pictures of the fields themselves: the data, and predictions beside the truth."""
 
+from typing import Any
+
 import numpy as np
 import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.image import AxesImage
 
-from surroscope.plots.style import DIVERGING, DOUBLE_COLUMN, SEQUENTIAL, Options, by_model, extend, footnote, grid
+from surroscope.plots.style import (
+    DIVERGING,
+    DOUBLE_COLUMN,
+    REFERENCE,
+    SEQUENTIAL,
+    Options,
+    by_model,
+    extend,
+    footnote,
+    grid,
+)
 
 PAGE_HEIGHT = 8.6  # inches that a column of panels may fill, so that the figure still fits a printed page
+CURVE = 0.75  # height over width of a panel with a curve
+FLAT = 0.6  # inches: panels that are lower have upright text beside them
+GAP = 0.12
+TITLE = 0.62  # inches that the title of a column takes
 
 
 def colour_range(values: np.ndarray) -> tuple[float, float, str]:
@@ -20,12 +36,82 @@ def colour_range(values: np.ndarray) -> tuple[float, float, str]:
     return low, high if high > low else low + 1.0, SEQUENTIAL
 
 
-def picture(panel: Axes, values: np.ndarray, low: float, high: float, colours: str) -> AxesImage:
-    """Draw a field; values are bounded far outside the range, because infinities would look missing, not clipped."""
+def on_line(table: pd.DataFrame) -> bool:
+    """Whether the fields have one row of cells, and are drawn as curves against x."""
+    return table["y"].nunique() == 1
+
+
+def proportion(table: pd.DataFrame) -> float:
+    """Height over width of the panels of a table's fields."""
+    return CURVE if on_line(table) else table["y"].nunique() / table["x"].nunique()
+
+
+def row_height(size: float, shape: float) -> float:
+    """Inches of a row of panels `size` inches wide; the gap between low ones counts."""
+    return size * shape + (GAP if shape < 1 else 0)
+
+
+def widest(height: float, shape: float) -> float:
+    """Inches that panels may be wide where a row has `height` inches: what `row_height` undoes."""
+    return (height - (GAP if shape < 1 else 0)) / shape
+
+
+def picture(
+    panel: Axes,
+    values: np.ndarray,
+    low: float,
+    high: float,
+    colours: str,
+    line: str = "black",
+    behind: np.ndarray | None = None,
+) -> AxesImage | None:
+    """Draw a field (Y, X) as an image; a field on a line, (1, X), as a curve, which has no colours.
+
+    Values are bounded far outside the range, because infinities would look missing, not clipped.
+
+    line: colour of a curve; behind: what to draw in grey behind a curve
+    """
     far = 1e6 * (high - low)
-    panel.set(xticks=[], yticks=[])
-    panel.spines[:].set_visible(False)
-    return panel.imshow(np.clip(values, low - far, high + far), origin="lower", cmap=colours, vmin=low, vmax=high)
+    values = np.clip(values, low - far, high + far)
+    if len(values) > 1:
+        panel.set(xticks=[], yticks=[])
+        panel.spines[:].set_visible(False)
+        return panel.imshow(values, origin="lower", cmap=colours, vmin=low, vmax=high)
+    if low < 0 < high:
+        panel.axhline(0, color="black", linewidth=0.4, zorder=0)
+    if behind is not None:
+        panel.plot(behind[0], color=REFERENCE, linewidth=0.8, linestyle=":")
+    panel.plot(values[0], color=line, linewidth=0.9)
+    margin = 0.05 * (high - low)
+    panel.set(xlim=(0, values.shape[1] - 1), ylim=(low - margin, high + margin), xlabel="$x$ (cells)")
+    panel.locator_params(nbins=3)
+    panel.tick_params(labelsize=6)
+    panel.label_outer()
+    return None
+
+
+def bar(figure: Figure, image: AxesImage | None, axes: Any, label: str | None = None, **options: Any) -> None:
+    """A colour bar beside images; beside curves a scale at the right of those that have not the first one's range."""
+    if image is not None:
+        figure.colorbar(image, ax=axes, label=label or "", **options)
+    elif label is not None:
+        for panel in np.atleast_2d(axes)[:, -1]:
+            panel.tick_params(axis="y", left=False, labelleft=False, right=True, labelright=True)
+            panel.spines["right"].set_visible(True)
+            panel.yaxis.set_label_position("right")
+            panel.set_ylabel(label, fontsize=6)
+
+
+def name_row(panel: Axes, text: str, upright: bool = False, **font: Any) -> None:
+    """Say at the left what a row shows; upright where the panels are too flat for turned text."""
+    if upright:
+        font |= {"rotation": 0, "ha": "right", "va": "center"}
+    panel.set_ylabel(text, **font)
+
+
+def ranges(table: pd.DataFrame) -> str:
+    """What panels of the table's fields share."""
+    return "vertical range" if on_line(table) else "colour range"
 
 
 def only_channel(table: pd.DataFrame, name: str) -> str:
@@ -41,8 +127,9 @@ def snapshots(table: pd.DataFrame, options: Options) -> Figure:
     channel, classes = only_channel(table, "snapshots"), table["class"].unique()
     table = table.sort_values(["snapshot", "y", "x"], kind="stable")
     columns = table["snapshot"].unique()
-    size = DOUBLE_COLUMN / (len(columns) + 0.8)
-    figure = Figure(figsize=(DOUBLE_COLUMN, size * len(classes) + 0.4), layout="constrained")
+    shape = proportion(table)
+    size = min(DOUBLE_COLUMN / (len(columns) + 0.8), widest(PAGE_HEIGHT / len(classes), shape))
+    figure = Figure(figsize=(DOUBLE_COLUMN, row_height(size, shape) * len(classes) + 0.4), layout="constrained")
     axes = figure.subplots(len(classes), len(columns), squeeze=False)
     for i, (row, name) in enumerate(zip(axes, classes, strict=True)):
         rows = table[table["class"] == name]
@@ -52,9 +139,9 @@ def snapshots(table: pd.DataFrame, options: Options) -> Figure:
             image = picture(panel, grid(part, "snapshots", "y", "x", "value", table), *scale)
             if i == 0:
                 panel.set_title(f"snapshot {snapshot:g}\n$t$ = {part['time'].iloc[0]:.3g}", fontweight="normal")
-        row[0].set_ylabel(name)
-        figure.colorbar(image, ax=row, pad=0.01, aspect=12)
-    footnote(figure, f"one trajectory a class; {channel}, dimensionless; colour range shared along a row")
+        name_row(row[0], name, size * shape < FLAT)
+        bar(figure, image, row, pad=0.01, aspect=12 * min(shape, 1))
+    footnote(figure, f"one trajectory a class; {channel}, dimensionless; {ranges(table)} shared along a row")
     return figure
 
 
@@ -65,8 +152,11 @@ def prediction(table: pd.DataFrame, options: Options) -> Figure:
     parts = by_model(table, options)
     cases = {name: table.loc[table["class"] == name, ["start", "snapshot"]].drop_duplicates() for name in classes}
     rows, columns = sum(map(len, cases.values())), 1 + 2 * len(parts)
-    size = min(1.3, PAGE_HEIGHT / rows, (DOUBLE_COLUMN - 1.2) / columns)
-    figure = Figure(figsize=(size * columns + 1.4, size * rows + 0.6), layout="constrained")
+    shape = proportion(table)
+    size = min(1.3 / min(shape, 1), widest(PAGE_HEIGHT / rows, shape), (DOUBLE_COLUMN - 1.2) / columns)
+    column = max(size, min(TITLE, (DOUBLE_COLUMN - 1.2) / columns))
+    height = row_height(size, shape)
+    figure = Figure(figsize=(column * columns + 1.4, height * rows + 0.6), layout="constrained")
     axes = figure.subplots(rows, columns, squeeze=False)
     row = 0
     for name, steps in cases.items():
@@ -76,24 +166,27 @@ def prediction(table: pd.DataFrame, options: Options) -> Figure:
         # A rollout that blew up must not hide how the others err: errors beyond the field's own span are clipped.
         limit = min(float(np.abs(errors).max()), float(np.ptp(truths)) or np.inf) or 1.0
         block = axes[row : row + len(steps)]
+        low_block = on_line(table) or (shape < 1 and height * len(steps) < 2.4)
+        difference = "difference" if low_block else "difference (prediction − truth)"
         for panels, (start, snapshot) in zip(block, steps.itertuples(index=False), strict=True):
-            for i, (_, part, _) in enumerate(parts):
+            for i, (_, part, look) in enumerate(parts):
                 cell = part[(part["class"] == name) & (part["start"] == start) & (part["snapshot"] == snapshot)]
                 truth, predicted = (grid(cell, "prediction", "y", "x", c, table) for c in ("truth", "prediction"))
                 field = picture(panels[0], truth, low, high, colours)
-                picture(panels[2 * i + 1], predicted, low, high, colours)
-                error = picture(panels[2 * i + 2], predicted - truth, -limit, limit, DIVERGING)
-            panels[0].set_ylabel(f"{name}\n{start:g} → {snapshot:g}", fontsize=7)
+                picture(panels[2 * i + 1], predicted, low, high, colours, look["color"], behind=truth)
+                error = picture(panels[2 * i + 2], predicted - truth, -limit, limit, DIVERGING, look["color"])
+            name_row(panels[0], f"{name}\n{start:g} → {snapshot:g}", size * shape < FLAT, fontsize=7)
         bars = (
-            (error, "difference (prediction − truth)", extend(errors, -limit, limit)),
+            (error, difference, extend(errors, -limit, limit)),
             (field, channel, extend(of_class["prediction"].to_numpy(), low, high)),
         )
-        for image, label, arrows in bars:
-            figure.colorbar(image, ax=block, aspect=28, pad=0.01, label=label, extend=arrows)
+        for image, label, arrows in bars[: 1 if on_line(table) else 2]:
+            bar(figure, image, block, label, aspect=28, pad=0.01, extend=arrows)
         row += len(steps)
     axes[0, 0].set_title("truth", fontweight="normal")
     for i, (model, _, _) in enumerate(parts):
         axes[0, 2 * i + 1].set_title(model)
         axes[0, 2 * i + 2].set_title("difference", fontweight="normal")
-    footnote(figure, f"one test trajectory a class; {channel}, dimensionless; rows: first → predicted snapshot")
+    notes = ["dotted: truth"] if on_line(table) else []
+    footnote(figure, f"one test trajectory a class; {channel}, dimensionless; rows: first → predicted snapshot", *notes)
     return figure

@@ -33,13 +33,11 @@ from surroscope.plots.style import (
     text_colour,
 )
 
-RESPONDS = {"mass": "mass error", "energy": "energy error"}
-
 
 def label_of(table: pd.DataFrame) -> str:
     """Axis label of H as the table holds it."""
-    responds = RESPONDS.get(table["observable"].iloc[0])
-    return influence_label(table["normalization"].iloc[0], f"on the {responds} " if responds else "")
+    responds = table["observable"].iloc[0]
+    return influence_label(table["normalization"].iloc[0], f"on the {responds} error " if responds != "smse" else "")
 
 
 def two_time(table: pd.DataFrame, options: Options) -> Figure:

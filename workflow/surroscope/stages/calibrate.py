@@ -34,8 +34,8 @@ def stage(settings: Settings, *, stores: list[Path], calibration: Path) -> None:
         (0,) * len(stores),
     )
     states, targets = (torch.from_numpy(part).to(place) for part in (probe.inputs, probe.targets))
-    _, channels, _, size = states.shape
-    network = loading.build(settings.factory, settings.options, channels=channels, size=size, seed=0)
+    shape, boundary = tuple(states.shape[1:]), settings.equations.boundary
+    network = loading.build(settings.factory, settings.options, shape=shape, boundary=boundary, seed=0)
     with linearizing(settings.model, settings.system):
         found = calibrate(Linearization(network.to(place)), observables.smse, states, targets)
     text = json.dumps(dataclasses.asdict(found) | {"device": str(place)}, indent=1)

@@ -10,7 +10,6 @@ from surroscope import device, store, transitions
 from surroscope.diagnostics.rollout import errors, rollout
 from surroscope.models import loading
 from surroscope.stages import cli, progress
-from surroscope.system import SYSTEMS
 
 
 @dataclass(frozen=True)
@@ -24,8 +23,11 @@ def stage(settings: Settings, *, stores: list[Path], split: Path, weights: Path,
     place = device.pick()
     by_class = transitions.by_class(stores, split, "test", chosen=slice(settings.probes))
     states = torch.stack([torch.from_numpy(block) for block in by_class.values()]).to(place)
-    classes, probes, snapshots, channels, size = states.shape[:5]
-    network = loading.build(settings.factory, settings.options, channels=channels, size=size, seed=settings.seed)
+    classes, probes, snapshots, *grid = states.shape
+    boundary = settings.equations.boundary
+    network = loading.build(
+        settings.factory, settings.options, shape=tuple(grid), boundary=boundary, seed=settings.seed
+    )
     loading.load_weights(network, weights, settings.epoch)
     network.to(place).eval()
     with progress.bar(f"rollouts of {settings.model}", snapshots - 1, "start") as bar:
@@ -45,7 +47,7 @@ def stage(settings: Settings, *, stores: list[Path], split: Path, weights: Path,
         },
         coords={
             "class": store.names("class", list(by_class)),
-            "channel": store.names("channel", SYSTEMS[settings.system].channels),
+            "channel": store.names("channel", settings.equations.channels),
         },
         attrs={key: getattr(settings, key) for key in keys},
     )

@@ -26,7 +26,6 @@ from surroscope.stages.gradients import (
     modules,
     require_finite,
 )
-from surroscope.system import SYSTEMS
 
 
 @dataclass(frozen=True)
@@ -117,7 +116,7 @@ class Problem:
         self.settings, self.probe, self.place, self.method = settings, probe, place, method
         self.single = linearization(settings, weights, probe, place)
         self.double = linearization(settings, weights, probe, place, torch.float64)
-        self.system = SYSTEMS[settings.system]
+        self.system = settings.equations
         self.samples = len(probe.inputs)
 
     def rows(self, responses: list[Response]) -> tuple[Rows, Tensor]:

@@ -21,7 +21,7 @@ from surroscope.response.linearize import Linearization, Method
 from surroscope.response.rows import Response, Rows
 from surroscope.stages import cli, progress
 from surroscope.symmetry import Action
-from surroscope.system import SYSTEMS, System
+from surroscope.system import System
 
 CHUNK_BYTES = 32 * 2**20
 
@@ -50,7 +50,7 @@ def stage(
     settings: Settings, *, stores: list[Path], split: Path, weights: Path, shard: Path, calibration: Path | None = None
 ) -> None:
     place = device.pick()
-    system = SYSTEMS[settings.system]
+    system = settings.equations
     batches, pool = (
         transitions.probes(stores, split, chosen, settings.snapshots, settings.every)
         for chosen in (settings.batches, settings.directions)
@@ -131,8 +131,8 @@ def linearization(
     dtype: torch.dtype = torch.float32,
 ) -> Linearization:
     """The network of a checkpoint, linearized at its weights."""
-    _, channels, _, size = probe.inputs.shape
-    network = loading.build(settings.factory, settings.options, channels=channels, size=size, seed=settings.seed)
+    shape, boundary = probe.inputs.shape[1:], settings.equations.boundary
+    network = loading.build(settings.factory, settings.options, shape=shape, boundary=boundary, seed=settings.seed)
     loading.load_weights(network, weights, settings.epoch)
     return Linearization(network.to(place, dtype))
 
@@ -211,7 +211,7 @@ def describe(settings: Settings, batches: list[transitions.Probe], system: Syste
             "channel": store.names("channel", system.channels),
         },
         attrs={key: getattr(settings, key) for key in keys}
-        | {"responses": json.dumps([vars(response) for response in settings.responses])},
+        | {"boundary": system.boundary, "responses": json.dumps([vars(response) for response in settings.responses])},
     )
 
 

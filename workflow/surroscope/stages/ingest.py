@@ -1,89 +1,332 @@
-"""Gather the raw files of one class into a Zarr store: state(trajectory, time, channel, y, x), float32."""
+"""Gather the files of one class into a checked Zarr store: state(trajectory, time, channel, y, x), float32.
 
+Read, converted, averaged down, checked and written block by block; no file is ever held in memory. Trajectories are
+numbered in the order of (file, row).
+"""
+
+import hashlib
+import json
+import math
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import xarray as xr
 import zarr
 from zarr.codecs import BloscCodec, Crc32cCodec
 
+from surroscope import expressions
 from surroscope.errors import UserError
+from surroscope.formats import Fields
 from surroscope.stages import cli, progress
-from surroscope.store import names, writing
-from surroscope.system import SYSTEMS, System
+from surroscope.store import STATISTICS, flags, names, writing
+from surroscope.system import System
 
 SHARD_TRAJECTORIES = 64
+BLOCK_BYTES = 64 * 2**20
 
 
 @dataclass(frozen=True)
 class Settings:
-    system: str
+    """What the files of a class hold, and what is taken of it.
+
+    dimensions, channels: as in the configuration's `data`; empty dimensions: the format's own
+    dtype: of the files' numbers; grid: (Y, X) of the store, which divides that of the files
+    snapshots, trajectories: how many, from the first on
+    time_step: between snapshots, where the files do not say; None: snapshots are counted
+    origin: where the data are from, for the store's attributes
+    """
+
     ic: str
+    equations: System
+    format: str
+    dimensions: dict[str, str] | list[str]
+    channels: dict[str, str]
+    dtype: str
+    grid: tuple[int, int]
+    snapshots: int
+    trajectories: int
+    time_step: float | None
+    origin: dict[str, Any]
+
+    def open(self, path: Path) -> Fields:
+        """A raw file of this class."""
+        return Fields(path, self.format, self.dimensions, line=self.grid[0] == 1)
+
+    @property
+    def variables(self) -> list[str]:
+        return sorted(set().union(*map(expressions.names, self.channels.values())))
 
 
-def stage(settings: Settings, *, raw: list[Path], store: Path) -> None:
-    system = SYSTEMS[settings.system]
-    files = [xr.open_dataset(path, engine="h5netcdf") for path in raw]
-    counts = [file.sizes["trajectory"] for file in files]
-    first = files[0]
-    _, *shape = first["state"].shape
+@dataclass(frozen=True)
+class Source:
+    """A raw file: how many of its trajectories are taken, and the bytes of a snapshot of all its variables."""
+
+    path: Path
+    trajectories: int
+    snapshot_bytes: int
+
+
+def stage(settings: Settings, *, raw: list[Path], store: Path, listing: Path | None = None) -> None:
+    sources, times, origin = inspect(settings, raw)
+    if listing is not None:
+        origin |= {key: value for key, value in json.loads(listing.read_text()).items() if key != "files"}
+    total, system = sum(source.trajectories for source in sources), settings.equations
+    rows, frames = block_of(max(source.snapshot_bytes for source in sources), settings.snapshots)
+    statistics, seen = Statistics(system.channels), Distinct()
     with writing(store, cli.provenance("ingest", settings)) as temporary:
-        xr.Dataset(
-            {"fallbacks": ("trajectory", np.concatenate([file["fallbacks"].values for file in files]))},
-            coords={
-                "trajectory": np.concatenate([file["trajectory"].values for file in files]),
-                "time": ("time", first["time"].values, {"units": "1", "long_name": "time in units of the domain's"}),
-                "channel": names("channel", system.channels),
-                "y": ("y", (np.arange(shape[2]) + 0.5) / shape[2], {"units": "1"}),
-                "x": ("x", (np.arange(shape[3]) + 0.5) / shape[3], {"units": "1"}),
-            },
-            attrs=first.attrs
-            | {
-                "system": system.name,
-                "boundary": "periodic",
-                "cell_updates_by_positive_scheme": sum(int(file["fallbacks"].sum()) for file in files),
-            },
-        ).to_zarr(temporary, zarr_format=3, consolidated=False)
-        state = zarr.open_group(temporary).create_array(
+        shape = (len(system.channels), *settings.grid)
+        state = zarr.open_group(temporary, mode="w").create_array(
             "state",
-            shape=(sum(counts), *shape),
+            shape=(total, settings.snapshots, *shape),
             dtype="float32",
-            chunks=(1, 1, *shape[1:]),
-            shards=(SHARD_TRAJECTORIES, *shape),
+            chunks=(1, 1, *shape),
+            shards=(rows, frames, *shape),
             compressors=[BloscCodec(cname="zstd", clevel=5, shuffle="shuffle"), Crc32cCodec()],
             fill_value=float("nan"),
             dimension_names=("trajectory", "time", "channel", "y", "x"),
             attributes={"units": system.units, "long_name": "state"},
         )
+        with progress.bar(f"ingest {settings.ic}", total, "trajectory") as bar:
+            for start, parts in shards(sources, rows):
+                for first in range(0, settings.snapshots, frames):
+                    chosen = slice(first, min(first + frames, settings.snapshots))
+                    block = np.concatenate([convert(settings, path, taken, chosen) for path, taken in parts])
+                    statistics.add(block)
+                    seen.add(start, block)
+                    state[start : start + len(block), chosen] = block
+                seen.compare(start, [(path, row) for path, taken in parts for row in range(taken.start, taken.stop)])
+                bar.update(len(block))
+        describe(settings, sources, times, statistics).assign_attrs(
+            origin | {"system": system.name, "boundary": system.boundary}
+        ).to_zarr(temporary, mode="a", zarr_format=3, consolidated=False)
+    print(f"{store}: {total} trajectories\n{statistics.table()}")
+
+
+def inspect(settings: Settings, raw: list[Path]) -> tuple[list[Source], np.ndarray, dict[str, Any]]:
+    """What is taken of each file, the times of the snapshots, and where the data are from.
+
+    Raises UserError, naming file and variable, for what does not fit the settings or the files before it.
+    """
+    sources: list[Source] = []
+    times: np.ndarray | None = None
+    origin, updates, missing = dict(settings.origin), 0, settings.trajectories
+    for path in raw:
+        with settings.open(path) as fields:
+            found, size = {}, 0
+            for name in settings.variables:
+                array = fields.variable(name)
+                require(settings, path, name, array)
+                found[name] = fields.trajectories(name)
+                size += array.dtype.itemsize * math.prod(array.sizes.get(axis, 1) for axis in ("channel", "y", "x"))
+            if len(set(found.values())) > 1:
+                raise UserError(f"{path}: its variables differ in their numbers of trajectories: {found}")
+            own = fields.times if settings.time_step is None else None
+            if own is None:
+                own = np.arange(settings.snapshots) * (settings.time_step or 1.0)
+            own = own[: settings.snapshots]
+            if times is not None and not np.allclose(own, times):
+                raise UserError(
+                    f"{path}: its snapshots are at times {short(own)}, those of {sources[0].path} at {short(times)}; "
+                    "a class has one set of times"
+                )
+            times = own
+            if settings.format == "native":
+                made = fields.attributes
+                updates += int(made.pop("cell_updates_by_positive_scheme"))
+                origin |= made | {"cell_updates_by_positive_scheme": updates}
+        taken = min(missing, next(iter(found.values())))
+        if taken:
+            sources.append(Source(path, taken, size))
+        missing -= taken
+    if missing:
+        raise UserError(
+            f"{settings.ic}: {len(raw)} files from {raw[0]} on hold {settings.trajectories - missing} trajectories, "
+            f"expected {settings.trajectories} (systems.{settings.equations.name}.trajectories); lower it or add files"
+        )
+    assert times is not None
+    return sources, times, origin
+
+
+def require(settings: Settings, path: Path, name: str, array: xr.DataArray) -> None:
+    """Raise UserError unless a variable has the numbers, snapshots and cells that the settings ask for."""
+
+    def refuse(found: object, expected: object, remedy: str) -> UserError:
+        return UserError(f"{path}: variable {name!r} has {found}, expected {expected}; {remedy}")
+
+    # The order of bytes is taken as it is: nothing is lost by it.
+    if (kind := array.dtype.newbyteorder("=")) != np.dtype(settings.dtype):
+        raise refuse(f"numbers of type {kind}", settings.dtype, f"if that is right, set data.dtype: {kind}")
+    if array.sizes["time"] < settings.snapshots:
+        raise refuse(f"{array.sizes['time']} snapshots", f"{settings.snapshots} or more", "lower data.snapshots")
+    grid = (array.sizes.get("y", 1), array.sizes["x"])
+    factor = grid[1] // settings.grid[1]
+    if not factor or grid != (factor * settings.grid[0] if grid[0] > 1 else 1, factor * settings.grid[1]):
+        size = "{} x {} cells (y, x)".format
+        raise refuse(size(*grid), f"{size(*settings.grid)} or a whole multiple", "set data.size to the files', or less")
+
+
+def block_of(snapshot_bytes: int, snapshots: int) -> tuple[int, int]:
+    """Trajectories and snapshots of a shard, as many as may be in memory at once: whole trajectories if they fit."""
+    frames = max(1, min(snapshots, BLOCK_BYTES // snapshot_bytes))
+    return max(1, min(SHARD_TRAJECTORIES, BLOCK_BYTES // (snapshot_bytes * snapshots))), frames
+
+
+def shards(sources: list[Source], rows: int) -> Iterator[tuple[int, list[tuple[Path, slice]]]]:
+    """The first trajectory of each shard and where its trajectories lie: a shard may reach over several files."""
+    parts: list[tuple[Path, slice]] = []
+    start, room = 0, rows
+    for source in sources:
         row = 0
-        with progress.bar(f"ingest {settings.ic}", sum(counts), "trajectory") as bar:
-            for path, file, count in zip(raw, files, counts, strict=True):
-                for start in range(0, count, SHARD_TRAJECTORIES):
-                    block = file["state"].isel(trajectory=slice(start, start + SHARD_TRAJECTORIES)).values
-                    check(block, path, start, system)
-                    state[row : row + len(block)] = block
-                    row += len(block)
-                    bar.update(len(block))
+        while row < source.trajectories:
+            taken = min(room, source.trajectories - row)
+            parts.append((source.path, slice(row, row + taken)))
+            row, room = row + taken, room - taken
+            if not room:
+                yield start, parts
+                start, room, parts = start + rows, rows, []
+    if parts:
+        yield start, parts
 
 
-def check(block: np.ndarray, path: Path, start: int, system: System) -> None:
-    """Raise UserError for values that no physical state has, naming file, channel, trajectory and snapshot."""
-    if block.shape[2] != len(system.channels):
-        raise UserError(f"{path}: state has {block.shape[2]} channels; {system.name} has {', '.join(system.channels)}")
-    for number, channel in enumerate(system.channels):
-        values = block[:, :, number]
-        bad = ~np.isfinite(values)
-        if channel in system.positive:
-            bad |= ~(values > 0)
-        if bad.any():
-            trajectory, snapshot, y, x = np.argwhere(bad)[0]
+def convert(settings: Settings, path: Path, rows: slice, times: slice) -> np.ndarray:
+    """Part of a file as states (n, t, F, Y, X) float32: its variables combined, checked, then averaged over cells."""
+    with settings.open(path) as fields:
+        try:
+            blocks = {name: fields.read(name, rows, times) for name in settings.variables}
+        except (OSError, ValueError, RuntimeError) as error:
             raise UserError(
-                f"{path}: {channel} is {values[trajectory, snapshot, y, x]} in trajectory {start + trajectory}, "
-                f"snapshot {snapshot}, cell (y={y}, x={x}); expected finite"
-                f"{' and positive' if channel in system.positive else ''} values. Make or fetch the file again"
+                f"{path}: trajectories {rows.start} to {rows.stop - 1} cannot be read ({error}); make or fetch it again"
+            ) from None
+
+    def read(name: str, component: int | None) -> np.ndarray:
+        block = blocks[name]
+        components = block.shape[2] if block.ndim == 5 else None
+        if component is None and components in (None, 1):
+            return block if components is None else block[:, :, 0]
+        if component is None or components is None or not 0 <= component < components:
+            asked = name if component is None else f"{name}[{component}]"
+            raise UserError(
+                f"{path}: variable {name!r} has {components or 'no'} components, found {asked!r} in data.channels; "
+                "name one that there is, counted from 0"
             )
+        return block[:, :, component]
+
+    state: np.ndarray | None = None
+    for number, channel in enumerate(settings.equations.channels):
+        with np.errstate(all="ignore"):  # what is not finite is found below
+            values = expressions.evaluate(settings.channels[channel], read)
+        check(values, channel, path, rows.start, times.start, channel in settings.equations.positive)
+        if state is None:
+            cells = settings.grid
+            state = np.empty((*values.shape[:2], len(settings.equations.channels), *cells), dtype=np.float32)
+        factors = [have // want for have, want in zip(values.shape[2:], settings.grid, strict=True)]
+        split = values.reshape(*values.shape[:2], settings.grid[0], factors[0], settings.grid[1], factors[1])
+        state[:, :, number] = split.mean((3, 5), dtype=np.float64) if max(factors) > 1 else values
+    assert state is not None
+    return state
+
+
+def check(values: np.ndarray, channel: str, path: Path, row: int, snapshot: int, positive: bool) -> None:
+    """Raise UserError for values (n, t, Y, X) that no physical state has: file, channel, row, snapshot and cell."""
+    low = np.finfo(np.float32).tiny if positive else -np.finfo(np.float32).max
+    # The comparisons are false for NaN, so that it is found too.
+    if values.min() >= low and values.max() <= np.finfo(np.float32).max:
+        return
+    n, t, y, x = np.argwhere(~((values >= low) & (values <= np.finfo(np.float32).max)))[0]
+    raise UserError(
+        f"{path}: {channel} is {values[n, t, y, x]} in trajectory {row + n}, snapshot {snapshot + t}, "
+        f"cell (y={y}, x={x}); expected finite{' and positive' if positive else ''} values. Mend the file"
+    )
+
+
+class Distinct:
+    """Finds trajectories that are stored twice, by the SHA-256 of their states."""
+
+    def __init__(self) -> None:
+        self.open: dict[int, Any] = {}
+        self.known: dict[bytes, tuple[Path, int]] = {}
+
+    def add(self, start: int, block: np.ndarray) -> None:
+        """Further snapshots of the trajectories from number `start` on."""
+        for number, states in enumerate(block, start):
+            self.open.setdefault(number, hashlib.sha256()).update(np.ascontiguousarray(states).data)
+
+    def compare(self, start: int, rows: list[tuple[Path, int]]) -> None:
+        """These trajectories, from number `start` on, are whole. Raises UserError if one was there before."""
+        for number, (path, row) in enumerate(rows, start):
+            digest = self.open.pop(number).digest()
+            if digest in self.known:
+                other, first = self.known[digest]
+                raise UserError(
+                    f"{path}: trajectory {row} is the same as trajectory {first} of {other}; expected different ones, "
+                    "since a test would hold what was trained on. Remove one of them"
+                )
+            self.known[digest] = (path, row)
+
+
+class Statistics:
+    """Mean, deviation and range of each channel over trajectories, time and space, gathered in float64.
+
+    Means and sums of squares are merged block by block (Chan, Golub & LeVeque 1983).
+    """
+
+    def __init__(self, channels: tuple[str, ...]) -> None:
+        self.channels, self.count = channels, 0
+        self.mean, self.squares = np.zeros(len(channels)), np.zeros(len(channels))
+        self.minimum, self.maximum = np.full(len(channels), np.inf), np.full(len(channels), -np.inf)
+        self.missing = np.zeros(len(channels), dtype=np.int64)
+
+    def add(self, block: np.ndarray) -> None:
+        """(n, t, F, Y, X)"""
+        axes, count = (0, 1, 3, 4), block.size // len(self.channels)
+        mean, squares = block.mean(axes, dtype=np.float64), np.zeros(len(self.channels))
+        for number in range(len(self.channels)):
+            values = block[:, :, number]
+            squares[number] = np.square(values - mean[number], dtype=np.float64).sum()
+            self.missing[number] += np.isnan(values).sum()
+        shift, total = mean - self.mean, self.count + count
+        self.squares += squares + shift**2 * self.count * count / total
+        self.mean, self.count = self.mean + shift * count / total, total
+        self.minimum = np.minimum(self.minimum, block.min(axes))
+        self.maximum = np.maximum(self.maximum, block.max(axes))
+
+    def variables(self) -> dict[str, Any]:
+        found = (self.mean, np.sqrt(self.squares / self.count), self.minimum, self.maximum, self.missing)
+        about = "over trajectories, time and space"
+        named = zip(STATISTICS, found, strict=True)
+        return {name: ("channel", values, {"long_name": f"{name} {about}"}) for name, values in named}
+
+    def table(self) -> str:
+        return xr.Dataset(self.variables(), {"channel": list(self.channels)}).to_dataframe().to_string()
+
+
+def describe(settings: Settings, sources: list[Source], times: np.ndarray, statistics: Statistics) -> xr.Dataset:
+    """Coordinates and statistics of the store: file and row of each trajectory, times, channels, cell centres."""
+    counts = [source.trajectories for source in sources]
+    files = np.repeat(np.arange(len(sources)), counts)
+    rows = np.concatenate([np.arange(count) for count in counts])
+    y, x = ((np.arange(cells) + 0.5) / cells for cells in settings.grid)
+    axis = {"units": "1", "long_name": "cell centre in units of the domain's side"}
+    return xr.Dataset(
+        statistics.variables(),
+        coords={
+            "trajectory": np.arange(len(rows)),
+            "file": flags("trajectory", [source.path.name.replace(" ", "_") for source in sources], files.tolist()),
+            "row": ("trajectory", rows, {"long_name": "trajectory's number in its file"}),
+            "time": ("time", times, {"units": "1"}),
+            "channel": names("channel", settings.equations.channels),
+            "y": ("y", y, axis),
+            "x": ("x", x, axis),
+        },
+    )
+
+
+def short(times: np.ndarray) -> str:
+    return f"{times[0]:g}, {times[1]:g} .. {times[-1]:g} ({len(times)})" if len(times) > 1 else str(times)
 
 
 if __name__ == "__main__":
-    cli.run(stage, Settings, paths=("store",), lists=("raw",))
+    cli.run(stage, Settings, paths=("store",), lists=("raw",), optional=("listing",))

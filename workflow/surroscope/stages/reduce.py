@@ -38,7 +38,8 @@ def stage(
         raise UserError(str(error)) from None
     found = {}
     for shard in opened:
-        masks = fronts(shard["state"].values.reshape(-1, *shard["state"].shape[2:]), FRONT_SHARE)
+        states = shard["state"].values.reshape(-1, *shard["state"].shape[2:])
+        masks = fronts(states, FRONT_SHARE, first.attrs["boundary"])
         masks = masks.reshape(-1, samples, cells)
         for b, index in enumerate(shard["index"].values):
             gradients, tangents = (shard[name].data[b] for name in ("gradients", "tangents"))

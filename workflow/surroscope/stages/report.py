@@ -8,9 +8,8 @@ from typing import Any
 import pandas as pd
 
 from surroscope import report, store
-from surroscope.catalogue import FIGURES
+from surroscope.catalogue import figure
 from surroscope.stages import cli
-from surroscope.system import SYSTEMS
 
 QUESTION = (
     "A surrogate that learned the solution operator improves everywhere when it takes a gradient step anywhere: "
@@ -25,6 +24,7 @@ EMBEDDED_BYTES = 2**18
 @dataclass(frozen=True)
 class Settings:
     config: dict[str, Any]
+    titles: dict[str, str]
     command: str
     n: str
     unit: str
@@ -42,20 +42,23 @@ def stage(
         systems.append(
             report.SystemSection(
                 name=name,
-                title=SYSTEMS[name].title,
+                title=settings.titles[name],
                 verdicts=tuple(report.Verdict(name, model, **verdict) for model, verdict in verdicts.items()),
                 scalars=tuple(report.MainNumber(**row) for row in pd.read_csv(own["scalars"]).to_dict("records")),
                 figures=tuple(
                     report.ReportFigure(
                         name=path.stem,
-                        title=FIGURES[path.stem].title,
-                        caption_html=report.caption_html(texts[path.stem], name, n=settings.n, unit=settings.unit),
+                        title=spec.title,
+                        caption_html=report.caption_html(
+                            texts[spec.caption], name, n=settings.n, unit=settings.unit, observable=spec.observable
+                        ),
                         png=path.read_bytes(),
-                        table=str(own[FIGURES[path.stem].table]),
-                        csv=small(own[FIGURES[path.stem].table]),
+                        table=str(own[spec.table]),
+                        csv=small(own[spec.table]),
                     )
-                    for path in drawn
+                    for path, spec in ((path, figure(path.stem)) for path in drawn)
                 ),
+                cards=tuple(card(path) for path in data if path.parent.name == name),
             )
         )
     study = report.Audit(
@@ -68,6 +71,21 @@ def stage(
     )
     with store.atomic(page) as temporary:
         temporary.write_text(report.render(study))
+
+
+def card(path: Path) -> report.DataCard:
+    """What there is to say about the data of one class, from its store."""
+    data = store.read(path, contents=False)
+    known = ("source", "repo", "commit", "licence", "preset", "seed", "boundary")
+    facts = {name: data.attrs[name] for name in known if name in data.attrs}
+    y, x = data.sizes["y"], data.sizes["x"]
+    facts |= {"trajectories": data.sizes["trajectory"], "snapshots": data.sizes["time"], "cells": f"{y} × {x}"}
+    facts["files"] = len(set(data["file"].values.tolist()))
+    channels = {
+        str(name): {statistic: float(data[statistic][number]) for statistic in store.STATISTICS}
+        for number, name in enumerate(data["channel"].values)
+    }
+    return report.DataCard(path.stem, facts, channels)
 
 
 def small(table: Path) -> bytes | None:

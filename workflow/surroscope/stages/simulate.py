@@ -1,15 +1,16 @@
 """Simulate a range of trajectories of one class of initial conditions -> one raw netCDF file."""
 
+from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 
+import h5netcdf
 import numpy as np
-import xarray as xr
 
 from surroscope import device
 from surroscope.errors import UserError
 from surroscope.physics.errors import SolverError
-from surroscope.physics.simulate import SOLVER_VERSION, simulate
+from surroscope.physics.simulate import SOLVER_VERSION, Simulated, simulate
 from surroscope.stages import cli, progress
 from surroscope.store import atomic
 
@@ -28,39 +29,51 @@ class Settings:
 
 def stage(settings: Settings, *, raw: Path) -> None:
     device.pick()
-    indices = list(range(settings.start, settings.stop))
-    with progress.bar(f"simulate {settings.ic}", 100, "%") as bar:
+    indices = range(settings.start, settings.stop)
+    with atomic(raw) as temporary, progress.bar(f"simulate {settings.ic}", 100, "%") as bar:
+        parts = simulate(
+            settings.ic,
+            preset=settings.preset,
+            seed=settings.seed,
+            indices=indices,
+            size=settings.size,
+            factor=settings.refinement,
+            snapshots=settings.snapshots,
+            progress=lambda fraction: bar.update(int(100 * fraction) - bar.n),
+        )
         try:
-            result = simulate(
-                settings.ic,
-                preset=settings.preset,
-                seed=settings.seed,
-                indices=indices,
-                size=settings.size,
-                factor=settings.refinement,
-                snapshots=settings.snapshots,
-                progress=lambda fraction: bar.update(int(100 * fraction) - bar.n),
-            )
+            fallbacks = write(temporary, settings, parts)
         except SolverError as error:
             raise UserError(f"{error}; choose another data.seed or preset, or raise data.refinement") from None
-    dataset = xr.Dataset(
-        {
-            "state": (("trajectory", "time", "channel", "y", "x"), result.states),
-            "fallbacks": (("trajectory",), result.fallbacks, {"long_name": "cell updates by the positive scheme"}),
-        },
-        coords={"trajectory": indices, "time": np.linspace(0.0, 1.0, settings.snapshots)},
-        attrs={
-            "ic": settings.ic,
-            "source": "simulation by Surroscope's embedded solver; not PDEGym data",
-            "solver_version": SOLVER_VERSION,
-            "preset": settings.preset,
-            "seed": settings.seed,
-            "solved_size": settings.size * settings.refinement,
-        },
-    )
-    with atomic(raw) as temporary:
-        dataset.to_netcdf(temporary, engine="h5netcdf")
-    print(f"{raw}: {len(indices)} trajectories, {int(result.fallbacks.sum())} cell updates by the positive scheme")
+    print(f"{raw}: {len(indices)} trajectories, {fallbacks} cell updates by the positive scheme")
+
+
+def write(path: Path, settings: Settings, parts: Iterable[Simulated]) -> int:
+    """Write the parts as they come; returns the cell updates by the positive scheme."""
+    indices, fallbacks, row = np.arange(settings.start, settings.stop), 0, 0
+    with h5netcdf.File(path, "w") as file:
+        file.dimensions = {"trajectory": len(indices), "time": settings.snapshots}
+        file.create_variable("trajectory", ("trajectory",), data=indices)
+        file.create_variable("time", ("time",), data=np.linspace(0.0, 1.0, settings.snapshots))
+        for part in parts:
+            if row == 0:
+                file.dimensions.update(zip(("channel", "y", "x"), part.states.shape[2:], strict=True))
+                state = file.create_variable("state", ("trajectory", "time", "channel", "y", "x"), "f4")
+            stop = row + len(part.states)
+            state[row:stop] = part.states
+            row, fallbacks = stop, fallbacks + int(part.fallbacks.sum())
+            # Or it would stay in memory while the next one is solved.
+            del part
+        file.attrs.update(
+            ic=settings.ic,
+            source="simulation by Surroscope's embedded solver; not PDEGym data",
+            solver_version=SOLVER_VERSION,
+            preset=settings.preset,
+            seed=settings.seed,
+            solved_size=settings.size * settings.refinement,
+            cell_updates_by_positive_scheme=fallbacks,
+        )
+    return fallbacks
 
 
 if __name__ == "__main__":

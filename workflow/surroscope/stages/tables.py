@@ -19,6 +19,7 @@ from surroscope.response.rows import Response
 from surroscope.stages import cli, part_tables
 from surroscope.stages.influence import responses_of
 
+# Bins of distance and half their width in bins, as in arXiv 2509.00024; other systems get those of CE.
 BINS = {"CE": (19, 1), "NS": (15, 2)}
 SHOWN_SNAPSHOTS = 5
 SHOWN_STEPS = (1, 4, 16)
@@ -136,7 +137,7 @@ def influence_tables(matrices: list[xr.Dataset], system: str, normalization: str
             parts[name].append(table)
         if response == Response("smse"):
             distances = np.concatenate([matrix["distance"].values for matrix in matrices])
-            table = coherence.interpolation(h, distances, *BINS[system])
+            table = coherence.interpolation(h, distances, *BINS.get(system, BINS["CE"]))
             table.insert(0, "normalization", chosen)
             parts["interpolation"].append(table)
     quantity = QUANTITY[str(matrices[0]["solver"].item())]

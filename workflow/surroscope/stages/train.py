@@ -1,20 +1,19 @@
 """Train one network with one seed -> weights at the named epochs, and a history of every epoch."""
 
 import dataclasses
-import hashlib
-import json
 import shutil
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pandas as pd
 import torch
 
 from surroscope import device, store, transitions
+from surroscope.errors import UserError
 from surroscope.models import loading
 from surroscope.stages import cli, progress
-from surroscope.system import SYSTEMS
 from surroscope.training import loop
 from surroscope.training.checkpoints import Checkpoints
 
@@ -31,15 +30,24 @@ class Settings(cli.Network):
 
 
 def stage(
-    settings: Settings, *, stores: list[Path], split: Path, weights: Path, history: Path, checkpoints: Path
+    settings: Settings,
+    *,
+    stores: list[Path],
+    split: Path,
+    weights: Path,
+    history: Path,
+    checkpoints: Path,
+    cache: Path | None = None,
 ) -> None:
+    """cache: trajectories that the stage `cache` wrote, to be mapped into memory; None reads the stores into memory."""
     place = device.pick()
     train, validation = (
-        torch.from_numpy(transitions.trajectories(stores, split, part, settings.snapshots))
-        for part in ("train", "validation")
+        torch.from_numpy(trajectories(settings, stores, split, part, cache)) for part in ("train", "validation")
     )
-    channels, size = train.shape[2], train.shape[-1]
-    network = loading.build(settings.factory, settings.options, channels=channels, size=size, seed=settings.seed)
+    boundary = settings.equations.boundary
+    network = loading.build(
+        settings.factory, settings.options, shape=tuple(train.shape[2:]), boundary=boundary, seed=settings.seed
+    )
     network.to(place)
     folder = Checkpoints(checkpoints, identity(settings, stores, split))
     resume = folder.load(settings.save_epochs)
@@ -82,7 +90,17 @@ def stage(
             shutil.copyfile(folder.moments(epoch), loading.moments_of(temporary, epoch))
     with store.atomic(history) as temporary:
         rows.to_csv(temporary, index=False)
-    print(f"{SYSTEMS[settings.system].title}, {settings.model}: {rows.iloc[-1].to_dict()}")
+    print(f"{settings.equations.title}, {settings.model}: {rows.iloc[-1].to_dict()}")
+
+
+def trajectories(settings: Settings, stores: list[Path], split: Path, part: str, cache: Path | None) -> np.ndarray:
+    """(n, snapshots, F, Y, X) float32, from the cache if there is one. Raises UserError if it is of other data."""
+    if cache is None:
+        return transitions.trajectories(stores, split, part, settings.snapshots)
+    made = store.manifest(cache)
+    if made.get("source") != transitions.source(stores, split) or made["settings"]["snapshots"] != settings.snapshots:
+        raise UserError(f"{cache}: made from other stores, another split or other snapshots; delete it and run again")
+    return transitions.mapped(cache, part)
 
 
 def provenance(settings: Settings) -> dict[str, Any]:
@@ -96,10 +114,11 @@ def identity(settings: Settings, stores: list[Path], split: Path) -> dict[str, A
     return {
         "settings": kept,
         "code": provenance(settings)["code"],
-        "data": {path.stem: store.manifest(path)["digest"] for path in stores},
-        "split": hashlib.sha256(json.dumps(json.loads(split.read_text())).encode()).hexdigest(),
+        **transitions.source(stores, split),
     }
 
 
 if __name__ == "__main__":
-    cli.run(stage, Settings, paths=("split", "weights", "history", "checkpoints"), lists=("stores",))
+    cli.run(
+        stage, Settings, paths=("split", "weights", "history", "checkpoints"), lists=("stores",), optional=("cache",)
+    )

@@ -12,6 +12,8 @@ from surroscope import seeding
 from surroscope.errors import UserError
 from surroscope.observables import smse
 
+PERSISTENCE_BATCH = 64
+
 
 def epochs(
     network: nn.Module,
@@ -53,8 +55,7 @@ def epochs(
         total = 0.0
         network.train()
         for number, indices in enumerate(batches, 1):
-            trajectory, step = (torch.from_numpy(part) for part in np.divmod(indices, steps))
-            state, target = (train[trajectory, at].to(place) for at in (step, step + 1))
+            state, target = (part.to(place) for part in gather(train, indices))
             loss = smse(network(state), target, state).mean()
             optimizer.zero_grad()
             loss.backward()
@@ -84,6 +85,15 @@ def batches_in(train: Tensor, batch: int) -> int:
     return -(-len(train) * (train.shape[1] - 1) // batch)
 
 
+def gather(trajectories: Tensor, indices: np.ndarray) -> tuple[Tensor, Tensor]:
+    """States and targets (N, F, Y, X) of transitions of (n, snapshots, F, Y, X), numbered trajectory by trajectory."""
+    snapshots = trajectories.shape[1]
+    trajectory, step = np.divmod(indices, snapshots - 1)
+    frames, first = trajectories.flatten(0, 1), torch.from_numpy(trajectory * snapshots + step)
+    # Copies whole frames, where indexing by two tensors goes number by number.
+    return frames.index_select(0, first), frames.index_select(0, first + 1)
+
+
 def require_finite(network: nn.Module, loss: Tensor, epoch: int, number: int) -> None:
     """Raise UserError naming epoch, batch and parameter if a gradient is NaN or infinite."""
     norms = torch.stack([parameter.grad.norm() for parameter in network.parameters() if parameter.grad is not None])
@@ -101,14 +111,15 @@ def one_step(network: nn.Module, trajectories: Tensor, batch: int) -> float:
     """Mean SMSE of the network's one-step predictions over all transitions of the trajectories."""
     network.eval()
     place = next((parameter.device for parameter in network.parameters()), trajectories.device)
-    states, targets = trajectories[:, :-1].flatten(0, 1), trajectories[:, 1:].flatten(0, 1)
+    count = len(trajectories) * (trajectories.shape[1] - 1)
     errors = []
-    for state, target in zip(states.split(batch), targets.split(batch), strict=True):
-        state, target = state.to(place), target.to(place)
+    for start in range(0, count, batch):
+        indices = np.arange(start, min(start + batch, count))
+        state, target = (part.to(place) for part in gather(trajectories, indices))
         errors.append(smse(network(state), target, state).double().cpu())
     return torch.cat(errors).mean().item()
 
 
 def persistence(trajectories: Tensor) -> float:
     """Mean SMSE of predicting no change."""
-    return one_step(nn.Identity(), trajectories, len(trajectories))
+    return one_step(nn.Identity(), trajectories, PERSISTENCE_BATCH)

@@ -1,0 +1,55 @@
+"""Raw files as the embedded solvers write them, and their ingestion."""
+
+import dataclasses
+from pathlib import Path
+from typing import Any
+
+import h5py
+import numpy as np
+import xarray as xr
+
+from surroscope.stages import ingest
+from surroscope.system import COMPRESSIBLE_EULER, System
+
+
+def write(path: Path, states: np.ndarray, first: int = 0) -> Path:
+    """states: (n, T, F, Y, X)"""
+    xr.Dataset(
+        {"state": (("trajectory", "time", "channel", "y", "x"), states)},
+        coords={"trajectory": np.arange(first, first + len(states)), "time": np.linspace(0, 1, states.shape[1])},
+        attrs={"preset": "calibrated", "seed": 0, "solver_version": 1, "cell_updates_by_positive_scheme": 2},
+    ).to_netcdf(path, engine="h5netcdf")
+    if states.dtype.byteorder == ">":  # xarray writes the machine's own order
+        with h5py.File(path, "a") as file:
+            dimensions = [scale[0] for scale in file["state"].dims]
+            del file["state"]
+            for number, scale in enumerate(dimensions):
+                file.require_dataset("state", states.shape, states.dtype, data=states).dims[number].attach_scale(scale)
+    return path
+
+
+def settings(
+    states: tuple[int, ...], ic: str = "CE-RP", system: System = COMPRESSIBLE_EULER, **changes: Any
+) -> ingest.Settings:
+    """Settings for native files whose states have this shape (n, T, F, Y, X)."""
+    own = ingest.Settings(
+        ic=ic,
+        equations=system,
+        format="native",
+        dimensions=[],
+        channels={channel: f"state[{number}]" for number, channel in enumerate(system.channels)},
+        dtype="float32",
+        grid=(states[3], states[4]),
+        snapshots=states[1],
+        trajectories=states[0],
+        time_step=None,
+        origin={"ic": ic},
+    )
+    return dataclasses.replace(own, **changes)
+
+
+def ingested(store: Path, states: np.ndarray, system: System = COMPRESSIBLE_EULER) -> Path:
+    """A store of these states, made from one file."""
+    raw = write(store.with_suffix(".nc"), states)
+    ingest.stage(settings(states.shape, store.stem, system), raw=[raw], store=store)
+    return store

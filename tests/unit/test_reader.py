@@ -1,0 +1,260 @@
+"""Trajectories from memory and from the mapped cache are the same, in bounded memory, each chunk decompressed once."""
+
+import dataclasses
+import json
+import shutil
+import warnings
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+import torch
+import xarray as xr
+import zarr
+from torch import nn
+from zarr.codecs import BloscCodec, Crc32cCodec
+
+from surroscope import store, transitions
+from surroscope.errors import UserError
+from surroscope.models import loading
+from surroscope.observables import smse
+from surroscope.stages import cache, train
+from surroscope.system import SYSTEMS
+from surroscope.training import loop
+
+SNAPSHOTS, KEPT, CELLS = 5, 4, (4, 8, 8)
+SETTINGS = cache.Settings("CE", 1, KEPT)
+TRAIN = train.Settings(
+    system="CE",
+    equations=SYSTEMS["CE"],
+    model="vit",
+    factory="surroscope.models.vit:build",
+    options={"patch": 4, "width": 8, "depth": 1, "heads": 2},
+    seed=1,
+    snapshots=KEPT,
+    epochs=2,
+    save_epochs=[1, 2],
+    learning_rate=1e-3,
+    weight_decay=0.0,
+    batch=7,
+)
+
+
+def write(path: Path, count: int, seed: int) -> np.ndarray:
+    """A store as `ingest` writes it, several shards of 3 trajectories."""
+    states = np.random.default_rng(seed).uniform(1, 2, size=(count, SNAPSHOTS, *CELLS)).astype(np.float32)
+    with store.writing(path, {}) as temporary:
+        xr.Dataset(coords={"trajectory": np.arange(count)}).to_zarr(temporary, zarr_format=3, consolidated=False)
+        zarr.open_group(temporary).create_array(
+            "state",
+            data=states,
+            chunks=(1, 1, *CELLS),
+            shards=(3, SNAPSHOTS, *CELLS),
+            compressors=[BloscCodec(cname="zstd", clevel=5, shuffle="shuffle"), Crc32cCodec()],
+            fill_value=float("nan"),
+            dimension_names=("trajectory", "time", "channel", "y", "x"),
+        )
+    return states
+
+
+class Data:
+    """Two classes of different sizes; the split is in the order that its seed draws."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder, self.stores, self.split = folder, [folder / "b.zarr", folder / "a.zarr"], folder / "split.json"
+        self.states = {path.stem: write(path, 10 + n, n) for n, path in enumerate(self.stores)}
+        self.divide(0)
+
+    def divide(self, seed: int) -> None:
+        draw = np.random.default_rng(seed)
+        parts = {}
+        for name in draw.permutation(list(self.states)):
+            order = draw.permutation(len(self.states[name])).tolist()
+            parts[str(name)] = {"train": order[:6], "validation": order[6:8], "test": order[8:]}
+        self.split.write_text(json.dumps(parts))
+
+    def expected(self, part: str, snapshots: int | None = KEPT) -> np.ndarray:
+        parts = json.loads(self.split.read_text())
+        return np.concatenate([self.states[name][own[part], :snapshots] for name, own in parts.items()])
+
+    def cache(self) -> Path:
+        cache.stage(SETTINGS, stores=self.stores, split=self.split, cache=self.folder / "cache")
+        return self.folder / "cache"
+
+
+@pytest.fixture
+def data(tmp_path: Path) -> Data:
+    return Data(tmp_path)
+
+
+SNAPSHOT_BYTES = 4 * 4 * 64
+
+
+@pytest.mark.parametrize("block", [1, 3 * SNAPSHOT_BYTES, 2**26])  # one snapshot, part of a trajectory, all of it
+@pytest.mark.parametrize("seed", [1, 2])
+def test_cache_and_memory_hold_the_split_in_its_order(data: Data, seed: int, block: int, monkeypatch) -> None:
+    monkeypatch.setattr(transitions, "BLOCK_BYTES", block)
+    data.divide(seed)
+    path = data.cache()
+    for part in cache.PARTS:
+        assert np.array_equal(transitions.trajectories(data.stores, data.split, part, KEPT), data.expected(part))
+        assert np.array_equal(transitions.mapped(path, part), data.expected(part))
+    assert np.array_equal(transitions.trajectories(data.stores, data.split, "test"), data.expected("test", None))
+    assert [file.name for file in sorted(path.iterdir())] == ["manifest.json", "train.npy", "validation.npy"]
+
+
+def test_classes_and_chosen_trajectories_are_those_of_the_split(data: Data) -> None:
+    found = transitions.by_class(data.stores, data.split, "train", 3, slice(2, 4))
+    parts = json.loads(data.split.read_text())
+    assert list(found) == list(parts)
+    for name, states in found.items():
+        assert np.array_equal(states, data.states[name][parts[name]["train"][2:4], :3])
+
+
+def test_no_block_is_larger_than_the_limit(data: Data, monkeypatch) -> None:
+    monkeypatch.setattr(transitions, "BLOCK_BYTES", 3 * SNAPSHOT_BYTES)
+    blocks = [block for *_, block in transitions.Stack(data.stores, data.split, "train", KEPT).blocks()]
+    assert [len(block) for block in blocks] == [3, 1] * 12
+    assert max(block.nbytes for block in blocks) == 3 * SNAPSHOT_BYTES
+
+
+def test_each_chunk_is_decompressed_once(data: Data, monkeypatch) -> None:
+    monkeypatch.setattr(transitions, "BLOCK_BYTES", 3 * SNAPSHOT_BYTES)
+    decoded = []
+    decode = BloscCodec._decode_single
+
+    async def counted(self, chunk, spec):
+        decoded.append(chunk.to_bytes())
+        return await decode(self, chunk, spec)
+
+    monkeypatch.setattr(BloscCodec, "_decode_single", counted)
+    data.cache()
+    chunks = sum(len(data.expected(part)) for part in cache.PARTS) * KEPT
+    assert len(decoded) == len(set(decoded)) == chunks
+
+
+def test_a_mapped_array_becomes_a_tensor_without_copy_and_cannot_change_the_file(data: Data) -> None:
+    path = data.cache()
+    states = transitions.mapped(path, "train")
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        tensor = torch.from_numpy(states)
+    assert tensor.data_ptr() == states.ctypes.data
+    tensor[:] = 0
+    assert np.array_equal(transitions.mapped(path, "train"), data.expected("train"))
+    store.verify(path)
+
+
+def test_an_array_larger_than_memory_is_mapped(tmp_path: Path) -> None:
+    with store.atomic(tmp_path / "cache") as temporary:
+        temporary.mkdir()
+        # A hole in the file: it takes no space.
+        np.lib.format.open_memmap(temporary / "train.npy", mode="w+", dtype=np.float32, shape=(2**8, 2**30))
+        size = (temporary / "train.npy").stat().st_size
+        files = {"train.npy": {"size": size, "sha256": ""}}
+        text = json.dumps({"files": files, "digest": store._digest(files)})
+        (temporary / store.MANIFEST).write_text(text)
+    states = transitions.mapped(tmp_path / "cache", "train")
+    assert states.nbytes == 2**40
+    assert states[-1, -1] == 0
+
+
+def shorten(path: Path) -> None:
+    (path / "train.npy").write_bytes((path / "train.npy").read_bytes()[:-4])
+
+
+def scramble(path: Path) -> None:
+    content = (path / "train.npy").read_bytes()
+    (path / "train.npy").write_bytes(b"x" * 80 + content[80:])
+
+
+@pytest.mark.parametrize(
+    ("change", "words"),
+    [
+        (shorten, "train.npy"),
+        (scramble, "not an array"),
+        (lambda path: (path / "validation.npy").unlink(), "is missing"),
+        (lambda path: (path / store.MANIFEST).unlink(), "no readable manifest"),
+    ],
+)
+def test_a_damaged_cache_is_an_error_that_names_it(data: Data, change, words: str) -> None:
+    path = data.cache()
+    change(path)
+    with pytest.raises(store.DamagedStoreError, match=words) as caught:
+        transitions.mapped(path, "train")
+    assert str(path) in str(caught.value)
+
+
+def test_a_damaged_chunk_is_an_error_and_leaves_no_cache(data: Data) -> None:
+    chunk = data.folder / "a.zarr" / "state" / "c" / "0" / "0" / "0" / "0" / "0"
+    content = bytearray(chunk.read_bytes())
+    for at in range(100, len(content), 500):
+        content[at] ^= 1
+    chunk.write_bytes(content)
+    with pytest.raises(store.DamagedStoreError, match=r"a\.zarr: a chunk is damaged"):
+        data.cache()
+    assert not [path for path in data.folder.iterdir() if "cache" in path.name]
+
+
+def test_too_little_room_is_said_before_anything_is_written(data: Data, monkeypatch) -> None:
+    (data.folder / ".cache.partial-1").mkdir()
+    monkeypatch.setattr(shutil, "disk_usage", lambda path: shutil._ntuple_diskusage(10**12, 10**12, 10))
+    with pytest.raises(UserError, match=r"needs .* GB, found .* GB free"):
+        data.cache()
+    assert not [path for path in data.folder.iterdir() if "cache" in path.name]
+
+
+def trained(data: Data, name: str, path: Path | None, settings: train.Settings = TRAIN) -> Path:
+    folder = data.folder / name
+    outputs = {key: folder / key for key in ("weights", "history", "checkpoints")}
+    train.stage(settings, stores=data.stores, split=data.split, cache=path, **outputs)
+    return folder
+
+
+def equal(one: Path, other: Path) -> None:
+    for epoch in TRAIN.save_epochs:
+        first, second = (torch.load(loading.weights_of(folder / "weights", epoch)) for folder in (one, other))
+        assert all(torch.equal(tensor, second[name]) for name, tensor in first.items())
+    first, second = (pd.read_csv(folder / "history").drop(columns="seconds") for folder in (one, other))
+    assert first.equals(second)
+
+
+def test_training_from_the_cache_is_bitwise_that_from_the_stores(data: Data, capsys: pytest.CaptureFixture) -> None:
+    path = data.cache()
+    memory = trained(data, "memory", None)
+    equal(trained(data, "mapped", path), memory)
+    # A checkpoint of one reader is gone on from with the other.
+    trained(data, "both", None, dataclasses.replace(TRAIN, epochs=1, save_epochs=[1]))
+    capsys.readouterr()
+    equal(trained(data, "both", path), memory)
+    assert "resuming after epoch 1" in capsys.readouterr().out
+
+
+def test_a_cache_of_another_split_or_length_is_refused(data: Data) -> None:
+    path = data.cache()
+    with pytest.raises(UserError, match="made from other stores, another split or other snapshots"):
+        trained(data, "short", path, dataclasses.replace(TRAIN, snapshots=3))
+    data.divide(5)
+    with pytest.raises(UserError, match="made from other stores, another split or other snapshots"):
+        trained(data, "other", path)
+
+
+@pytest.mark.parametrize("batch", [1, 7, 100])
+def test_one_step_is_the_mean_error_over_all_transitions_in_order(data: Data, batch: int) -> None:
+    states = torch.from_numpy(data.expected("train"))
+    network = nn.Conv2d(4, 4, 3, padding=1)
+    errors = []
+    starts, ends = (part.flatten(0, 1).split(batch) for part in (states[:, :-1], states[:, 1:]))
+    with torch.no_grad():
+        for start, end in zip(starts, ends, strict=True):
+            errors.append(smse(network(start), end, start).double())
+    assert loop.one_step(network, states, batch) == torch.cat(errors).mean().item()
+
+
+def test_gathered_transitions_are_consecutive_snapshots(data: Data) -> None:
+    states = torch.from_numpy(data.expected("train"))
+    order = np.random.default_rng(0).permutation(len(states) * (KEPT - 1))
+    found = loop.gather(states, order)
+    for part, gathered in zip((states[:, :-1], states[:, 1:]), found, strict=True):
+        assert torch.equal(gathered, part.flatten(0, 1)[order])
