@@ -7,7 +7,7 @@ CLAWPACK := .venv-clawpack
 BIN := $(CURDIR)/$(VENV)/bin
 export PATH := $(BIN):$(PATH)
 
-.PHONY: run test test-slow test-gpu lint format bench bench-linearize bench-reduction bench-peers bench-reader bench-statistics bench-solvers snakemake-report clean
+.PHONY: run test test-slow test-gpu lint format bench bench-linearize bench-reduction bench-peers bench-reader bench-ingest bench-statistics bench-solvers snakemake-report clean
 .DEFAULT_GOAL := run
 
 run: $(VENV)/ready
@@ -34,7 +34,7 @@ format: $(VENV)/ready
 	ruff format .
 	snakefmt Snakefile workflow
 
-bench: bench-linearize bench-reduction bench-reader bench-statistics bench-solvers bench-peers
+bench: bench-linearize bench-reduction bench-reader bench-ingest bench-statistics bench-solvers bench-peers
 
 bench-linearize: $(VENV)/ready
 	OMP_NUM_THREADS=1 python benchmarks/linearize.py
@@ -44,6 +44,9 @@ bench-reduction: $(VENV)/ready
 
 bench-reader: $(VENV)/ready
 	OMP_NUM_THREADS=1 python benchmarks/reader.py
+
+bench-ingest: $(VENV)/ready
+	OMP_NUM_THREADS=1 python benchmarks/ingest.py $(GB)
 
 bench-statistics: $(VENV)/ready
 	OMP_NUM_THREADS=1 python benchmarks/class_statistics.py

@@ -56,7 +56,7 @@ def test_the_colour_bar_says_what_is_clipped(limit, lowest, arrows, tables):
 def test_only_steps_on_the_cost_are_drawn(tables):
     table = select(tables["time_lag"], observable="mass")
     figures = [draw("time_lag_mass", t) for t in (table, pd.concat([table, table.assign(step="mass", median=9.0)]))]
-    first, second = ([line.get_xydata() for axes in drawn.axes for line in axes.lines] for figure in figures)
+    first, second = ([line.get_xydata() for axes in drawn.axes for line in axes.lines] for drawn in figures)
     for a, b in zip(first, second, strict=True):
         np.testing.assert_array_equal(a, b)
 
@@ -90,9 +90,9 @@ def test_interpolation_and_rollout_lines_are_the_tables(tables):
         np.testing.assert_array_equal(lines[model], select(tables["interpolation"], model=model)["median"])
     drawn = draw("rollout", tables["rollout"], Options(last_training_snapshot=2))
     assert list(panels(drawn)) == [*MODELS, "persistence"]
-    drawn = [list(line.get_ydata()) for line in panels(drawn)["unet"].lines]
+    curves = [list(line.get_ydata()) for line in panels(drawn)["unet"].lines]
     for start in range(3):
-        assert list(select(tables["rollout"], model="unet", start=start)["median"]) in drawn
+        assert list(select(tables["rollout"], model="unet", start=start)["median"]) in curves
     assert any(list(line.get_xdata()) == [2.5, 2.5] for line in panels(drawn)["unet"].lines)
 
 
