@@ -9,9 +9,9 @@ from typing import Any
 import pytest
 import yaml
 
-from surroscope.config import check
+from surroscope.config.slices import settings
+from surroscope.config.study import check
 from surroscope.errors import UserError
-from surroscope.slices import settings
 
 ROOT = Path(__file__).parents[2]
 DEFAULT = yaml.safe_load((ROOT / "config.yaml").read_text())

@@ -7,9 +7,10 @@ from pathlib import Path
 SOURCES = os.path.relpath(Path(workflow.basedir) / "workflow")
 sys.path[:0] = [os.path.abspath(SOURCES), os.getcwd()]
 
-from surroscope import fingerprint, pdegym, slices
+from surroscope import fingerprint, pdegym
 from surroscope.catalogue import UNITS, figure, figures_for, tables_for
-from surroscope.config import check
+from surroscope.config import slices
+from surroscope.config.study import check
 from surroscope.environment import prepare
 from surroscope.errors import UserError
 

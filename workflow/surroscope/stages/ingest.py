@@ -4,7 +4,6 @@ Read, converted, averaged down, checked and written block by block; no file is e
 numbered in the order of (file, row).
 """
 
-import hashlib
 import json
 import math
 from collections.abc import Iterator
@@ -20,8 +19,9 @@ from zarr.codecs import BloscCodec, Crc32cCodec
 from surroscope import expressions
 from surroscope.errors import UserError
 from surroscope.formats import Fields
+from surroscope.quality import Distinct, Statistics, require_physical
 from surroscope.stages import cli, progress
-from surroscope.store import STATISTICS, flags, names, writing
+from surroscope.store import flags, names, writing
 from surroscope.system import System
 
 SHARD_TRAJECTORIES = 64
@@ -218,7 +218,7 @@ def convert(settings: Settings, path: Path, rows: slice, times: slice) -> np.nda
     for number, channel in enumerate(settings.equations.channels):
         with np.errstate(all="ignore"):  # what is not finite is found below
             values = expressions.evaluate(settings.channels[channel], read)
-        check(values, channel, path, rows.start, times.start, channel in settings.equations.positive)
+        require_physical(values, channel, path, rows.start, times.start, channel in settings.equations.positive)
         if state is None:
             cells = settings.grid
             state = np.empty((*values.shape[:2], len(settings.equations.channels), *cells), dtype=np.float32)
@@ -227,80 +227,6 @@ def convert(settings: Settings, path: Path, rows: slice, times: slice) -> np.nda
         state[:, :, number] = split.mean((3, 5), dtype=np.float64) if max(factors) > 1 else values
     assert state is not None
     return state
-
-
-def check(values: np.ndarray, channel: str, path: Path, row: int, snapshot: int, positive: bool) -> None:
-    """Raise UserError for values (n, t, Y, X) that no physical state has: file, channel, row, snapshot and cell."""
-    low = np.finfo(np.float32).tiny if positive else -np.finfo(np.float32).max
-    # The comparisons are false for NaN, so that it is found too.
-    if values.min() >= low and values.max() <= np.finfo(np.float32).max:
-        return
-    n, t, y, x = np.argwhere(~((values >= low) & (values <= np.finfo(np.float32).max)))[0]
-    raise UserError(
-        f"{path}: {channel} is {values[n, t, y, x]} in trajectory {row + n}, snapshot {snapshot + t}, "
-        f"cell (y={y}, x={x}); expected finite{' and positive' if positive else ''} values. Mend the file"
-    )
-
-
-class Distinct:
-    """Finds trajectories that are stored twice, by the SHA-256 of their states."""
-
-    def __init__(self) -> None:
-        self.open: dict[int, Any] = {}
-        self.known: dict[bytes, tuple[Path, int]] = {}
-
-    def add(self, start: int, block: np.ndarray) -> None:
-        """Further snapshots of the trajectories from number `start` on."""
-        for number, states in enumerate(block, start):
-            self.open.setdefault(number, hashlib.sha256()).update(np.ascontiguousarray(states).data)
-
-    def compare(self, start: int, rows: list[tuple[Path, int]]) -> None:
-        """These trajectories, from number `start` on, are whole. Raises UserError if one was there before."""
-        for number, (path, row) in enumerate(rows, start):
-            digest = self.open.pop(number).digest()
-            if digest in self.known:
-                other, first = self.known[digest]
-                raise UserError(
-                    f"{path}: trajectory {row} is the same as trajectory {first} of {other}; expected different ones, "
-                    "since a test would hold what was trained on. Remove one of them"
-                )
-            self.known[digest] = (path, row)
-
-
-class Statistics:
-    """Mean, deviation and range of each channel over trajectories, time and space, gathered in float64.
-
-    Means and sums of squares are merged block by block (Chan, Golub & LeVeque 1983).
-    """
-
-    def __init__(self, channels: tuple[str, ...]) -> None:
-        self.channels, self.count = channels, 0
-        self.mean, self.squares = np.zeros(len(channels)), np.zeros(len(channels))
-        self.minimum, self.maximum = np.full(len(channels), np.inf), np.full(len(channels), -np.inf)
-        self.missing = np.zeros(len(channels), dtype=np.int64)
-
-    def add(self, block: np.ndarray) -> None:
-        """(n, t, F, Y, X)"""
-        axes, count = (0, 1, 3, 4), block.size // len(self.channels)
-        mean, squares = block.mean(axes, dtype=np.float64), np.zeros(len(self.channels))
-        for number in range(len(self.channels)):
-            values = block[:, :, number]
-            squares[number] = np.square(values - mean[number], dtype=np.float64).sum()
-            self.missing[number] += np.isnan(values).sum()
-        shift, total = mean - self.mean, self.count + count
-        self.squares += squares + shift**2 * self.count * count / total
-        self.mean, self.count = self.mean + shift * count / total, total
-        self.minimum = np.minimum(self.minimum, block.min(axes))
-        self.maximum = np.maximum(self.maximum, block.max(axes))
-
-    def variables(self) -> dict[str, Any]:
-        found = (self.mean, np.sqrt(self.squares / self.count), self.minimum, self.maximum, self.missing)
-        about = "over trajectories, time and space"
-        named = zip(STATISTICS, found, strict=True)
-        return {name: ("channel", values, {"long_name": f"{name} {about}"}) for name, values in named}
-
-    def table(self) -> str:
-        return xr.Dataset(self.variables(), {"channel": list(self.channels)}).to_dataframe().to_string()
 
 
 def describe(settings: Settings, sources: list[Source], times: np.ndarray, statistics: Statistics) -> xr.Dataset:

@@ -6,7 +6,7 @@ from dataclasses import asdict
 from typing import Any
 
 from surroscope import pdegym
-from surroscope.config import Study
+from surroscope.config.study import Study
 
 COST = {"observable": "smse", "step": "smse", "action": "e"}
 

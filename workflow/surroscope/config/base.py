@@ -1,0 +1,31 @@
+"""What all parts of the configuration share."""
+
+from typing import Annotated, Any
+
+from pydantic import BaseModel, ConfigDict, Field
+
+Name = Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9_.-]*$")]
+Count = Annotated[int, Field(ge=1)]
+Positive = Annotated[float, Field(gt=0, allow_inf_nan=False)]
+NonNegative = Annotated[float, Field(ge=0, allow_inf_nan=False)]
+
+
+class Section(BaseModel):
+    """A part of the configuration: unknown keys are errors, and nothing changes after it was read."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True, strict=True)
+
+
+def once(entries: list[Any]) -> list[Any]:
+    """The entries. Raises ValueError for one that stands twice."""
+    for entry in entries:
+        if entries.count(entry) > 1:
+            raise ValueError(f"{entry!r} stands twice; list each once")
+    return entries
+
+
+def require_known(key: str, found: list[str] | None, known: tuple[str, ...]) -> None:
+    """Raise ValueError, naming the key, for a name that is not among the known ones."""
+    for name in found or ():
+        if name not in known:
+            raise ValueError(f"{key} holds {name!r}; choose from {', '.join(known)}")

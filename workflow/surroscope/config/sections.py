@@ -1,0 +1,182 @@
+"""The sections of the configuration but for the data's."""
+
+import re
+from typing import Annotated, Any, Literal
+
+from pydantic import AfterValidator, Field, field_validator, model_validator
+
+from surroscope.config.base import Count, Name, NonNegative, Positive, Section, once
+from surroscope.config.data import Equations
+from surroscope.errors import UserError
+from surroscope.symmetry import Action
+
+BASELINE = "persistence"
+SolverName = Literal["subspace", "full", "dense", "euclidean", "cosine", "adam"]
+
+
+class Split(Section):
+    train: Positive = 0.65
+    validation: Positive = 0.05
+    test: Positive = 0.30
+
+    @model_validator(mode="after")
+    def _fractions(self) -> "Split":
+        if abs(self.train + self.validation + self.test - 1) > 1e-9:
+            raise ValueError(f"train + validation + test is {self.train + self.validation + self.test:g}; make it 1")
+        return self
+
+
+class Training(Section):
+    epochs: Count
+    learning_rate: Positive = 5e-4
+    weight_decay: NonNegative = 1e-4
+    batch: Count = 48
+
+
+def _import_path(factory: str) -> str:
+    if not re.fullmatch(r"[A-Za-z_][\w.]*:[A-Za-z_]\w*", factory):
+        raise ValueError("expected 'package.module:function'")
+    return factory
+
+
+ImportPath = Annotated[str, AfterValidator(_import_path)]
+
+
+class Factory(Section):
+    """Something made by a function given by import path."""
+
+    factory: ImportPath
+    options: dict[str, Any] = {}
+
+    @property
+    def module(self) -> str:
+        """The module of the factory's import path."""
+        return self.factory.partition(":")[0]
+
+
+class Model(Factory):
+    training: Training
+    probe_epochs: Annotated[list[Count], Field(min_length=1)]
+
+    @model_validator(mode="after")
+    def _probed_epochs_are_trained(self) -> "Model":
+        if max(self.probe_epochs) > self.training.epochs:
+            raise ValueError(
+                f"probe_epochs holds {max(self.probe_epochs)}, but training.epochs is {self.training.epochs}; "
+                "raise the one or drop the other"
+            )
+        if self.probe_epochs != sorted(set(self.probe_epochs)):
+            raise ValueError(f"probe_epochs is {self.probe_epochs}; list each epoch once, in increasing order")
+        return self
+
+
+class SystemStudy(Section):
+    trajectories: Annotated[int, Field(ge=3)]
+    equations: Equations | None = None
+    classes: Annotated[list[str], Field(min_length=2)] | None = None
+    observables: Annotated[list[str], Field(min_length=1)] | None = None
+    pairs: list[Annotated[list[str], Field(min_length=2, max_length=2)]] = []
+    symmetries: list[str] = []
+    models: Annotated[dict[Name, Model], Field(min_length=1)]
+
+    @field_validator("classes", "observables", "symmetries", "pairs")
+    @classmethod
+    def _distinct(cls, names: list[Any] | None) -> list[Any] | None:
+        return names and once(names)
+
+    @field_validator("symmetries")
+    @classmethod
+    def _actions(cls, names: list[str]) -> list[str]:
+        for name in names:
+            try:
+                Action.parse(name)
+            except UserError as error:
+                raise ValueError(str(error)) from None
+        return names
+
+    @field_validator("models")
+    @classmethod
+    def _not_the_baseline(cls, models: dict[str, Model]) -> dict[str, Model]:
+        if BASELINE in models:
+            raise ValueError(f"a model is called {BASELINE!r}, the name of the baseline in the tables; rename it")
+        return models
+
+
+class Probe(Section):
+    batches: Count = 18
+    snapshots: Annotated[int, Field(ge=3)] = 17
+
+
+class Linearization(Section):
+    """How gradients and tangents are computed; it changes speed and memory only."""
+
+    gradients: Literal["vmap", "expanded_weights"] = "vmap"
+    sample_chunk: Count = 16
+    tangents: Literal["vmap", "double_backward"] = "vmap"
+    direction_chunk: Count = 48
+    tangent_samples: Count = 2
+
+
+class Gradients(Section):
+    shards: Count = 1
+    method: Linearization | Literal["measured"] = "measured"
+    keep: bool = False
+
+
+class Influence(Section):
+    solvers: Annotated[list[SolverName], Field(min_length=1)] = ["subspace"]
+    span: Literal["ket", "joint"] = "joint"
+    discarded_share: Annotated[float, Field(ge=0, lt=1)] = 1e-4
+    damping: Positive = 1e-6
+    damping_scale: Literal["absolute", "relative"] = "absolute"
+    tolerance: Positive = 1e-2
+    rungs: Count = 40
+    normalization: Literal["standard", "none", "cosine", "row", "column", "trace", "softmax"] = "standard"
+    memory_mb: Positive = 2000.0
+
+    @field_validator("solvers")
+    @classmethod
+    def _distinct(cls, solvers: list[str]) -> list[str]:
+        return once(solvers)
+
+
+class Sensitivity(Section):
+    seeds: Annotated[list[Annotated[int, Field(ge=0)]], Field(min_length=1)]
+    probes: Count = 1
+    dampings: Annotated[list[Positive], Field(min_length=2)] = [1.0, 1e-1, 1e-2, 1e-3, 1e-4, 1e-5, 1e-6]
+    full_dampings: list[Positive] = [1.0, 1e-1, 1e-2]
+    tolerance: Positive = 1e-2
+    rungs: Count = 40
+
+    @field_validator("seeds")
+    @classmethod
+    def _distinct(cls, seeds: list[int]) -> list[int]:
+        return once(seeds)
+
+    @field_validator("dampings", "full_dampings")
+    @classmethod
+    def _decreasing(cls, dampings: list[float]) -> list[float]:
+        if dampings != sorted(set(dampings), reverse=True):
+            raise ValueError("list each damping once, in decreasing order")
+        return dampings
+
+
+class Cross(Section):
+    seed: Annotated[int, Field(ge=0)]
+    test: Count = 1
+    train: Count
+    every: Count = 1
+
+
+# [class, time] that responds, [class, time] of the step; YAML has lists for tuples.
+Pair = Annotated[tuple[str, Annotated[int, Field(ge=0)], str, Annotated[int, Field(ge=0)]], Field(strict=False)]
+
+
+class Maps(Section):
+    seed: Annotated[int, Field(ge=0)]
+    pairs: Annotated[list[Pair], Field(min_length=1)] | None = None
+
+
+class Figures(Section):
+    heatmap_limit: Positive = 7.0
+    dpi: Count = 150
