@@ -63,7 +63,6 @@ $(CLAWPACK)/ready: benchmarks/clawpack-requirements.txt
 	  || { echo "error: Clawpack needs gfortran; run 'sudo apt-get install gfortran' and make again"; exit 1; }
 	rm -rf $(CLAWPACK)
 	$(PYTHON) -m venv $(CLAWPACK)
-	echo '*' > $(CLAWPACK)/.gitignore
 	$(CLAWPACK)/bin/pip install --quiet --disable-pip-version-check -r $<
 	touch $@
 

@@ -86,6 +86,26 @@ def test_pdegym_becomes_conserved_variables_with_y_before_x(tmp_path: Path) -> N
     np.testing.assert_allclose(found["time"].values, [0, 0.05, 0.1, 0.15])
 
 
+def test_dimensions_are_found_by_name_in_any_order(tmp_path: Path) -> None:
+    values = np.random.default_rng(0).uniform(1, 2, size=(3, 4, 5, 8, 8)).astype(np.float32)
+    for name, order in {"a": "sample time channel x y", "b": "y channel x sample time"}.items():
+        data = xr.DataArray(values, dims=("sample", "time", "channel", "x", "y"), name="data").transpose(*order.split())
+        data.to_netcdf(tmp_path / f"{name}.nc", engine="h5netcdf")
+        ingest.stage(hub_settings(3), raw=[tmp_path / f"{name}.nc"], store=tmp_path / f"{name}.zarr")
+    a, b = (store.read(tmp_path / f"{name}.zarr")["state"].values for name in "ab")
+    assert np.array_equal(a, b)
+
+
+@pytest.mark.parametrize("wrong", ["sample time x y channel", "sample channel time x y"])
+def test_axes_under_the_wrong_names_are_refused(tmp_path: Path, wrong: str) -> None:
+    values = np.random.default_rng(0).uniform(1, 2, size=(3, 4, 5, 8, 8)).astype(np.float32)
+    raw = tmp_path / "data_0.nc"
+    xr.Dataset({"data": (wrong.split(), values)}).to_netcdf(raw, engine="h5netcdf")
+    with pytest.raises(UserError, match=r"data_0\.nc: variable 'data'.* expected"):
+        ingest.stage(replace(hub_settings(3), snapshots=6), raw=[raw], store=tmp_path / "a.zarr")
+    assert not (tmp_path / "a.zarr").exists()
+
+
 def test_pdegym_velocity_comes_without_the_tracer(tmp_path: Path) -> None:
     values = np.random.default_rng(0).normal(size=(3, 4, 3, 8, 8)).astype(np.float32)
     raw = hub_file(tmp_path / "velocity_0.nc", values, "velocity")

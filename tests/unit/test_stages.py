@@ -56,6 +56,26 @@ def test_wrong_settings_name_the_key(change: dict, words: str) -> None:
         cli.load(train.Settings, json.dumps(TRAIN | change))
 
 
+def test_a_full_disk_is_one_line(tmp_path: Path) -> None:
+    folder = tmp_path / "small"
+    folder.mkdir()
+    mount = ["mount", "-t", "tmpfs", "-o", "size=100k", "tmpfs", str(folder)]
+    if subprocess.run(mount, capture_output=True).returncode:
+        pytest.skip("no file system may be mounted here")
+    try:
+        raw = native.write(tmp_path / "raw.nc", states(count=40))
+        settings = json.dumps(asdict(native.settings((40, 4, 4, 8, 8))))
+        command = [sys.executable, "-m", "surroscope.stages.ingest", "--settings", settings]
+        command += ["--raw", str(raw), "--store", str(folder / "CE-RP.zarr")]
+        done = subprocess.run(command, capture_output=True, text=True, check=False)
+        assert done.returncode == 1
+        assert "no space is left" in done.stderr
+        assert "Traceback" not in done.stderr
+        assert not list(folder.iterdir())
+    finally:
+        subprocess.run(["umount", "-l", folder], check=True)
+
+
 def test_settings_may_be_a_file(tmp_path: Path) -> None:
     path = tmp_path / "settings.yaml"
     path.write_text(json.dumps(TRAIN))

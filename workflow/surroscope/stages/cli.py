@@ -2,6 +2,7 @@
 
 import argparse
 import dataclasses
+import errno
 import sys
 from collections.abc import Callable
 from importlib import metadata
@@ -73,6 +74,12 @@ def run(
         sys.exit(f"error: {error}")
     except FileNotFoundError as error:
         sys.exit(f"error: {error.filename}: no such file or folder; make it with the stage before this one")
+    except OSError as error:
+        if error.errno not in (errno.ENOSPC, errno.EDQUOT):
+            raise
+        sys.exit(
+            f"error: {error.filename or 'disk'}: no space is left; nothing half-written is kept, so make room and run"
+        )
 
 
 def load(settings_type: type, text: str) -> Any:
