@@ -17,6 +17,7 @@ from surroscope import hub as client
 from surroscope.stages import download, listing
 
 REPO = "camlab-ethz/NS-BB"
+LISTED = ["commits.json", "listing.json"]
 FILES = ["velocity_0.nc", "velocity_1.nc"]
 CONTENT = {name: np.random.default_rng(seed).bytes(600_000 + seed) for seed, name in enumerate(FILES)}
 
@@ -56,7 +57,7 @@ def list_files(folder: Path, files: list[str] = FILES, repo: str = REPO, revisio
 
 
 def fetch(folder: Path, name: str = FILES[0]) -> Path:
-    download.stage(download.Settings("NS-BB", name), listing=folder / "listing.json", raw=folder / name)
+    download.stage(download.Settings("NS-BB", name, "main"), listing=folder / "listing.json", raw=folder / name)
     return folder / name
 
 

@@ -9,7 +9,7 @@ from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
-from hub_study import CONTENT, FILES, REPO, disk, fetch, list_files, names, serving, start
+from hub_study import CONTENT, FILES, LISTED, REPO, disk, fetch, list_files, names, serving, start
 from huggingface_hub import constants
 from tests.hub_server import Fault, Hub
 
@@ -43,7 +43,7 @@ def fails(folder: Path, words: str) -> None:
     with pytest.raises(UserError, match=words) as caught:
         fetch(folder)
     assert "\n" not in str(caught.value)
-    assert names(folder) == ["listing.json"]
+    assert names(folder) == [*LISTED]
 
 
 def test_both_stages_by_hand_with_the_token_of_the_environment(tmp_path: Path) -> None:
@@ -59,12 +59,12 @@ def test_both_stages_by_hand_with_the_token_of_the_environment(tmp_path: Path) -
         assert content.pop("files").keys() == CONTENT.keys()
         assert content == {"repo": REPO, "revision": "main", "commit": commit, "licence": "CC-BY-NC-4.0"}
         target = tmp_path / "raw" / FILES[0]
-        settings = {"ic": "NS-BB", "file": FILES[0]}
+        settings = {"ic": "NS-BB", "file": FILES[0], "revision": "main"}
         output, errors = start("download", settings, environment, listing=path, raw=target).communicate()
         assert "MB/s" in output, errors
         assert "fetch NS-BB/velocity_0.nc" in errors
     assert target.read_bytes() == CONTENT[FILES[0]]
-    assert names(tmp_path / "raw") == ["listing.json", FILES[0]]
+    assert names(tmp_path / "raw") == [*LISTED, FILES[0]]
     assert not list(tmp_path.glob("home/**/*velocity*"))
     assert all(request.headers["authorization"] == "Bearer hf_secret" for request in hub.requests)
 
@@ -204,7 +204,7 @@ def test_a_file_that_is_gone_is_refused_at_once(hub: Hub, raw: Path) -> None:
         fetch(raw, "velocity_9.nc")
     with pytest.raises(UserError, match=r"listing\.json: expected the size and SHA-256 of velocity_0\.nc, found none"):
         fetch(raw)
-    assert names(raw) == ["listing.json"]
+    assert names(raw) == [*LISTED]
     assert hub.asked() == 1
 
 
@@ -229,7 +229,9 @@ def test_a_download_that_was_killed_starts_clean(hub: Hub, raw: Path, tmp_path: 
     halfway, over = threading.Event(), threading.Event()
     hub.fault(FILES[0], Fault(after=300_000, call=lambda: halfway.set() or over.wait(60)))
     environment = hub.environment(tmp_path / "home")
-    process = start("download", {"ic": "NS-BB", "file": FILES[0]}, environment, listing=path, raw=raw / FILES[0])
+    process = start(
+        "download", {"ic": "NS-BB", "file": FILES[0], "revision": "main"}, environment, listing=path, raw=raw / FILES[0]
+    )
     assert halfway.wait(60)
     process.kill()
     process.communicate()
@@ -237,7 +239,7 @@ def test_a_download_that_was_killed_starts_clean(hub: Hub, raw: Path, tmp_path: 
     (leftover,) = raw.glob(".velocity_0.partial-*.nc")
     assert leftover.stat().st_size <= 300_000
     assert fetch(raw).read_bytes() == CONTENT[FILES[0]]
-    assert names(raw) == ["listing.json", FILES[0]]
+    assert names(raw) == [*LISTED, FILES[0]]
 
 
 def test_a_failure_leaves_other_files_untouched(hub: Hub, raw: Path) -> None:
@@ -246,7 +248,7 @@ def test_a_failure_leaves_other_files_untouched(hub: Hub, raw: Path) -> None:
     hub.fault(FILES[0], Fault(status=403))
     with pytest.raises(UserError, match="HTTP status 403"):
         fetch(raw)
-    assert names(raw) == ["listing.json", FILES[1]]
+    assert names(raw) == [*LISTED, FILES[1]]
     after = (raw / FILES[1]).stat()
     assert (after.st_ino, after.st_mtime_ns) == (before.st_ino, before.st_mtime_ns)
     assert (raw / FILES[1]).read_bytes() == CONTENT[FILES[1]]

@@ -37,8 +37,14 @@ def test_a_listing_holds_on_to_its_commit(hub: Hub, raw: Path) -> None:
     assert hub.publish(REPO, {name: data[::-1] for name, data in CONTENT.items()}) != commit
     fetch(raw, FILES[1])
     assert [(raw / name).read_bytes() for name in FILES] == list(CONTENT.values())
+    assert json.loads(list_files(raw).read_text())["commit"] == commit
+    moved = json.loads(list_files(raw, revision=hub.commit(REPO)).read_text())
+    assert (moved["commit"], moved["revision"]) == (hub.commit(REPO),) * 2
+    (raw / "commits.json").unlink()
     assert json.loads(list_files(raw).read_text())["commit"] == hub.commit(REPO)
-    assert json.loads(list_files(raw, revision=commit).read_text())["commit"] == commit
+    (raw / "commits.json").write_text("{")
+    with pytest.raises(UserError, match=r"commits\.json: expected a commit for each revision"):
+        list_files(raw)
 
 
 @pytest.mark.parametrize(

@@ -30,7 +30,7 @@ def listing(study: Study, system: str, ic: str) -> dict[str, Any]:
 
 
 def download(study: Study, system: str, ic: str, file: str) -> dict[str, Any]:
-    return {"ic": ic, "file": file}
+    return {"ic": ic, "file": file, "revision": study.data.revision}
 
 
 def ingest(study: Study, system: str, ic: str) -> dict[str, Any]:

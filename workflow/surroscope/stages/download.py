@@ -14,6 +14,7 @@ from surroscope.stages import cli, progress
 class Settings:
     ic: str
     file: str
+    revision: str
 
 
 def stage(settings: Settings, *, listing: Path, raw: Path) -> None:
