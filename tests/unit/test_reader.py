@@ -200,7 +200,7 @@ def test_a_damaged_chunk_is_an_error_and_leaves_no_cache(data: Data) -> None:
 def test_too_little_room_is_said_before_anything_is_written(data: Data, monkeypatch) -> None:
     (data.folder / ".cache.partial-1").mkdir()
     monkeypatch.setattr(shutil, "disk_usage", lambda path: shutil._ntuple_diskusage(10**12, 10**12, 10))
-    with pytest.raises(UserError, match=r"needs .* GB, found .* GB free"):
+    with pytest.raises(UserError, match=r"disk full: the trajectories of a split .*needs .* MB, .* MB are free"):
         data.cache()
     assert not [path for path in data.folder.iterdir() if "cache" in path.name]
 

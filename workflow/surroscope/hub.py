@@ -9,7 +9,6 @@ import errno
 import hashlib
 import os
 import random
-import shutil
 import sys
 import time
 from collections.abc import Callable, Sequence
@@ -21,7 +20,7 @@ from huggingface_hub.errors import HfHubHTTPError, HTTPError, OfflineModeIsEnabl
 from huggingface_hub.utils import build_hf_headers, parse_ratelimit_headers
 
 from surroscope.errors import UserError
-from surroscope.store import atomic
+from surroscope.store import atomic, no_space, require_space
 
 ATTEMPTS = 7  # in a row that bring no new byte
 WAIT = 1.0  # seconds before the second attempt, doubled before each further one
@@ -103,21 +102,7 @@ def fetch(
             if error.errno not in (errno.ENOSPC, errno.EDQUOT):
                 raise
             missing = size - temporary.stat().st_size
-            raise _no_space(f"the rest of {name}", missing, path.parent) from None
-
-
-def require_space(what: str, size: int, folder: Path) -> None:
-    """Raise UserError unless so many bytes are free on the disk of an existing folder."""
-    if shutil.disk_usage(folder).free < size:
-        raise _no_space(what, size, folder)
-
-
-def _no_space(what: str, size: int, folder: Path) -> UserError:
-    free = shutil.disk_usage(folder).free
-    return UserError(
-        f"{folder}: disk full: {what} needs {size / 1e6:,.1f} MB, {free / 1e6:,.1f} MB are free. Files already "
-        "fetched are kept; free some space or link the folder to a larger disk, and run again"
-    )
+            raise no_space(f"the rest of {name}", missing, path.parent) from None
 
 
 def _receive(url: str, temporary: Path, size: int, progress: Callable[[int], object]) -> None:

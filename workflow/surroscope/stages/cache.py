@@ -3,7 +3,6 @@
 For data larger than memory: no chunk of a store is decompressed again in every epoch. In float32, uncompressed.
 """
 
-import shutil
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -11,7 +10,6 @@ from pathlib import Path
 import numpy as np
 
 from surroscope import store, transitions
-from surroscope.errors import UserError
 from surroscope.stages import cli, progress
 
 PARTS = ("train", "validation")
@@ -28,7 +26,8 @@ def stage(settings: Settings, *, stores: list[Path], split: Path, cache: Path) -
     stacks = {part: transitions.Stack(stores, split, part, settings.snapshots) for part in PARTS}
     made = cli.provenance("cache", settings) | {"source": transitions.source(stores, split)}
     with store.writing(cache, made) as temporary:
-        require_room(cache, sum(stack.nbytes for stack in stacks.values()))
+        needed = sum(stack.nbytes for stack in stacks.values())
+        store.require_space("the trajectories of a split (or train from memory)", needed, cache.parent)
         temporary.mkdir()
         total = sum(stack.shape[0] * stack.shape[1] for stack in stacks.values())
         with progress.bar(f"cache {settings.system} seed {settings.seed}", total, "snapshot") as bar:
@@ -49,16 +48,6 @@ def write(path: Path, stack: transitions.Stack) -> Iterator[int]:
             file.seek(first + place * trajectory + times.start * snapshot)
             file.write(block.data)
             yield len(block)
-
-
-def require_room(cache: Path, needed: int) -> None:
-    """Raise UserError if the disk has not that many bytes left."""
-    free = shutil.disk_usage(cache.parent).free
-    if free < needed:
-        raise UserError(
-            f"{cache.parent}: a split needs {needed / 1e9:,.1f} GB, found {free / 1e9:,.1f} GB free; "
-            "make room, or train from memory"
-        )
 
 
 if __name__ == "__main__":

@@ -8,7 +8,7 @@ from surroscope import hub
 from surroscope.errors import UserError
 from surroscope.pdegym import LICENCE, NOTICE
 from surroscope.stages import cli
-from surroscope.store import atomic
+from surroscope.store import atomic, require_space
 
 # Beside the listing and not an output, which would be deleted before the listing is made again.
 PINS = "commits.json"
@@ -30,7 +30,7 @@ def stage(settings: Settings, *, listing: Path) -> None:
     content["revision"] = settings.revision
     sizes = {listing.parent / name: entry["size"] for name, entry in content["files"].items()}
     missing = sum(size for path, size in sizes.items() if not path.is_file() or path.stat().st_size != size)
-    hub.require_space(f"{settings.ic}, {len(sizes)} files of {settings.repo},", missing, listing.parent)
+    require_space(f"{settings.ic}, {len(sizes)} files of {settings.repo},", missing, listing.parent)
     with atomic(listing.with_name(PINS)) as temporary:
         temporary.write_text(json.dumps(commits | {settings.revision: content["commit"]}, indent=1))
     with atomic(listing) as temporary:
