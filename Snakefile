@@ -34,4 +34,5 @@ onstart:
 
 
 onsuccess:
+    remove_caches()
     link_latest_report()

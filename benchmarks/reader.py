@@ -69,7 +69,7 @@ def once(folder: Path, task: str) -> None:
     stores, split = [folder / "a.zarr"], folder / "split.json"
     start = time.process_time(), time.perf_counter()
     if task == "cache":
-        cache.stage(cache.Settings("CE", 1, SNAPSHOTS), stores=stores, split=split, cache=folder / "cache")
+        cache.built(folder / "cache", stores, split, SNAPSHOTS)
     elif task == "memory":
         transitions.trajectories(stores, split, "train", SNAPSHOTS)
     seconds = time.process_time() - start[0], time.perf_counter() - start[1]

@@ -62,6 +62,7 @@ class Study:
         return {
             "system": "CE",
             "equations": COMPRESSIBLE_EULER,
+            "boundary": "periodic",
             "model": "net",
             "factory": FACTORY,
             "options": {},

@@ -53,6 +53,11 @@ def test_every_shipped_study_is_valid(path: Path) -> None:
         ("data.dimensions", {"z": "lev"}, ["data.dimensions", "trajectory, time, channel, y, x"]),
         ("data.dimensions", ["x", "x"], ["data.dimensions", "in order"]),
         ("data.time_step", 0.0, ["data.time_step", "greater than 0"]),
+        ("data.dtype", "float64", ["data", "dtype goes with source: files"]),
+        ("data.dimensions", {"x": "a", "y": "a"}, ["data.dimensions", "its own name"]),
+        ("data.channels", {"density": "2 * 3"}, ["data.channels", "'2 * 3' reads no variable"]),
+        ("systems.CE.equations", {"channels": ["smse"]}, ["equations", "channels holds 'smse'", "rename it"]),
+        ("systems.a/b", DEFAULT["systems"]["CE"], ["systems.a/b", "letters, digits"]),
         ("systems.CE.equations", {"channels": ["a"]}, ["systems.CE.equations goes with data.source: files"]),
         ("systems.CE.equations", {"channels": ["a"], "positive": ["b"]}, ["equations", "positive holds 'b'", "a"]),
         ("data.preset", "published", ["data.preset", "'published'", "paper"]),
@@ -137,10 +142,9 @@ def test_a_system_of_ones_own_is_an_entry_of_the_configuration() -> None:
 @pytest.mark.parametrize(
     ("change", "words"),
     [
-        ({"channels": {"depth": "h"}}, "data.channels lacks discharge of SW"),
-        ({"files": {"dam": "a.nc", "wave": "a.nc"}}, "files names 'a.nc' twice"),
+        ({"channels": {"depht": "h"}}, "data.channels holds 'depht'; choose from depth, discharge"),
         ({"files": {"dam": "a.nc"}}, "systems.SW has one class"),
-        ({"source": "pdegym", "files": {}}, "systems.SW.equations goes with data.source: files, found pdegym"),
+        ({"source": "pdegym", "files": {}}, "channels goes with source: files, found 'pdegym'"),
     ],
 )
 def test_data_that_cannot_be_the_systems_are_refused(change: dict[str, Any], words: str) -> None:
@@ -153,13 +157,22 @@ def test_files_are_taken_in_the_order_of_their_numbers(tmp_path: Path, monkeypat
     for number in (10, 9, 0, 1, 2):
         (tmp_path / f"dam_{number}.nc").touch()
     study = check(water(), "water.yaml")
-    assert study.data.paths("dam") == [f"dam_{number}.nc" for number in (0, 1, 2, 9, 10)]
     with pytest.raises(UserError, match=r"data\.files\.wave: found no file 'wave\.zarr'"):
-        study.data.paths("wave")
+        study.data.paths()
+    (tmp_path / "wave.zarr").mkdir()
+    (tmp_path / "other").symlink_to(tmp_path)
+    for path in ("other/dam_9.nc", "dam_9.nc"):
+        config = water(files={"dam": "dam_*.nc", "wave": ["wave.zarr", path]})
+        with pytest.raises(UserError, match=rf"data\.files\.wave: {path} is of dam already; list each file once"):
+            check(config, "water.yaml").data.paths()
+    assert study.data.paths()["dam"] == [f"dam_{number}.nc" for number in (0, 1, 2, 9, 10)]
 
 
 def test_pdegym_takes_only_the_files_that_hold_the_trajectories() -> None:
     config = changed("data.source", "pdegym")
+    for key, value in {"size": 48, "snapshots": 22}.items():
+        with pytest.raises(UserError, match="PDEGym has 128 cells a side, which .* and 21 snapshots"):
+            check({**config, "data": config["data"] | {key: value}}, "c.yaml")
     for trajectories, files in ((60, 1), (715, 1), (716, 2), (10_000, 14)):
         config["systems"]["CE"]["trajectories"] = trajectories
         wanted = json.loads(settings(check(config, "c.yaml"), "listing", system="CE", ic="CE-RP"))
@@ -168,6 +181,16 @@ def test_pdegym_takes_only_the_files_that_hold_the_trajectories() -> None:
     config["systems"]["CE"]["trajectories"] = 10_001
     with pytest.raises(UserError, match=r"trajectories is 10001, but CE-RP has 10000"):
         check(config, "c.yaml")
+
+
+def test_words_about_a_system_run_nothing_again() -> None:
+    plain, told = check(water(), "w.yaml"), water()
+    told["systems"]["SW"]["equations"] = EQUATIONS | {"title": "shallow water", "vectors": [["discharge"]]}
+    keys = {"model": "vit", "seed": "10", "epoch": "20", "shard": "0", "ic": "dam"}
+    for stage, needed in {"ingest": ["ic"], "train": ["model", "seed"], "evaluate": ["model", "seed", "epoch"]}.items():
+        chosen = {key: keys[key] for key in needed}
+        slices = [settings(study, stage, system="SW", **chosen) for study in (plain, check(told, "w.yaml"))]
+        assert slices[0] == slices[1]
 
 
 def test_a_slice_is_canonical_json_of_its_own_keys_only() -> None:

@@ -1,6 +1,7 @@
 """The formats that people publish, each written as its makers do, and read back through ingestion."""
 
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -110,6 +111,37 @@ def test_every_format_gives_the_same_states(
     assert found["channel"].values.tolist() == list(WATER.channels)
 
 
+@pytest.mark.parametrize("wrong", ["turned", "short", "coarse", "other"])
+def test_groups_that_differ_are_refused(tmp_path: Path, wrong: str) -> None:
+    values = states((3, 5, 3, 8, 8))
+    fields = {f"run{number}": trajectory[:, 0] for number, trajectory in enumerate(values)}
+    cut = {"short": fields["run2"][:3], "coarse": fields["run2"][:, ::2, ::2], "other": fields["run2"].astype(float)}
+    for name, field in (fields | {"run2": cut.get(wrong, fields["run2"])}).items():
+        axes = ("time", "x", "y") if (wrong, name) == ("turned", "run2") else ("time", "y", "x")
+        xr.Dataset({"h": (axes, field)}).to_netcdf(tmp_path / "a.nc", "a", group=name, engine="h5netcdf")
+    settings = native.settings(
+        (3, 5, 1, 8, 8), "line", LINE, format="xarray", channels={"velocity": "h"}, time_step=1.0
+    )
+    with pytest.raises(UserError, match=r"variable 'h' has .* in group /run2, expected .* as in /run0"):
+        ingest.stage(settings, raw=[tmp_path / "a.nc"], store=tmp_path / "a.zarr")
+
+
+def test_groups_are_in_the_order_of_their_numbers_and_the_same_for_all_variables(tmp_path: Path) -> None:
+    values = states((12, 5, 3, 8, 8))
+    for number, trajectory in enumerate(values):
+        fields = {name: (("time", "y", "x"), trajectory[:, n]) for n, name in enumerate(("h", "u"))}
+        xr.Dataset(fields).to_netcdf(tmp_path / "a.nc", "a", group=f"run{number}", engine="h5netcdf")
+    channels = {"velocity": "h"}
+    settings = native.settings((12, 5, 1, 8, 8), "line", LINE, format="xarray", channels=channels, time_step=1.0)
+    ingest.stage(settings, raw=[tmp_path / "a.nc"], store=tmp_path / "a.zarr")
+    assert np.array_equal(store.read(tmp_path / "a.zarr")["state"].values, values[:, :, :1])
+    with h5py.File(tmp_path / "b.h5", "w") as file:
+        file["r0/h"], file["r1/h"], file["r1/u"], file["r2/u"] = values[:4, :, 0]
+    own = {"channels": {"velocity": "h * u"}, "dimensions": ["time", "y", "x"], "format": "pdebench"}
+    with pytest.raises(UserError, match="its variables differ in their trajectories"):
+        ingest.stage(replace(settings, trajectories=2, **own), raw=[tmp_path / "b.h5"], store=tmp_path / "b.zarr")
+
+
 @pytest.mark.parametrize("kind", ["apebench", "pdebench", "well", "xarray"])
 def test_fields_on_a_line_have_one_row(tmp_path: Path, kind: str) -> None:
     values = states((3, 5, 1, 1, 16))
@@ -166,6 +198,13 @@ def test_expressions_are_arithmetic_and_nothing_else() -> None:
     assert value("h * u[1] ** 2 / (1 + 2) - -h") == 7.0
     assert value("5.0e-1 * h") == 1.5
     assert expressions.names("p / 0.4 + 0.5 * rho * (u[0]**2 + u[1]**2)") == {"p", "rho", "u"}
+    assert expressions.names("p / (gamma - 1) + 0.5 * h * u") == {"p", "gamma", "h", "u"}
+    assert expressions.names("h * 9**9**9") == {"h"}
+    for text in ("h * 9**9**9", "1 / 0 * h"):
+        with pytest.raises(UserError, match="cannot be computed"):
+            expressions.evaluate(text, lambda name, component: 1.0)
+    with pytest.raises(UserError, match="reads no variable"):
+        expressions.names("2 * 3")
     for text in ("__import__('os')", "h.real", "h[u]", "h if h else u", "f(h)", "h +", "h[0:2]", "True", "", "h; h"):
         with pytest.raises(UserError, match="is no expression of variables"):
             expressions.names(text)

@@ -1,5 +1,7 @@
 """From raw files to a checked store: every value in its place, or one error and no store."""
 
+import hashlib
+import json
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -213,6 +215,42 @@ def test_a_corrupt_file_is_named_and_kept(tmp_path: Path, damage: str) -> None:
     with pytest.raises(UserError, match=r"raw\.nc: .*cannot be read"):
         ingest.stage(settings, raw=[raw], store=tmp_path / "a.zarr")
     assert [path.name for path in tmp_path.iterdir()] == ["raw.nc"]
+
+
+@pytest.mark.parametrize("times", [[0.0, 1.0], [0.0, 1.0, np.nan, 3.0], [0.0, 2.0, 1.0, 3.0]])
+def test_times_that_are_none_are_refused(tmp_path: Path, times: list[float]) -> None:
+    raw = tmp_path / "raw.h5"
+    with h5py.File(raw, "w") as file:
+        for number, name in enumerate(CE.channels):
+            file[name] = states()[:, :, number]
+        file["t-coordinate"] = times
+    settings = native.settings((3, 4, 4, 8, 8), format="pdebench", channels={name: name for name in CE.channels})
+    with pytest.raises(UserError, match=r"raw\.h5: its times are \[0\.0, .*expected 4 or more that increase"):
+        ingest.stage(settings, raw=[raw], store=tmp_path / "a.zarr")
+    ingest.stage(replace(settings, time_step=0.1), raw=[raw], store=tmp_path / "a.zarr")
+    np.testing.assert_allclose(store.read(tmp_path / "a.zarr")["time"].values, [0, 0.1, 0.2, 0.3])
+
+
+def test_raw_files_are_those_of_their_listing(tmp_path: Path) -> None:
+    values = np.random.default_rng(0).uniform(1, 2, size=(3, 4, 5, 8, 8)).astype(np.float32)
+    raw, listing = hub_file(tmp_path / "data_0.nc", values), tmp_path / "listing.json"
+    digest = hashlib.sha256(raw.read_bytes()).hexdigest()
+    listing.write_text(json.dumps({"commit": "abc", "files": {"data_0.nc": {"sha256": digest}}}))
+    ingest.stage(hub_settings(3), raw=[raw], store=tmp_path / "a.zarr", listing=listing)
+    assert store.read(tmp_path / "a.zarr").attrs["commit"] == "abc"
+    hub_file(raw, values + 1)
+    with pytest.raises(UserError, match=rf"data_0\.nc: SHA-256 .*expected {digest}"):
+        ingest.stage(hub_settings(3), raw=[raw], store=tmp_path / "b.zarr", listing=listing)
+    assert not (tmp_path / "b.zarr").exists()
+
+
+def test_files_of_one_name_are_told_apart(tmp_path: Path) -> None:
+    for number in range(2):
+        (tmp_path / f"run {number}").mkdir()
+        native.write(tmp_path / f"run {number}" / "data.nc", states(2, number))
+    raw = [tmp_path / f"run {number}" / "data.nc" for number in range(2)]
+    ingest.stage(native.settings((4, 4, 4, 8, 8)), raw=raw, store=tmp_path / "a.zarr")
+    assert store.read(tmp_path / "a.zarr")["file"].values.tolist() == ["run_0/data.nc"] * 2 + ["run_1/data.nc"] * 2
 
 
 def test_files_of_a_class_have_one_set_of_times(tmp_path: Path) -> None:

@@ -4,6 +4,7 @@ import dataclasses
 import json
 import shutil
 import warnings
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import numpy as np
@@ -20,14 +21,12 @@ from surroscope.errors import UserError
 from surroscope.models import loading
 from surroscope.observables import smse
 from surroscope.stages import cache, train
-from surroscope.system import SYSTEMS
 from surroscope.training import loop
 
 SNAPSHOTS, KEPT, CELLS = 5, 4, (4, 8, 8)
-SETTINGS = cache.Settings("CE", 1, KEPT)
 TRAIN = train.Settings(
     system="CE",
-    equations=SYSTEMS["CE"],
+    boundary="periodic",
     model="vit",
     factory="surroscope.models.vit:build",
     options={"patch": 4, "width": 8, "depth": 1, "heads": 2},
@@ -79,8 +78,7 @@ class Data:
         return np.concatenate([self.states[name][own[part], :snapshots] for name, own in parts.items()])
 
     def cache(self) -> Path:
-        cache.stage(SETTINGS, stores=self.stores, split=self.split, cache=self.folder / "cache")
-        return self.folder / "cache"
+        return cache.built(self.folder / "cache", self.stores, self.split, KEPT)
 
 
 @pytest.fixture
@@ -194,7 +192,7 @@ def test_a_damaged_chunk_is_an_error_and_leaves_no_cache(data: Data) -> None:
     chunk.write_bytes(content)
     with pytest.raises(store.DamagedStoreError, match=r"a\.zarr: a chunk is damaged"):
         data.cache()
-    assert not [path for path in data.folder.iterdir() if "cache" in path.name]
+    assert [path.name for path in data.folder.iterdir() if "cache" in path.name] == ["cache.lock"]
 
 
 def test_too_little_room_is_said_before_anything_is_written(data: Data, monkeypatch) -> None:
@@ -202,13 +200,13 @@ def test_too_little_room_is_said_before_anything_is_written(data: Data, monkeypa
     monkeypatch.setattr(shutil, "disk_usage", lambda path: shutil._ntuple_diskusage(10**12, 10**12, 10))
     with pytest.raises(UserError, match=r"disk full: the trajectories of a split .*needs .* MB, .* MB are free"):
         data.cache()
-    assert not [path for path in data.folder.iterdir() if "cache" in path.name]
+    assert [path.name for path in data.folder.iterdir() if "cache" in path.name] == ["cache.lock"]
 
 
-def trained(data: Data, name: str, path: Path | None, settings: train.Settings = TRAIN) -> Path:
+def trained(data: Data, name: str, reader: str, settings: train.Settings = TRAIN) -> Path:
     folder = data.folder / name
     outputs = {key: folder / key for key in ("weights", "history", "checkpoints")}
-    train.stage(settings, stores=data.stores, split=data.split, cache=path, **outputs)
+    train.stage(settings, stores=data.stores, split=data.split, mapping=data.folder / "cache", reader=reader, **outputs)
     return folder
 
 
@@ -221,23 +219,29 @@ def equal(one: Path, other: Path) -> None:
 
 
 def test_training_from_the_cache_is_bitwise_that_from_the_stores(data: Data, capsys: pytest.CaptureFixture) -> None:
-    path = data.cache()
-    memory = trained(data, "memory", None)
-    equal(trained(data, "mapped", path), memory)
+    memory = trained(data, "one", "memory")
+    assert not (data.folder / "cache").exists()
+    equal(trained(data, "other", "mapped"), memory)
     # A checkpoint of one reader is gone on from with the other.
-    trained(data, "both", None, dataclasses.replace(TRAIN, epochs=1, save_epochs=[1]))
+    trained(data, "both", "memory", dataclasses.replace(TRAIN, epochs=1, save_epochs=[1]))
     capsys.readouterr()
-    equal(trained(data, "both", path), memory)
+    equal(trained(data, "both", "mapped"), memory)
     assert "resuming after epoch 1" in capsys.readouterr().out
 
 
-def test_a_cache_of_another_split_or_length_is_refused(data: Data) -> None:
-    path = data.cache()
-    with pytest.raises(UserError, match="made from other stores, another split or other snapshots"):
-        trained(data, "short", path, dataclasses.replace(TRAIN, snapshots=3))
+def test_a_cache_is_built_once_and_anew_for_another_split_or_length(data: Data, monkeypatch) -> None:
+    builds = []
+    build = cache.build
+    monkeypatch.setattr(cache, "build", lambda *arguments: (builds.append(1), build(*arguments)))
+    with ThreadPoolExecutor(3) as pool:
+        paths = list(pool.map(lambda _: data.cache(), range(3)))
+    assert len(builds) == 1
+    assert len(set(paths)) == 1
     data.divide(5)
-    with pytest.raises(UserError, match="made from other stores, another split or other snapshots"):
-        trained(data, "other", path)
+    assert np.array_equal(transitions.mapped(data.cache(), "train"), data.expected("train"))
+    cache.built(data.folder / "cache", data.stores, data.split, 3)
+    assert transitions.mapped(data.folder / "cache", "train").shape[1] == 3
+    assert len(builds) == 3
 
 
 @pytest.mark.parametrize("batch", [1, 7, 100])

@@ -13,15 +13,14 @@ import pytest
 from surroscope import store, transitions
 from surroscope.errors import UserError
 from surroscope.stages import cli, split, train
-from surroscope.system import NAVIER_STOKES
 
 STAGES = [
-    *("simulate", "listing", "download", "ingest", "split", "cache", "train", "calibrate", "gradients", "reduce"),
+    *("simulate", "listing", "download", "ingest", "split", "train", "calibrate", "gradients", "reduce"),
     *("full", "influence", "sensitivity", "cross", "maps", "evaluate", "tables", "figures", "report"),
 ]
 TRAIN = {
     "system": "NS",
-    "equations": asdict(NAVIER_STOKES),
+    "boundary": "periodic",
     "model": "vit",
     "factory": "surroscope.models.vit:build",
     "options": {"patch": 4, "width": 8, "depth": 1, "heads": 2},
@@ -79,7 +78,7 @@ def test_a_full_disk_is_one_line(tmp_path: Path) -> None:
 def test_settings_may_be_a_file(tmp_path: Path) -> None:
     path = tmp_path / "settings.yaml"
     path.write_text(json.dumps(TRAIN))
-    assert cli.load(train.Settings, str(path)) == train.Settings(**TRAIN | {"equations": NAVIER_STOKES})
+    assert cli.load(train.Settings, str(path)) == train.Settings(**TRAIN)
     with pytest.raises(UserError, match="nowhere"):
         cli.load(train.Settings, "nowhere.yaml")
 

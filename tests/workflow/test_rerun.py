@@ -114,6 +114,13 @@ def test_touched_and_commented_sources_change_nothing(quick: Project, tmp_path: 
         ),
         pytest.param(
             QUICK,
+            "  seed: 0\n",
+            "  seed: 0\n  reader: mapped\n  keep_raw: false\n",
+            {"report": 1},
+            id="how data are read",
+        ),
+        pytest.param(
+            QUICK,
             "probe: {batches: 2",
             "probe: {batches: 1",
             {"gradients": 4, "reduce": 4, "influence": 4, "evaluate": 3, "tables": 2} | DRAWING,

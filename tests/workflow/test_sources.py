@@ -58,6 +58,8 @@ def test_a_study_of_hub_data_needs_the_network_for_its_raw_files_only(hub: Hub, 
     assert "CC-BY-NC-4.0" in said
     raw = project.folder / "data/raw/tiny/NS/NS-BB"
     assert not (raw / "velocity_0.nc").exists()
+    assert not list(project.folder.glob("results/tiny/NS/splits/*.cache*"))
+    assert "build seed10.cache" in (project.folder / "results/tiny/NS/vit/seed10/train.log").read_text()
     assert json.loads((raw / "listing.json").read_text())["commit"] == hub.commit("camlab-ethz/NS-BB")
     data = store.read(project.folder / "data/store/tiny/NS/NS-BB.zarr")
     assert data.attrs["licence"] == "CC-BY-NC-4.0"

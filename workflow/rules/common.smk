@@ -1,5 +1,7 @@
 import json
 import os
+import re
+import shutil
 import sys
 from pathlib import Path
 
@@ -24,7 +26,7 @@ try:
             fingerprint.of_code(factory.module)
         except UserError as error:
             raise UserError(f"{CONFIGURATION}: {key}.factory: {error}") from None
-    FILES = {ic: STUDY.data.paths(ic) for ic in STUDY.data.files}
+    FILES = STUDY.data.paths()
 except UserError as error:
     raise WorkflowError(f"the configuration is not valid:\n{error}") from None
 
@@ -34,7 +36,7 @@ EPOCH = f"{CHECKPOINT}/epoch{{epoch}}"
 RAW = f"data/raw/{STUDY.data.dataset}/{{system}}/{{ic}}"
 STORE = f"data/store/{STUDY.data.dataset}/{{system}}/{{ic}}.zarr"
 SPLIT = f"{RESULTS}/{{system}}/splits/seed{{seed}}.json"
-CACHE = SPLIT.replace(".json", ".cache")
+CACHE = f"{RESULTS}/{{system}}/splits/seed{{seed}}.cache"
 REPORT = f"{RESULTS}/report.html"
 SAMPLE_SIZE = STUDY.sample_size
 UNIT = UNITS[STUDY.influence.normalization][1]
@@ -42,8 +44,8 @@ TABLES = tables_for(STUDY.asked)
 
 
 wildcard_constraints:
-    system="|".join(STUDY.systems),
-    model="|".join({model for system in STUDY.systems.values() for model in system.models}),
+    system="|".join(map(re.escape, STUDY.systems)),
+    model="|".join({re.escape(model) for system in STUDY.systems.values() for model in system.models}),
     seed=r"\d+",
     epoch=r"\d+",
     shard=r"\d+",
@@ -93,11 +95,6 @@ def raw(wildcards):
 def of_hub(path):
     """`path` for data from a hub, and nothing for others."""
     return path if STUDY.data.source == "pdegym" else []
-
-
-def cached(wildcards):
-    """The memory-mapped trajectories of a split, where the study wants them."""
-    return CACHE if STUDY.data.reader == "mapped" else []
 
 
 def stores(wildcards):
@@ -159,6 +156,13 @@ def kept_shards():
         allow_missing=True,
     )
     return [path for system in STUDY.systems for pattern in patterns for path in checkpoints(system, pattern)]
+
+
+def remove_caches():
+    """Mapped trajectories are large, and built again where they are missing."""
+    for path in Path(RESULTS).glob("*/splits/*.cache"):
+        shutil.rmtree(path)
+        path.with_name(f"{path.name}.lock").unlink(missing_ok=True)
 
 
 def link_latest_report():

@@ -31,8 +31,8 @@ rule listing:
         mem_mb=500,
         runtime=10,
     params:
+        # No code: what is fetched is fixed by the listing, whatever fetches it.
         settings=settings("listing"),
-        code=code("listing"),
     message:
         "List the files of {wildcards.ic} on the hub"
     shell:
@@ -58,8 +58,8 @@ rule download:
         mem_mb=500,
         runtime=720,
     params:
+        # No code: what is fetched is fixed by the listing, whatever fetches it.
         settings=settings("download"),
-        code=code("download"),
     message:
         "Download {wildcards.file} of {wildcards.ic}"
     shell:
@@ -74,9 +74,9 @@ rule ingest:
     output:
         store=directory(STORE),
     log:
-        STORE.replace(".zarr", ".log"),
+        STORE.removesuffix(".zarr") + ".log",
     benchmark:
-        STORE.replace(".zarr", ".benchmark.tsv")
+        STORE.removesuffix(".zarr") + ".benchmark.tsv"
     conda:
         "../../envs/dask.yaml"
     resources:
@@ -99,9 +99,9 @@ rule split:
     output:
         split=SPLIT,
     log:
-        SPLIT.replace(".json", ".log"),
+        SPLIT.removesuffix(".json") + ".log",
     benchmark:
-        SPLIT.replace(".json", ".benchmark.tsv")
+        SPLIT.removesuffix(".json") + ".benchmark.tsv"
     conda:
         "../../envs/dask.yaml"
     resources:
@@ -115,28 +115,3 @@ rule split:
     shell:
         "python -m surroscope.stages.split --settings {params.settings:q} --stores {input.stores:q}"
         " --split {output.split:q} > {log:q} 2>&1"
-
-
-rule cache:
-    input:
-        stores=stores,
-        split=SPLIT,
-    output:
-        cache=temp(directory(CACHE)),
-    log:
-        f"{CACHE}.log",
-    benchmark:
-        f"{CACHE}.benchmark.tsv"
-    conda:
-        "../../envs/dask.yaml"
-    resources:
-        mem_mb=1000,
-        runtime=720,
-    params:
-        settings=settings("cache"),
-        code=code("cache"),
-    message:
-        "Map the training trajectories of {wildcards.system}, seed {wildcards.seed}"
-    shell:
-        "python -m surroscope.stages.cache --settings {params.settings:q} --stores {input.stores:q}"
-        " --split {input.split:q} --cache {output.cache:q} > {log:q} 2>&1"

@@ -10,9 +10,9 @@ rule calibrate:
     output:
         calibration=CALIBRATION,
     log:
-        CALIBRATION.replace(".json", ".log"),
+        CALIBRATION.removesuffix(".json") + ".log",
     benchmark:
-        CALIBRATION.replace(".json", ".benchmark.tsv")
+        CALIBRATION.removesuffix(".json") + ".benchmark.tsv"
     conda:
         "../../envs/torch.yaml"
     resources:
@@ -37,9 +37,9 @@ rule gradients:
     output:
         shard=directory(SHARD) if STUDY.gradients.keep else temp(directory(SHARD)),
     log:
-        SHARD.replace(".zarr", ".log"),
+        SHARD.removesuffix(".zarr") + ".log",
     benchmark:
-        SHARD.replace(".zarr", ".benchmark.tsv")
+        SHARD.removesuffix(".zarr") + ".benchmark.tsv"
     conda:
         "../../envs/torch.yaml"
     resources:
@@ -62,9 +62,9 @@ use rule gradients as cross_gradients with:
     output:
         shard=temp(directory(CROSS_SHARD)),
     log:
-        CROSS_SHARD.replace(".zarr", ".log"),
+        CROSS_SHARD.removesuffix(".zarr") + ".log",
     benchmark:
-        CROSS_SHARD.replace(".zarr", ".benchmark.tsv")
+        CROSS_SHARD.removesuffix(".zarr") + ".benchmark.tsv"
     params:
         settings=settings("cross_gradients"),
         code=code("gradients", linearizes="cross_gradients"),

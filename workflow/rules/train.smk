@@ -2,7 +2,6 @@ rule train:
     input:
         stores=stores,
         split=SPLIT,
-        cache=cached,
     output:
         weights=directory(f"{CHECKPOINT}/weights"),
         history=f"{CHECKPOINT}/history.csv",
@@ -15,15 +14,17 @@ rule train:
     resources:
         mem_mb=lambda wildcards: STUDY.training_mb(wildcards.system),
         runtime=720,
+        # How trajectories are read changes no result.
+        reader=STUDY.data.reader,
     params:
         settings=settings("train"),
         code=code("train"),
-        cache=lambda wildcards, input: given("cache", input.get("cache")),
         # Not an output: Snakemake deletes the outputs of a failed job, and a killed one resumes from here.
         checkpoints=f"{CHECKPOINT}/resume",
+        mapping=CACHE,
     message:
         "Train {wildcards.model} on {wildcards.system}, seed {wildcards.seed}"
     shell:
         "python -m surroscope.stages.train --settings {params.settings:q} --stores {input.stores:q}"
-        " --split {input.split:q} --checkpoints {params.checkpoints:q} {params.cache} --weights {output.weights:q}"
-        " --history {output.history:q} > {log:q} 2>&1"
+        " --split {input.split:q} --checkpoints {params.checkpoints:q} --mapping {params.mapping:q}"
+        " --reader {resources.reader} --weights {output.weights:q} --history {output.history:q} > {log:q} 2>&1"

@@ -76,7 +76,9 @@ def figure(name: str) -> FigureSpec:
     for table, title in OF_OBSERVABLES.items():
         if name.startswith(f"{table}_"):
             observable = name.removeprefix(f"{table}_")
-            return FigureSpec(table, observable, title.format(observable), caption=f"{table}_observable")
+            return FigureSpec(
+                table, observable, title.format(observable.replace("_", " ")), caption=f"{table}_observable"
+            )
     return replace(FIGURES[name], caption=name)
 
 

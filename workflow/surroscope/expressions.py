@@ -3,7 +3,6 @@
 import ast
 import operator
 from collections.abc import Callable
-from contextlib import suppress
 from typing import Any
 
 from surroscope.errors import UserError
@@ -17,45 +16,61 @@ OPERATORS: dict[type, Callable[[Any, Any], Any]] = {
 }
 
 
+def names(expression: str) -> set[str]:
+    """The names that an expression reads. Raises UserError if it is none, or reads nothing; nothing is computed."""
+    found = set()
+
+    def walk(node: ast.AST) -> None:
+        match node:
+            case ast.Constant(value=int() | float() as number) if not isinstance(number, bool):
+                pass
+            case ast.Name(id=name) | ast.Subscript(value=ast.Name(id=name), slice=ast.Constant(value=int())):
+                found.add(name)
+            case ast.UnaryOp(op=ast.USub(), operand=operand):
+                walk(operand)
+            case ast.BinOp(left=left, op=op, right=right) if type(op) in OPERATORS:
+                walk(left)
+                walk(right)
+            case _:
+                raise refused
+
+    refused = UserError(
+        f"{expression!r} is no expression of variables; expected names, components such as velocity[0], numbers, "
+        "+ - * / ** and parentheses"
+    )
+    try:
+        tree = ast.parse(expression.strip(), mode="eval")
+    except (SyntaxError, ValueError, RecursionError):
+        raise refused from None
+    walk(tree.body)
+    if not found:
+        raise UserError(f"{expression!r} reads no variable; expected at least one")
+    return found
+
+
 def evaluate(expression: str, read: Callable[[str, int | None], Any]) -> Any:
-    """The value of an expression of names, components `name[0]`, numbers, + - * / ** and parentheses.
+    """The value of an expression, in floating point; nothing of it is run as Python.
 
     read: gives the value of a name, or of one of its components
-    Raises UserError for anything else; nothing of it is run as Python.
+    Raises UserError for what is no expression, and for numbers in it that cannot be computed.
     """
+    names(expression)
 
     def value(node: ast.AST) -> Any:
         match node:
-            case ast.Constant(value=int() | float() as number) if not isinstance(number, bool):
-                return number
+            case ast.Constant(value=number):
+                return float(number)  # type: ignore[arg-type]
             case ast.Name(id=name):
                 return read(name, None)
-            case ast.Subscript(value=ast.Name(id=name), slice=ast.Constant(value=int() as component)):
-                return read(name, component)
-            case ast.UnaryOp(op=ast.USub(), operand=operand):
+            case ast.Subscript(value=ast.Name(id=name), slice=ast.Constant(value=component)):
+                return read(name, component)  # type: ignore[arg-type]
+            case ast.UnaryOp(operand=operand):
                 return -value(operand)
-            case ast.BinOp(left=left, op=op, right=right) if type(op) in OPERATORS:
+            case ast.BinOp(left=left, op=op, right=right):
                 return OPERATORS[type(op)](value(left), value(right))
-        raise UserError(
-            f"{expression!r} is no expression of variables; expected names, components such as velocity[0], numbers, "
-            "+ - * / ** and parentheses"
-        )
+        raise AssertionError(node)
 
     try:
-        tree = ast.parse(expression.strip(), mode="eval")
-    except SyntaxError:
-        tree = ast.parse("None", mode="eval")
-    return value(tree.body)
-
-
-def names(expression: str) -> set[str]:
-    """The names that an expression reads. Raises UserError if it is none."""
-    found: set[str] = set()
-
-    def note(name: str, component: int | None) -> float:
-        found.add(name)
-        return 1.0
-
-    with suppress(ArithmeticError):  # of the ones in place of the fields
-        evaluate(expression, note)
-    return found
+        return value(ast.parse(expression.strip(), mode="eval").body)
+    except ArithmeticError as error:
+        raise UserError(f"{expression!r} cannot be computed: {error}") from None

@@ -21,6 +21,7 @@ import numpy as np
 import xarray as xr
 
 from surroscope.errors import UserError
+from surroscope.numbered import by_number
 
 AXES = ("trajectory", "time", "channel", "y", "x")
 Dimensions = Mapping[str, str] | Sequence[str]
@@ -54,8 +55,11 @@ class Fields:
 
     def __init__(self, path: Path, format: str, dimensions: Dimensions, *, line: bool) -> None:
         """line: whether the fields are on a line, without y"""
-        self.path, self.dimensions, self.line = path, dimensions or FORMATS[format].dimensions, line
-        self.groups = _open(path)
+        own = FORMATS[format].dimensions
+        named = isinstance(own, Mapping) and isinstance(dimensions, Mapping)
+        self.path, self.line = path, line
+        self.dimensions: Dimensions = {**own, **dimensions} if named else dimensions or own  # type: ignore[dict-item]
+        self.groups = dict(sorted(_open(path).items(), key=lambda item: by_number(item[0])))
         self.times = self._times(FORMATS[format].times)
 
     def __enter__(self) -> "Fields":
@@ -73,19 +77,26 @@ class Fields:
     def variable(self, name: str) -> xr.DataArray:
         """A variable with our names of dimensions, not read yet: of one trajectory where each group holds one.
 
-        Raises UserError if there is no such variable, or if its dimensions are others.
+        Raises UserError if there is no such variable, if its dimensions are others, or if groups differ in it.
         """
         holders = self._holders(name)
         if not holders:
             known = ", ".join(sorted({str(key) for group in self.groups.values() for key in group.data_vars}))
             raise UserError(f"{self.path}: variable {name!r}: it holds {known or 'none'}; expected one of this name")
-        first = holders[0].variables[name]
-        array = _renamed(first, self._axes(name, first))
-        if len(holders) > 1 and "trajectory" in array.dims:
-            raise UserError(
-                f"{self.path}: variable {name!r}: {len(holders)} groups hold one; expected one of this name"
-            )
-        return array
+        arrays = {}
+        for group, dataset in holders.items():
+            found = dataset.variables[name]
+            arrays[group] = _renamed(found, self._axes(name, found))
+        (first, expected), *others = arrays.items()
+        if others and "trajectory" in expected.dims:
+            raise UserError(f"{self.path}: variable {name!r}: {len(arrays)} groups hold one; expected one of this name")
+        for group, array in others:
+            if (array.dims, array.shape, array.dtype) != (expected.dims, expected.shape, expected.dtype):
+                raise UserError(
+                    f"{self.path}: variable {name!r} has {dict(array.sizes)} of {array.dtype} in group {group}, "
+                    f"expected {dict(expected.sizes)} of {expected.dtype} as in {first}; groups are trajectories, alike"
+                )
+        return expected
 
     def trajectories(self, name: str) -> int:
         """How many trajectories a variable holds: its groups are one each where it has no such dimension."""
@@ -97,18 +108,25 @@ class Fields:
         if "trajectory" in array.dims:
             blocks = [array.isel(trajectory=rows)]
         else:
-            blocks = [_renamed(group.variables[name], array.dims) for group in self._holders(name)[rows]]
+            groups = list(self._holders(name).values())[rows]
+            blocks = [_renamed(group.variables[name], array.dims) for group in groups]
         parts = []
         for block in blocks:
             # Read before it is turned: turning first would make xarray pick the numbers one by one.
             part = block.isel(time=times).load()
+            # What is computed of half precision would be rounded again at every step.
+            part = part.astype(np.float32) if part.dtype == np.float16 else part
             part = part.expand_dims([axis for axis in ("trajectory", "y") if axis not in part.dims])
             parts.append(part.transpose(*[axis for axis in AXES if axis in part.dims]).values)
         return np.concatenate(parts) if len(parts) > 1 else parts[0]
 
-    def _holders(self, name: str) -> list[xr.Dataset]:
-        """The groups with a variable of this name, by the name of the group."""
-        return [group for _, group in sorted(self.groups.items()) if name in group.variables]
+    def _holders(self, name: str) -> dict[str, xr.Dataset]:
+        """The groups with a variable of this name, in the order of the numbers in their names."""
+        return {key: group for key, group in self.groups.items() if name in group.variables}
+
+    def series(self, name: str) -> tuple[str, ...]:
+        """The groups that hold the trajectories of a variable; variables that are combined have the same."""
+        return tuple(self._holders(name)) if "trajectory" not in self.variable(name).dims else ()
 
     def _axes(self, name: str, array: xr.Variable) -> list[str]:
         expected = [axis for axis in self.dimensions if not (self.line and axis == "y")]

@@ -170,7 +170,7 @@ def _refusal(what: str, repo: str, error: HfHubHTTPError) -> UserError:
     elif status == 404 and code == "RevisionNotFound":
         reason = "no such revision. Give a branch, a tag or a commit of the repository"
     elif status == 404 and code == "EntryNotFound":
-        reason = "no such file at this commit. Delete the listing and run again"
+        reason = "no such file at this commit. Delete listing.json and commits.json beside it and run again"
     elif status == 404:
         reason = f"no dataset {repo}. Check its name and the environment variable HF_ENDPOINT"
     else:

@@ -43,4 +43,6 @@ CHANNELS = {
     "NS": {"velocity_x": "velocity[0]", "velocity_y": "velocity[1]"},
 }
 TIME_STEP = 0.05
+CELLS = 128
+SNAPSHOTS = 21
 DIMENSIONS = {"trajectory": "sample", "time": "time", "channel": "channel", "y": "y", "x": "x"}

@@ -1,14 +1,15 @@
 """Where the data come from, and what system they are of."""
 
 import glob
-import re
+import os
 from typing import Annotated, Any, Literal
 
 from pydantic import BeforeValidator, Field, PlainValidator, field_validator, model_validator
 
-from surroscope import expressions
+from surroscope import expressions, pdegym
 from surroscope.config.base import Count, Name, Positive, Section, once, require_known
 from surroscope.errors import UserError
+from surroscope.numbered import by_number
 
 
 def _square(size: Any) -> Any:
@@ -24,13 +25,22 @@ def _several(paths: Any) -> Any:
     return [paths] if isinstance(paths, str) else paths
 
 
+def _revision(found: Any) -> Any:
+    texts = found.values() if isinstance(found, dict) else [found]
+    if not all(isinstance(text, str) for text in texts):
+        raise ValueError("expected a branch, a tag or a commit, or one for each class")
+    return found
+
+
 def _dimensions(found: Any) -> Any:
     axes = ("trajectory", "time", "channel", "y", "x")
-    names = list(found) if isinstance(found, dict | list) else [None]
-    if set(names) - set(axes) or len(set(names)) < len(names) or not all(isinstance(name, str) for name in found):
-        raise ValueError(
-            f"expected some of {', '.join(axes)}, each with its name in the files, or a list of them in order"
-        )
+    names = list(found) if isinstance(found, dict | list) else []
+    theirs = list(found.values()) if isinstance(found, dict) else names
+    once = all(isinstance(name, str) for name in (*names, *theirs)) and len(set(theirs)) == len(names) == len(
+        set(names)
+    )
+    if not isinstance(found, dict | list) or not once or set(names) - set(axes):
+        raise ValueError(f"expected some of {', '.join(axes)}, each with its own name in the files, or a list in order")
     return found
 
 
@@ -43,7 +53,7 @@ class Data(Section):
     seed: int = 0
     refinement: Count = 2
     block: Count = 64
-    revision: str = "main"
+    revision: Annotated[str | dict[str, str], PlainValidator(_revision)] = "main"
     format: Literal["xarray", "well", "pdebench", "apebench"] = "xarray"
     files: dict[Name, Annotated[list[str], Field(min_length=1), BeforeValidator(_several)]] = {}
     channels: dict[str, str] = {}
@@ -72,24 +82,42 @@ class Data(Section):
             )
         if (self.source == "files") != bool(self.files):
             raise ValueError(f"source is {self.source!r} and files {dict(self.files)}; files go with source: files")
-        patterns = [pattern for chosen in self.files.values() for pattern in chosen]
-        for pattern in patterns:
-            if patterns.count(pattern) > 1:
-                raise ValueError(f"files names {pattern!r} twice; a trajectory belongs to one class, once")
+        theirs = {"format", "channels", "dimensions", "dtype", "time_step"} & self.model_fields_set
+        if theirs and self.source != "files":
+            raise ValueError(f"{', '.join(sorted(theirs))} goes with source: files, found {self.source!r}; remove it")
+        if self.source == "pdegym" and (
+            rows != columns or pdegym.CELLS % columns or self.snapshots > pdegym.SNAPSHOTS or columns < 4
+        ):
+            raise ValueError(
+                f"size is {rows} x {columns} and snapshots {self.snapshots}; PDEGym has {pdegym.CELLS} cells a side, "
+                f"which a smaller size must divide, and {pdegym.SNAPSHOTS} snapshots"
+            )
         return self
 
-    def paths(self, ic: str) -> list[str]:
-        """The files of a class in the order of its trajectories: as listed, a pattern's by the numbers in their names.
+    def paths(self) -> dict[str, list[str]]:
+        """The files of every class in the order of its trajectories: as listed, a pattern's by the numbers in them.
 
-        Raises UserError if there are none.
+        Raises UserError if a pattern has none, or if a file is named twice.
         """
-        found: list[str] = []
-        for pattern in self.files[ic]:
-            paths = sorted(glob.glob(pattern), key=_by_number)
-            if not paths:
-                raise UserError(f"data.files.{ic}: found no file {pattern!r}; mend the path or fetch the file")
-            found += paths
+        found: dict[str, list[str]] = {ic: [] for ic in self.files}
+        owner: dict[str, str] = {}
+        for ic, patterns in self.files.items():
+            for pattern in patterns:
+                paths = sorted(glob.glob(pattern), key=by_number)
+                if not paths:
+                    raise UserError(f"data.files.{ic}: found no file {pattern!r}; mend the path or fetch the file")
+                for path in paths:
+                    other = owner.setdefault(os.path.realpath(path), ic)
+                    if other != ic or path in found[ic]:
+                        raise UserError(f"data.files.{ic}: {path} is of {other} already; list each file once")
+                    if set(path) & set("{}"):
+                        raise UserError(f"data.files.{ic}: {path} has a brace in its name; rename it")
+                    found[ic].append(path)
         return found
+
+    def revision_of(self, ic: str) -> str:
+        """The branch, tag or commit of a class's repository."""
+        return self.revision if isinstance(self.revision, str) else self.revision.get(ic, "main")
 
     @property
     def grid(self) -> tuple[int, int]:
@@ -97,9 +125,8 @@ class Data(Section):
         return self.size[0], self.size[1]
 
 
-def _by_number(path: str) -> list[tuple[int, str]]:
-    """So that file_10 comes after file_9."""
-    return [(int(part), "") if part.isdigit() else (-1, part) for part in re.split(r"(\d+)", path)]
+# Observables that are more than the conservation of one channel.
+COMPUTED = ("smse", "kinetic_energy", "enstrophy")
 
 
 class Equations(Section):
@@ -116,6 +143,9 @@ class Equations(Section):
     @model_validator(mode="after")
     def _of_its_channels(self) -> "Equations":
         once(self.channels)
+        for name in COMPUTED:
+            if name in self.channels:
+                raise ValueError(f"channels holds {name!r}, the name of an observable of other channels; rename it")
         known = tuple(self.channels)
         require_known("positive", self.positive, known)
         require_known("conserved", self.conserved, known)

@@ -2,7 +2,7 @@
 
 import json
 from collections.abc import Callable
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from typing import Any
 
 from surroscope import pdegym
@@ -26,15 +26,16 @@ def simulate(study: Study, system: str, ic: str, block: str) -> dict[str, Any]:
 
 def listing(study: Study, system: str, ic: str) -> dict[str, Any]:
     files = pdegym.SERIES[ic].files(study.systems[system].trajectories)
-    return {"ic": ic, "repo": f"{pdegym.OWNER}/{ic}", "revision": study.data.revision, "files": files}
+    return {"ic": ic, "repo": f"{pdegym.OWNER}/{ic}", "revision": study.data.revision_of(ic), "files": files}
 
 
 def download(study: Study, system: str, ic: str, file: str) -> dict[str, Any]:
-    return {"ic": ic, "file": file, "revision": study.data.revision}
+    return {"ic": ic, "file": file, "revision": study.data.revision_of(ic)}
 
 
 def ingest(study: Study, system: str, ic: str) -> dict[str, Any]:
-    data, equations = study.data, study.system(system)
+    data = study.data
+    equations = replace(study.system(system), title=system, conserved=(), vectors=())
     layout: dict[str, Any]
     match data.source:
         case "simulation":
@@ -67,14 +68,10 @@ def split(study: Study, system: str, seed: str) -> dict[str, Any]:
     return {"seed": int(seed), "classes": study.classes(system)} | fractions
 
 
-def cache(study: Study, system: str, seed: str) -> dict[str, Any]:
-    return {"system": system, "seed": int(seed), "snapshots": study.probe.snapshots}
-
-
 def network(study: Study, system: str, model: str) -> dict[str, Any]:
     chosen = study.systems[system].models[model]
     made = {"factory": chosen.factory, "options": chosen.options}
-    return {"system": system, "equations": asdict(study.system(system)), "model": model} | made
+    return {"system": system, "boundary": study.system(system).boundary, "model": model} | made
 
 
 def train(study: Study, system: str, model: str, seed: str) -> dict[str, Any]:
@@ -96,7 +93,10 @@ def linearize(
     """What a linearization at a checkpoint for some responses takes: of the study's own observables only theirs."""
     names = {response[key] for response in responses for key in ("observable", "step")}
     chosen = study.gradients.method
+    # Its title is of messages and its units are of the store: neither is to run a linearization again.
+    equations = replace(study.system(system), title=system, units="")
     return calibrate(study, system, model) | {
+        "equations": asdict(equations),
         "seed": int(seed),
         "epoch": int(epoch),
         "responses": responses,
@@ -194,7 +194,7 @@ def typical_pairs(study: Study, system: str) -> list[list[Any]]:
 
 def evaluate(study: Study, system: str, model: str, seed: str, epoch: str) -> dict[str, Any]:
     own = {"seed": int(seed), "epoch": int(epoch), "probes": study.probe.batches}
-    return network(study, system, model) | own
+    return network(study, system, model) | own | {"channels": study.system(system).channels}
 
 
 def tables(study: Study, system: str) -> dict[str, Any]:
@@ -219,7 +219,7 @@ def report(study: Study, command: str, n: str, unit: str) -> dict[str, Any]:
 SLICES: dict[str, Callable[..., dict[str, Any]]] = {
     stage.__name__: stage
     for stage in (
-        *(simulate, listing, download, ingest, split, cache, train, calibrate, gradients, reduce, full, influence),
+        *(simulate, listing, download, ingest, split, train, calibrate, gradients, reduce, full, influence),
         *(full_sweep, sensitivity, cross_gradients, cross, maps, evaluate, tables, figures, report),
     )
 }

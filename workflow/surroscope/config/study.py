@@ -31,7 +31,7 @@ class Study(Section):
     seeds: Annotated[list[Annotated[int, Field(ge=0)]], Field(min_length=1)]
     data: Data
     split: Split = Split()
-    systems: Annotated[dict[str, SystemStudy], Field(min_length=1)]
+    systems: Annotated[dict[Name, SystemStudy], Field(min_length=1)]
     observables: dict[Name, Factory] = {}
     probe: Probe = Probe()
     gradients: Gradients = Gradients()
@@ -58,7 +58,8 @@ class Study(Section):
                 "(probe.batches); lower it"
             )
         self._sources_fit()
-        if taken := sorted(set(self.observables) & set(OBSERVABLES)):
+        known_ones = {name for system in self.systems for name in self.system(system).known_observables}
+        if taken := sorted(set(self.observables) & (set(OBSERVABLES) | known_ones)):
             raise ValueError(f"observables defines {taken[0]!r}, the name of one that there is already; rename it")
         for name, system in self.systems.items():
             test = split_counts(system.trajectories, self.split.train, self.split.validation)[2]
@@ -128,17 +129,14 @@ class Study(Section):
             require_known(f"systems.{name}.classes", self.classes(name), known)
             if len(self.classes(name)) < 2:
                 raise ValueError(f"systems.{name} has one class, {self.classes(name)[0]}; influence needs two or more")
-            if data.channels and data.source == "files":
-                channels = self.system(name).channels
-                if set(channels) - set(data.channels):
-                    missing = ", ".join(c for c in channels if c not in data.channels)
-                    raise ValueError(f"data.channels lacks {missing} of {name}; say what they are in the files")
             for ic in self.classes(name):
                 if data.source == "pdegym" and system.trajectories > pdegym.SERIES[ic].trajectories:
                     raise ValueError(
                         f"systems.{name}.trajectories is {system.trajectories}, but {ic} has "
                         f"{pdegym.SERIES[ic].trajectories}; lower it"
                     )
+        channels = tuple(channel for name in self.systems for channel in self.system(name).channels)
+        require_known("data.channels", list(data.channels), channels)
         if not self._systems_share_no_class():
             raise ValueError("systems share a class; list each system's own in systems.*.classes")
 

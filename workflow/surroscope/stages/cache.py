@@ -1,36 +1,40 @@
-"""Write the trajectories that one split trains on, and those that it validates on, as arrays to be mapped into memory.
+"""The trajectories that a split trains and validates on as arrays to be mapped into memory, built once per split.
 
 For data larger than memory: no chunk of a store is decompressed again in every epoch. In float32, uncompressed.
 """
 
+import fcntl
 from collections.abc import Iterator
-from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 
 from surroscope import store, transitions
-from surroscope.stages import cli, progress
+from surroscope.stages import progress
 
 PARTS = ("train", "validation")
 
 
-@dataclass(frozen=True)
-class Settings:
-    system: str
-    seed: int
-    snapshots: int
+def built(cache: Path, stores: list[Path], split: Path, snapshots: int) -> Path:
+    """The cache of a split, which is built unless it is there. One process builds it while others wait for it."""
+    made = {"source": transitions.source(stores, split), "snapshots": snapshots}
+    cache.parent.mkdir(parents=True, exist_ok=True)
+    with cache.with_name(f"{cache.name}.lock").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        there = store.manifest(cache) if (cache / store.MANIFEST).exists() else {}
+        if {key: there.get(key) for key in made} != made:
+            build(cache, {part: transitions.Stack(stores, split, part, snapshots) for part in PARTS}, made)
+    return cache
 
 
-def stage(settings: Settings, *, stores: list[Path], split: Path, cache: Path) -> None:
-    stacks = {part: transitions.Stack(stores, split, part, settings.snapshots) for part in PARTS}
-    made = cli.provenance("cache", settings) | {"source": transitions.source(stores, split)}
+def build(cache: Path, stacks: dict[str, transitions.Stack], made: dict) -> None:
+    """Write the stacks to a folder, whole or not at all."""
     with store.writing(cache, made) as temporary:
         needed = sum(stack.nbytes for stack in stacks.values())
         store.require_space("the trajectories of a split (or train from memory)", needed, cache.parent)
         temporary.mkdir()
         total = sum(stack.shape[0] * stack.shape[1] for stack in stacks.values())
-        with progress.bar(f"cache {settings.system} seed {settings.seed}", total, "snapshot") as bar:
+        with progress.bar(f"build {cache.name}", total, "snapshot") as bar:
             for part, stack in stacks.items():
                 for snapshots in write(temporary / f"{part}.npy", stack):
                     bar.update(snapshots)
@@ -48,7 +52,3 @@ def write(path: Path, stack: transitions.Stack) -> Iterator[int]:
             file.seek(first + place * trajectory + times.start * snapshot)
             file.write(block.data)
             yield len(block)
-
-
-if __name__ == "__main__":
-    cli.run(stage, Settings, paths=("split", "cache"), lists=("stores",))

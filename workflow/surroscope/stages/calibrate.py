@@ -34,7 +34,7 @@ def stage(settings: Settings, *, stores: list[Path], calibration: Path) -> None:
         (0,) * len(stores),
     )
     states, targets = (torch.from_numpy(part).to(place) for part in (probe.inputs, probe.targets))
-    shape, boundary = tuple(states.shape[1:]), settings.equations.boundary
+    shape, boundary = tuple(states.shape[1:]), settings.boundary
     network = loading.build(settings.factory, settings.options, shape=shape, boundary=boundary, seed=0)
     with linearizing(settings.model, settings.system):
         found = calibrate(Linearization(network.to(place)), observables.smse, states, targets)

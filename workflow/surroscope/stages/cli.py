@@ -14,7 +14,6 @@ from pydantic import TypeAdapter, ValidationError
 
 from surroscope import fingerprint
 from surroscope.errors import UserError
-from surroscope.system import System
 
 VERSIONED = ("surroscope", "torch", "numpy", "xarray", "zarr", "dask", "pandas", "matplotlib")
 
@@ -24,7 +23,7 @@ class Network:
     """Settings of every stage that builds a network."""
 
     system: str
-    equations: System
+    boundary: str
     model: str
     factory: str
     options: dict[str, Any]

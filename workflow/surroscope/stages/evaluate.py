@@ -17,6 +17,7 @@ class Settings(cli.Network):
     seed: int
     epoch: int
     probes: int
+    channels: list[str]
 
 
 def stage(settings: Settings, *, stores: list[Path], split: Path, weights: Path, rollouts: Path) -> None:
@@ -24,10 +25,8 @@ def stage(settings: Settings, *, stores: list[Path], split: Path, weights: Path,
     by_class = transitions.by_class(stores, split, "test", chosen=slice(settings.probes))
     states = torch.stack([torch.from_numpy(block) for block in by_class.values()]).to(place)
     classes, probes, snapshots, *grid = states.shape
-    boundary = settings.equations.boundary
-    network = loading.build(
-        settings.factory, settings.options, shape=tuple(grid), boundary=boundary, seed=settings.seed
-    )
+    shape, boundary = tuple(grid), settings.boundary
+    network = loading.build(settings.factory, settings.options, shape=shape, boundary=boundary, seed=settings.seed)
     loading.load_weights(network, weights, settings.epoch)
     network.to(place).eval()
     with progress.bar(f"rollouts of {settings.model}", snapshots - 1, "start") as bar:
@@ -36,18 +35,19 @@ def stage(settings: Settings, *, stores: list[Path], split: Path, weights: Path,
     predicted = torch.cat([shown[:, :1], rollout(network, shown[:, 0], snapshots - 1)], dim=1)
     predicted = torch.where(torch.isfinite(predicted), predicted, torch.inf)
     lead, fields = ("class", "probe", "start", "snapshot"), ("class", "snapshot", "channel", "y", "x")
-    shape = (classes, probes, snapshots - 1, snapshots)
+    errors_of = (classes, probes, snapshots - 1, snapshots)
     keys = ("system", "model", "seed", "epoch")
     dataset = xr.Dataset(
         {
-            "error": (lead, surrogate.reshape(shape).numpy(), {"long_name": "SMSE of the rollout at each step"}),
-            "persistence": (lead, persistence.reshape(shape).numpy()),
+            "error": (lead, surrogate.reshape(errors_of).numpy(), {"long_name": "SMSE of the rollout at each step"}),
+            "persistence": (lead, persistence.reshape(errors_of).numpy()),
             "truth": (fields, shown.cpu().numpy()),
             "prediction": (fields, predicted.cpu().numpy()),
         },
         coords={
             "class": store.names("class", list(by_class)),
-            "channel": store.names("channel", settings.equations.channels),
+            "channel": store.names("channel", settings.channels),
+            "time": ("snapshot", store.read(stores[0], contents=False)["time"].values),
         },
         attrs={key: getattr(settings, key) for key in keys},
     )

@@ -30,6 +30,7 @@ CHUNK_BYTES = 32 * 2**20
 class Linearized(cli.Network):
     """Settings of every stage that linearizes a checkpoint."""
 
+    equations: System
     seed: int
     epoch: int
     observables: dict[str, dict[str, Any]]
@@ -131,7 +132,7 @@ def linearization(
     dtype: torch.dtype = torch.float32,
 ) -> Linearization:
     """The network of a checkpoint, linearized at its weights."""
-    shape, boundary = probe.inputs.shape[1:], settings.equations.boundary
+    shape, boundary = probe.inputs.shape[1:], settings.boundary
     network = loading.build(settings.factory, settings.options, shape=shape, boundary=boundary, seed=settings.seed)
     loading.load_weights(network, weights, settings.epoch)
     return Linearization(network.to(place, dtype))

@@ -4,8 +4,10 @@ Read, converted, averaged down, checked and written block by block; no file is e
 numbered in the order of (file, row).
 """
 
+import hashlib
 import json
 import math
+import os
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -72,7 +74,7 @@ class Source:
 def stage(settings: Settings, *, raw: list[Path], store: Path, listing: Path | None = None) -> None:
     sources, times, origin = inspect(settings, raw)
     if listing is not None:
-        origin |= {key: value for key, value in json.loads(listing.read_text()).items() if key != "files"}
+        origin |= {key: value for key, value in verified(raw, listing).items() if key != "files"}
     total, system = sum(source.trajectories for source in sources), settings.equations
     rows, frames = block_of(max(source.snapshot_bytes for source in sources), settings.snapshots)
     statistics, seen = Statistics(system.channels), Distinct()
@@ -105,6 +107,17 @@ def stage(settings: Settings, *, raw: list[Path], store: Path, listing: Path | N
     print(f"{store}: {total} trajectories\n{statistics.table()}")
 
 
+def verified(raw: list[Path], listing: Path) -> dict[str, Any]:
+    """The listing of the raw files. Raises UserError if a file is not the one that it lists."""
+    content = json.loads(listing.read_text())
+    for path in raw:
+        with path.open("rb") as stream:
+            found = hashlib.file_digest(stream, "sha256").hexdigest()
+        if found != (expected := content["files"][path.name]["sha256"]):
+            raise UserError(f"{path}: SHA-256 {found}, expected {expected} ({listing}); delete the file and run again")
+    return content
+
+
 def inspect(settings: Settings, raw: list[Path]) -> tuple[list[Source], np.ndarray, dict[str, Any]]:
     """What is taken of each file, the times of the snapshots, and where the data are from.
 
@@ -121,13 +134,12 @@ def inspect(settings: Settings, raw: list[Path]) -> tuple[list[Source], np.ndarr
                 require(settings, path, name, array)
                 found[name] = fields.trajectories(name)
                 size += array.dtype.itemsize * math.prod(array.sizes.get(axis, 1) for axis in ("channel", "y", "x"))
-            if len(set(found.values())) > 1:
-                raise UserError(f"{path}: its variables differ in their numbers of trajectories: {found}")
-            own = fields.times if settings.time_step is None else None
-            if own is None:
-                own = np.arange(settings.snapshots) * (settings.time_step or 1.0)
-            own = own[: settings.snapshots]
-            if times is not None and not np.allclose(own, times):
+            if len(set(found.values())) > 1 or len({fields.series(name) for name in found}) > 1:
+                raise UserError(
+                    f"{path}: its variables differ in their trajectories: {found}; expected the same of each"
+                )
+            own = times_of(settings, fields)
+            if times is not None and not np.allclose(own, times, rtol=1e-6, atol=1e-6 * (times[1] - times[0])):
                 raise UserError(
                     f"{path}: its snapshots are at times {short(own)}, those of {sources[0].path} at {short(times)}; "
                     "a class has one set of times"
@@ -148,6 +160,19 @@ def inspect(settings: Settings, raw: list[Path]) -> tuple[list[Source], np.ndarr
         )
     assert times is not None
     return sources, times, origin
+
+
+def times_of(settings: Settings, fields: Fields) -> np.ndarray:
+    """The times of the snapshots that are taken. Raises UserError unless there is one for each, increasing."""
+    if settings.time_step is not None or fields.times is None:
+        return np.arange(settings.snapshots) * (settings.time_step or 1.0)
+    times, snapshots = fields.times, settings.snapshots
+    if len(times) < snapshots or not (np.diff(times[:snapshots]) > 0).all() or not np.isfinite(times[:snapshots]).all():
+        raise UserError(
+            f"{fields.path}: its times are {times.tolist()[:9]} ({len(times)}), expected {snapshots} or more that "
+            "increase; mend the file, or set data.time_step"
+        )
+    return times[:snapshots]
 
 
 def require(settings: Settings, path: Path, name: str, array: xr.DataArray) -> None:
@@ -240,7 +265,7 @@ def describe(settings: Settings, sources: list[Source], times: np.ndarray, stati
         statistics.variables(),
         coords={
             "trajectory": np.arange(len(rows)),
-            "file": flags("trajectory", [source.path.name.replace(" ", "_") for source in sources], files.tolist()),
+            "file": flags("trajectory", file_names([source.path for source in sources]), files.tolist()),
             "row": ("trajectory", rows, {"long_name": "trajectory's number in its file"}),
             "time": ("time", times, {"units": "1"}),
             "channel": names("channel", settings.equations.channels),
@@ -248,6 +273,12 @@ def describe(settings: Settings, sources: list[Source], times: np.ndarray, stati
             "x": ("x", x, axis),
         },
     )
+
+
+def file_names(paths: list[Path]) -> list[str]:
+    """Paths below the folder that all have in common, without spaces."""
+    common = Path(os.path.commonpath([path.resolve().parent for path in paths]))
+    return [path.resolve().relative_to(common).as_posix().replace(" ", "_") for path in paths]
 
 
 def short(times: np.ndarray) -> str:

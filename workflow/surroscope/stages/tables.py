@@ -218,9 +218,9 @@ def snapshots(flight: xr.Dataset) -> pd.DataFrame:
     """One trajectory of each class at equally spaced snapshots, first channel."""
     last = flight.sizes["snapshot"] - 1
     chosen = np.unique(np.linspace(0, last, SHOWN_SNAPSHOTS).round().astype(int))
-    fields = flight["truth"].isel(channel=0, snapshot=chosen).assign_coords(snapshot=chosen)
+    fields = flight["truth"].isel(channel=0, snapshot=chosen).assign_coords(snapshot=chosen).drop_vars("time")
     table = pixels({"value": fields})
-    table.insert(2, "time", table.snapshot / last)
+    table.insert(2, "time", flight["time"].values[table["snapshot"]])
     return table
 
 
@@ -229,7 +229,10 @@ def prediction(flight: xr.Dataset) -> pd.DataFrame:
     chosen = [step for step in SHOWN_STEPS if step < flight.sizes["snapshot"]]
     names = ("truth", "prediction")
     table = pixels(
-        {name: flight[name].isel(channel=0, snapshot=chosen).assign_coords(snapshot=chosen) for name in names}
+        {
+            name: flight[name].isel(channel=0, snapshot=chosen).assign_coords(snapshot=chosen).drop_vars("time")
+            for name in names
+        }
     )
     table.insert(1, "start", 0)
     return table

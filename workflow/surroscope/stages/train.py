@@ -6,14 +6,12 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import pandas as pd
 import torch
 
 from surroscope import device, store, transitions
-from surroscope.errors import UserError
 from surroscope.models import loading
-from surroscope.stages import cli, progress
+from surroscope.stages import cache, cli, progress
 from surroscope.training import loop
 from surroscope.training.checkpoints import Checkpoints
 
@@ -37,21 +35,26 @@ def stage(
     weights: Path,
     history: Path,
     checkpoints: Path,
-    cache: Path | None = None,
+    mapping: Path,
+    reader: str = "memory",
 ) -> None:
-    """cache: trajectories that the stage `cache` wrote, to be mapped into memory; None reads the stores into memory."""
+    """reader: "memory" reads the stores into it; "mapped" maps `cache`, which is built where it is missing."""
     place = device.pick()
+    folder = cache.built(mapping, stores, split, settings.snapshots) if reader == "mapped" else None
     train, validation = (
-        torch.from_numpy(trajectories(settings, stores, split, part, cache)) for part in ("train", "validation")
+        torch.from_numpy(
+            transitions.mapped(folder, part)
+            if folder
+            else transitions.trajectories(stores, split, part, settings.snapshots)
+        )
+        for part in cache.PARTS
     )
-    boundary = settings.equations.boundary
-    network = loading.build(
-        settings.factory, settings.options, shape=tuple(train.shape[2:]), boundary=boundary, seed=settings.seed
-    )
+    shape, boundary = tuple(train.shape[2:]), settings.boundary
+    network = loading.build(settings.factory, settings.options, shape=shape, boundary=boundary, seed=settings.seed)
     network.to(place)
-    folder = Checkpoints(checkpoints, identity(settings, stores, split))
-    resume = folder.load(settings.save_epochs)
-    print(folder.message, flush=True)
+    saved = Checkpoints(checkpoints, identity(settings, stores, split))
+    resume = saved.load(settings.save_epochs)
+    print(saved.message, flush=True)
     count = sum(parameter.numel() for parameter in network.parameters())
     print(f"{settings.model}: {count:,} parameters, {len(train)} training trajectories, on {place}", flush=True)
 
@@ -72,12 +75,12 @@ def stage(
             progress=lambda number, total: bar.update(1),
         ):
             if state["epoch"] in settings.save_epochs:
-                loading.save_weights(network, folder.weights(state["epoch"]))
-                loading.save_moments(network, state["optimizer"], folder.moments(state["epoch"]))
-            folder.save(state)
+                loading.save_weights(network, saved.weights(state["epoch"]))
+                loading.save_moments(network, state["optimizer"], saved.moments(state["epoch"]))
+            saved.save(state)
             bar.set_postfix(epoch=state["epoch"], validation=f"{state['history'][-1]['validation']:.3g}")
 
-    final = folder.load(settings.save_epochs)
+    final = saved.load(settings.save_epochs)
     assert final is not None
     rows = pd.DataFrame(final["history"][: settings.epochs])
     rows.insert(0, "persistence", loop.persistence(validation))
@@ -86,21 +89,11 @@ def stage(
     with store.writing(weights, provenance(settings)) as temporary:
         temporary.mkdir()
         for epoch in settings.save_epochs:
-            shutil.copyfile(folder.weights(epoch), loading.weights_of(temporary, epoch))
-            shutil.copyfile(folder.moments(epoch), loading.moments_of(temporary, epoch))
+            shutil.copyfile(saved.weights(epoch), loading.weights_of(temporary, epoch))
+            shutil.copyfile(saved.moments(epoch), loading.moments_of(temporary, epoch))
     with store.atomic(history) as temporary:
         rows.to_csv(temporary, index=False)
-    print(f"{settings.equations.title}, {settings.model}: {rows.iloc[-1].to_dict()}")
-
-
-def trajectories(settings: Settings, stores: list[Path], split: Path, part: str, cache: Path | None) -> np.ndarray:
-    """(n, snapshots, F, Y, X) float32, from the cache if there is one. Raises UserError if it is of other data."""
-    if cache is None:
-        return transitions.trajectories(stores, split, part, settings.snapshots)
-    made = store.manifest(cache)
-    if made.get("source") != transitions.source(stores, split) or made["settings"]["snapshots"] != settings.snapshots:
-        raise UserError(f"{cache}: made from other stores, another split or other snapshots; delete it and run again")
-    return transitions.mapped(cache, part)
+    print(f"{settings.system}, {settings.model}: {rows.iloc[-1].to_dict()}")
 
 
 def provenance(settings: Settings) -> dict[str, Any]:
@@ -119,6 +112,5 @@ def identity(settings: Settings, stores: list[Path], split: Path) -> dict[str, A
 
 
 if __name__ == "__main__":
-    cli.run(
-        stage, Settings, paths=("split", "weights", "history", "checkpoints"), lists=("stores",), optional=("cache",)
-    )
+    paths = ("split", "weights", "history", "checkpoints", "mapping")
+    cli.run(stage, Settings, paths=paths, lists=("stores",), texts=("reader",))
