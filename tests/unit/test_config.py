@@ -171,7 +171,7 @@ def test_files_are_taken_in_the_order_of_their_numbers(tmp_path: Path, monkeypat
 def test_pdegym_takes_only_the_files_that_hold_the_trajectories() -> None:
     config = changed("data.source", "pdegym")
     for key, value in {"size": 48, "snapshots": 22}.items():
-        with pytest.raises(UserError, match="PDEGym has 128 cells a side, which .* and 21 snapshots"):
+        with pytest.raises(UserError, match=r"PDEGym has 128 cells a side, which .* and 21 snapshots"):
             check({**config, "data": config["data"] | {key: value}}, "c.yaml")
     for trajectories, files in ((60, 1), (715, 1), (716, 2), (10_000, 14)):
         config["systems"]["CE"]["trajectories"] = trajectories
