@@ -3,6 +3,8 @@
 import copy
 import itertools
 import json
+import re
+import textwrap
 from pathlib import Path
 from typing import Any
 
@@ -210,3 +212,22 @@ def test_probe_batches_are_dealt_out_among_the_shards() -> None:
     dealt = [json.loads(settings(study, "gradients", shard=str(k), **keys))["batches"] for k in range(3)]
     assert sorted(itertools.chain(*dealt)) == [["test", b] for b in range(4)]
     assert all(dealt)
+
+
+def examples() -> list[str]:
+    texts = "".join((ROOT / name).read_text() for name in ("docs/data.md", "README.md"))
+    return [textwrap.dedent(block) for block in re.findall(r"```yaml\n(.*?)```", texts, flags=re.DOTALL)]
+
+
+@pytest.mark.parametrize(
+    "text", [text for text in examples() if re.search("^(data|format):", text, flags=re.MULTILINE)]
+)
+def test_the_examples_of_the_documentation_are_valid(text: str) -> None:
+    config, shown = copy.deepcopy(DEFAULT), yaml.safe_load(text)
+    if "format" in shown:
+        shown = {"data": {"source": "files", "files": {"a": "a.h5", "b": "b.h5"}} | shown}
+    config["data"] |= shown["data"]
+    if "systems" in shown:
+        models = config["systems"]["CE"]["models"]
+        config["systems"] = {name: system | {"models": models} for name, system in shown["systems"].items()}
+    check(config, "docs")
