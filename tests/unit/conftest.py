@@ -1,11 +1,14 @@
 """Fixtures that several files share."""
 
+from collections.abc import Iterator
 from pathlib import Path
 
 import pandas as pd
 import pytest
 from figure_tables import all_tables
+from hub_study import disk, serving
 from response_study import Study, make
+from tests.hub_server import Hub
 
 
 @pytest.fixture
@@ -21,3 +24,22 @@ def study(tmp_path_factory: pytest.TempPathFactory) -> Study:
 @pytest.fixture(scope="module")
 def shards(study: Study) -> list[Path]:
     return [study.shard(f"shard{b}.zarr", [("test", b)]) for b in range(2)]
+
+
+@pytest.fixture
+def hub(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iterator[Hub]:
+    with serving(monkeypatch, tmp_path) as hub:
+        yield hub
+
+
+@pytest.fixture
+def raw(tmp_path: Path) -> Path:
+    folder = tmp_path / "raw"
+    folder.mkdir()
+    return folder
+
+
+@pytest.fixture
+def small_disk(tmp_path: Path) -> Iterator[Path]:
+    with disk(tmp_path / "disk") as folder:
+        yield folder

@@ -3,13 +3,12 @@
 import json
 import shutil
 import threading
-from collections.abc import Iterator
 from contextlib import suppress
 from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
-from hub_study import CONTENT, FILES, LISTED, REPO, disk, fetch, list_files, names, serving, start
+from hub_study import CONTENT, FILES, LISTED, REPO, fetch, list_files, names, start
 from huggingface_hub import constants
 from tests.hub_server import Fault, Hub
 
@@ -17,25 +16,6 @@ from surroscope import hub as client
 from surroscope.errors import UserError
 
 WRONG = bytes(len(CONTENT["velocity_0.nc"]))
-
-
-@pytest.fixture
-def hub(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iterator[Hub]:
-    with serving(monkeypatch, tmp_path) as hub:
-        yield hub
-
-
-@pytest.fixture
-def raw(tmp_path: Path) -> Path:
-    folder = tmp_path / "raw"
-    folder.mkdir()
-    return folder
-
-
-@pytest.fixture
-def small_disk(tmp_path: Path) -> Iterator[Path]:
-    with disk(tmp_path / "disk") as folder:
-        yield folder
 
 
 def fails(folder: Path, words: str) -> None:

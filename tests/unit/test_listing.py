@@ -1,34 +1,14 @@
 """The listing of a hub's files: pinned to a commit, or one line that says why there is none."""
 
 import json
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from hub_study import CONTENT, FILES, REPO, disk, fetch, list_files, names, serving
+from hub_study import CONTENT, FILES, REPO, fetch, list_files, names
 from huggingface_hub import constants
 from tests.hub_server import Fault, Hub
 
 from surroscope.errors import UserError
-
-
-@pytest.fixture
-def hub(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iterator[Hub]:
-    with serving(monkeypatch, tmp_path) as hub:
-        yield hub
-
-
-@pytest.fixture
-def raw(tmp_path: Path) -> Path:
-    folder = tmp_path / "raw"
-    folder.mkdir()
-    return folder
-
-
-@pytest.fixture
-def small_disk(tmp_path: Path) -> Iterator[Path]:
-    with disk(tmp_path / "disk") as folder:
-        yield folder
 
 
 def test_a_listing_holds_on_to_its_commit(hub: Hub, raw: Path) -> None:
