@@ -54,7 +54,7 @@ def groups(path: Path, values: np.ndarray) -> dict[str, Any]:
         for number, trajectory in enumerate(values):
             file[f"{number:04d}/data"] = trajectory.transpose(0, 3, 2, 1)
     channels = {name: f"data[{number}]" for number, name in enumerate(WATER.channels)}
-    return {"format": "pdebench", "dimensions": ["time", "x", "y", "channel"], "channels": channels, "time_step": 0.5}
+    return {"format": "pdebench", "channels": channels, "time_step": 0.5}
 
 
 def apebench(path: Path, values: np.ndarray) -> dict[str, Any]:
@@ -109,6 +109,17 @@ def test_every_format_gives_the_same_states(
     np.testing.assert_allclose(found["time"].values, [0, 0.5, 1, 1.5])
     assert found.attrs["boundary"] == "open"
     assert found["channel"].values.tolist() == list(WATER.channels)
+
+
+def test_a_plane_taken_for_a_line_is_told_how(tmp_path: Path) -> None:
+    with h5py.File(tmp_path / "a.h5", "w") as file:
+        file["tensor"] = states((3, 5, 1, 1, 16))[:, :, 0, 0]
+    settings = native.settings((3, 5, 1, 16, 16), "line", LINE, format="pdebench", channels={"velocity": "tensor"})
+    with pytest.raises(UserError, match=r"for fields on a line set data\.size: \[1, cells\]"):
+        ingest.stage(settings, raw=[tmp_path / "a.h5"], store=tmp_path / "a.zarr")
+    named = replace(settings, channels={"velocity": "u"})
+    with pytest.raises(UserError, match=r"variable 'u': it holds tensor, expected one .* say in data\.channels"):
+        ingest.stage(named, raw=[tmp_path / "a.h5"], store=tmp_path / "a.zarr")
 
 
 @pytest.mark.parametrize("wrong", ["turned", "short", "coarse", "other"])

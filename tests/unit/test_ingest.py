@@ -150,9 +150,14 @@ STATE = "'state'"
         (
             states(),
             {"channels": dict.fromkeys(CE.channels, "data[0]")},
-            "variable 'data': it holds state; expected one",
+            "variable 'data': it holds state, expected one",
         ),
-        (states(), {"dimensions": ["trajectory", "time", "x", "y"]}, r"dimensions \(trajectory 3, time 4, channel 4, "),
+        (
+            states(),
+            {"dimensions": ["trajectory", "time", "x", "y"]},
+            "names its dimensions .trajectory, time, channel, y",
+        ),
+        (states().astype("i2"), {}, "numbers of type int16, expected float32; write it in floating point"),
         (states(), {"dimensions": {"trajectory": "sample", "time": "t", "y": "y", "x": "x"}}, "data.dimensions"),
     ],
 )
@@ -173,7 +178,9 @@ def test_other_kinds_of_numbers_are_taken_when_named(tmp_path: Path, kind: str) 
     np.save(tmp_path / "raw.npy", states().astype(dtype).swapaxes(-1, -2))
     settings = native.settings((3, 4, 4, 8, 8), dtype=dtype.newbyteorder("=").name)
     ingest.stage(settings, raw=[raw], store=tmp_path / "a.zarr")
-    ingest.stage(replace(settings, format="apebench"), raw=[tmp_path / "raw.npy"], store=tmp_path / "b.zarr")
+    ingest.stage(
+        replace(settings, format="apebench", time_step=1.0), raw=[tmp_path / "raw.npy"], store=tmp_path / "b.zarr"
+    )
     for name in ("a", "b"):
         found = store.read(tmp_path / f"{name}.zarr")["state"]
         assert found.dtype == np.float32
@@ -217,7 +224,7 @@ def test_a_corrupt_file_is_named_and_kept(tmp_path: Path, damage: str) -> None:
     assert [path.name for path in tmp_path.iterdir()] == ["raw.nc"]
 
 
-@pytest.mark.parametrize("times", [[0.0, 1.0], [0.0, 1.0, np.nan, 3.0], [0.0, 2.0, 1.0, 3.0]])
+@pytest.mark.parametrize("times", [[0.0, 1.0], [0.0, 1.0, np.nan, 3.0], [0.0, 2.0, 1.0, 3.0], [0.0, 1.0, 2.0, 4.0]])
 def test_times_that_are_none_are_refused(tmp_path: Path, times: list[float]) -> None:
     raw = tmp_path / "raw.h5"
     with h5py.File(raw, "w") as file:
@@ -225,7 +232,11 @@ def test_times_that_are_none_are_refused(tmp_path: Path, times: list[float]) -> 
             file[name] = states()[:, :, number]
         file["t-coordinate"] = times
     settings = native.settings((3, 4, 4, 8, 8), format="pdebench", channels={name: name for name in CE.channels})
-    with pytest.raises(UserError, match=r"raw\.h5: its times are \[0\.0, .*expected 4 or more that increase"):
+    with pytest.raises(UserError, match=r"raw\.h5: its times are \[0\.0, .*expected 4 or more in equal steps"):
+        ingest.stage(settings, raw=[raw], store=tmp_path / "a.zarr")
+    with h5py.File(raw, "a") as file:
+        del file["t-coordinate"]
+    with pytest.raises(UserError, match=r"raw\.h5: holds no times of its snapshots; set data\.time_step"):
         ingest.stage(settings, raw=[raw], store=tmp_path / "a.zarr")
     ingest.stage(replace(settings, time_step=0.1), raw=[raw], store=tmp_path / "a.zarr")
     np.testing.assert_allclose(store.read(tmp_path / "a.zarr")["time"].values, [0, 0.1, 0.2, 0.3])
@@ -266,9 +277,9 @@ def test_files_of_a_class_have_one_set_of_times(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("change", "words"),
     [
-        ({"snapshots": 3}, "time is 0.0 0.3"),
-        ({"time_step": 0.5}, r"b\.zarr: time is 0\.0 0\.5"),
-        ({"grid": (4, 4)}, "y is"),
+        ({"snapshots": 3}, r"b\.zarr: time is 0 0\.333333 0\.666667, in .*a\.zarr it is 0 0\.333333 0\.666667 1;"),
+        ({"time_step": 0.5}, r"b\.zarr: time is 0 0\.5 1 1\.5, in"),
+        ({"grid": (4, 4)}, r"y is 0\.125 0\.375 0\.625 0\.875, in .* it is 0\.0625 0\.1875 0\.3125 \.\. 0\.9375 \(8\)"),
     ],
 )
 def test_classes_that_differ_are_not_split(tmp_path: Path, change: dict[str, Any], words: str) -> None:
@@ -276,6 +287,15 @@ def test_classes_that_differ_are_not_split(tmp_path: Path, change: dict[str, Any
     other = tmp_path / "b.zarr"
     raw = native.write(tmp_path / "b.nc", states(4, 1))
     ingest.stage(native.settings((4, 4, 4, 8, 8), "b", **change), raw=[raw], store=other)
+    with pytest.raises(UserError, match=words):
+        split.stage(split.Settings(1, ["a", "b"], 0.5, 0.25), stores=[one, other], split=tmp_path / "split.json")
+    assert not (tmp_path / "split.json").exists()
+
+
+def test_a_trajectory_of_two_classes_is_named(tmp_path: Path) -> None:
+    one = native.ingested(tmp_path / "a.zarr", states(4))
+    other = native.ingested(tmp_path / "b.zarr", np.concatenate([states(3, 1), states(4)[2:3]]))
+    words = r"b\.zarr: trajectory 3 \(b\.nc, row 3\) is the same as trajectory 2 of .*a\.zarr \(a\.nc, row 2\)"
     with pytest.raises(UserError, match=words):
         split.stage(split.Settings(1, ["a", "b"], 0.5, 0.25), stores=[one, other], split=tmp_path / "split.json")
     assert not (tmp_path / "split.json").exists()

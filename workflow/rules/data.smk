@@ -24,7 +24,6 @@ rule listing:
         listing=f"{RAW}/listing.json",
     log:
         f"{RAW}/listing.log",
-    retries: 1
     conda:
         "../../envs/dask.yaml"
     resources:
@@ -51,7 +50,6 @@ rule download:
         f"{RAW}/{{file}}.benchmark.tsv"
     wildcard_constraints:
         file=r"(data|velocity)_\d+\.nc",
-    retries: 2
     conda:
         "../../envs/dask.yaml"
     resources:

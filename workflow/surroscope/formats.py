@@ -31,18 +31,20 @@ Dimensions = Mapping[str, str] | Sequence[str]
 class Format:
     """How its files are laid out.
 
-    dimensions: our name -> the file's, or our names in the order of the axes; times: the variable of the times
+    dimensions: our name -> the file's, or our names in the order of the axes; grouped: where each group is a trajectory
+    times: the variable of the times
     """
 
     dimensions: Dimensions
     times: str = "time"
+    grouped: Dimensions = ()
 
 
 FORMATS = {
     "native": Format({name: name for name in AXES}),
     "xarray": Format({name: name for name in AXES}),
     "well": Format(("trajectory", "time", "x", "y", "channel")),
-    "pdebench": Format(("trajectory", "time", "x", "y"), times="t-coordinate"),
+    "pdebench": Format(("trajectory", "time", "x", "y"), times="t-coordinate", grouped=("time", "x", "y", "channel")),
     "apebench": Format(("trajectory", "time", "channel", "x", "y")),
 }
 
@@ -55,11 +57,14 @@ class Fields:
 
     def __init__(self, path: Path, format: str, dimensions: Dimensions, *, line: bool) -> None:
         """line: whether the fields are on a line, without y"""
+        self.groups = dict(sorted(_open(path).items(), key=lambda item: by_number(item[0])))
         own = FORMATS[format].dimensions
+        if len(self.groups) > 1 and FORMATS[format].grouped:
+            own = FORMATS[format].grouped
+        self.given = bool(dimensions)
         named = isinstance(own, Mapping) and isinstance(dimensions, Mapping)
         self.path, self.line = path, line
         self.dimensions: Dimensions = {**own, **dimensions} if named else dimensions or own  # type: ignore[dict-item]
-        self.groups = dict(sorted(_open(path).items(), key=lambda item: by_number(item[0])))
         self.times = self._times(FORMATS[format].times)
 
     def __enter__(self) -> "Fields":
@@ -82,14 +87,20 @@ class Fields:
         holders = self._holders(name)
         if not holders:
             known = ", ".join(sorted({str(key) for group in self.groups.values() for key in group.data_vars}))
-            raise UserError(f"{self.path}: variable {name!r}: it holds {known or 'none'}; expected one of this name")
+            raise UserError(
+                f"{self.path}: variable {name!r}: it holds {known or 'none'}, expected one "
+                "of this name; say in data.channels what each channel is in the files"
+            )
         arrays = {}
         for group, dataset in holders.items():
             found = dataset.variables[name]
             arrays[group] = _renamed(found, self._axes(name, found))
         (first, expected), *others = arrays.items()
         if others and "trajectory" in expected.dims:
-            raise UserError(f"{self.path}: variable {name!r}: {len(arrays)} groups hold one; expected one of this name")
+            raise UserError(
+                f"{self.path}: variable {name!r}: {len(arrays)} groups hold one, expected one; where each "
+                "group is a trajectory, leave trajectory out of data.dimensions"
+            )
         for group, array in others:
             if (array.dims, array.shape, array.dtype) != (expected.dims, expected.shape, expected.dtype):
                 raise UserError(
@@ -137,12 +148,19 @@ class Fields:
         else:
             axes = [axis for axis in expected if len(expected) == array.ndim or axis != "channel"]
             names = ", ".join(expected)
+            theirs = [str(dimension) for dimension in array.dims]
+            if self.given and not all(dimension.startswith(("phony_dim_", "axis ")) for dimension in theirs):
+                raise UserError(
+                    f"{self.path}: variable {name!r} names its dimensions ({', '.join(theirs)}), found a list in "
+                    "data.dimensions; expected the name of each, such as {time: t, x: lon}"
+                )
         needed = {"time", "x"} if self.line else {"time", "y", "x"}
         if len(axes) != array.ndim or not needed <= set(axes) <= set(expected):
             shape = ", ".join(f"{dimension} {size}" for dimension, size in array.sizes.items())
+            line = "" if self.line or array.ndim > 3 else "; for fields on a line set data.size: [1, cells]"
             raise UserError(
                 f"{self.path}: variable {name!r} has dimensions ({shape}), expected ({names}), of which trajectory "
-                "and channel may be left out; say which is which in data.dimensions"
+                f"and channel may be left out; say which is which in data.dimensions{line}"
             )
         return axes
 

@@ -48,6 +48,11 @@ class Distinct:
                 )
             self.known[digest] = (path, row)
 
+    @property
+    def digests(self) -> list[int]:
+        """The first 63 bits of each trajectory's, in order: enough to find it in another class."""
+        return [int.from_bytes(digest[:8]) >> 1 for digest in self.known]
+
 
 class Statistics:
     """Mean, deviation and range of each channel over trajectories, time and space, gathered in float64.

@@ -138,7 +138,6 @@ class Equations(Section):
     conserved: list[str] = []
     vectors: list[Annotated[list[str], Field(min_length=1, max_length=2)]] = []
     boundary: Literal["periodic", "open"] = "periodic"
-    units: str = "dimensionless"
 
     @model_validator(mode="after")
     def _of_its_channels(self) -> "Equations":

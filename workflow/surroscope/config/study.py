@@ -171,7 +171,7 @@ class Study(Section):
             conserved=tuple(equations.conserved),
             vectors=tuple(map(tuple, equations.vectors)),
             boundary=equations.boundary,
-            units=equations.units,
+            units="as in the files",
         )
 
     def classes(self, system: str) -> list[str]:

@@ -93,7 +93,7 @@ def response_maps(table: pd.DataFrame, options: Options) -> Figure:
         figure,
         "n = 1 pair of samples a row",
         quantity_note(table),
-        f"{channel}, dimensionless",
+        f"{channel}, in the units of the data",
         *notes,
     )
     if shape > 1:
@@ -153,7 +153,7 @@ def attribution(table: pd.DataFrame, options: Options) -> Figure:
         figure,
         "n = 1 test transition a model",
         quantity_note(table),
-        f"{channel}, dimensionless; {ranges(table)} shared along a row",
+        f"{channel}, in the units of the data; {ranges(table)} shared along a row",
         "H: standardised influence, summed over the steps of the training trajectory",
     )
     return figure

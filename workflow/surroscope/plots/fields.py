@@ -141,7 +141,7 @@ def snapshots(table: pd.DataFrame, options: Options) -> Figure:
                 panel.set_title(f"snapshot {snapshot:g}\n$t$ = {part['time'].iloc[0]:.3g}", fontweight="normal")
         name_row(row[0], name, size * shape < FLAT)
         bar(figure, image, row, pad=0.01, aspect=12 * min(shape, 1))
-    footnote(figure, f"one trajectory a class; {channel}, dimensionless; {ranges(table)} shared along a row")
+    footnote(figure, f"one trajectory a class; {channel}, in the units of the data; {ranges(table)} shared along a row")
     return figure
 
 
@@ -188,5 +188,9 @@ def prediction(table: pd.DataFrame, options: Options) -> Figure:
         axes[0, 2 * i + 1].set_title(model)
         axes[0, 2 * i + 2].set_title("difference", fontweight="normal")
     notes = ["dotted: truth"] if on_line(table) else []
-    footnote(figure, f"one test trajectory a class; {channel}, dimensionless; rows: first → predicted snapshot", *notes)
+    footnote(
+        figure,
+        f"one test trajectory a class; {channel}, in the units of the data; rows: first → predicted snapshot",
+        *notes,
+    )
     return figure

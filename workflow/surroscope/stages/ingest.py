@@ -37,7 +37,7 @@ class Settings:
     dimensions, channels: as in the configuration's `data`; empty dimensions: the format's own
     dtype: of the files' numbers; grid: (Y, X) of the store, which divides that of the files
     snapshots, trajectories: how many, from the first on
-    time_step: between snapshots, where the files do not say; None: snapshots are counted
+    time_step: between snapshots; None: the files' own times
     origin: where the data are from, for the store's attributes
     """
 
@@ -101,8 +101,10 @@ def stage(settings: Settings, *, raw: list[Path], store: Path, listing: Path | N
                     state[start : start + len(block), chosen] = block
                 seen.compare(start, [(path, row) for path, taken in parts for row in range(taken.start, taken.stop)])
                 bar.update(len(block))
-        describe(settings, sources, times, statistics).assign_attrs(
-            origin | {"system": system.name, "boundary": system.boundary}
+        described = describe(settings, sources, times, statistics)
+        described["digest"] = ("trajectory", seen.digests, {"long_name": "first 63 bits of the states' SHA-256"})
+        described.assign_attrs(
+            origin | {"system": system.name, "boundary": system.boundary, "channels": settings.channels}
         ).to_zarr(temporary, mode="a", zarr_format=3, consolidated=False)
     print(f"{store}: {total} trajectories\n{statistics.table()}")
 
@@ -163,16 +165,20 @@ def inspect(settings: Settings, raw: list[Path]) -> tuple[list[Source], np.ndarr
 
 
 def times_of(settings: Settings, fields: Fields) -> np.ndarray:
-    """The times of the snapshots that are taken. Raises UserError unless there is one for each, increasing."""
-    if settings.time_step is not None or fields.times is None:
-        return np.arange(settings.snapshots) * (settings.time_step or 1.0)
-    times, snapshots = fields.times, settings.snapshots
-    if len(times) < snapshots or not (np.diff(times[:snapshots]) > 0).all() or not np.isfinite(times[:snapshots]).all():
+    """The times of the snapshots that are taken. Raises UserError unless there is one for each, in equal steps."""
+    snapshots = settings.snapshots
+    if settings.time_step is not None:
+        return np.arange(snapshots) * settings.time_step
+    if fields.times is None:
+        raise UserError(f"{fields.path}: holds no times of its snapshots; set data.time_step, the time between two")
+    times = fields.times[:snapshots]
+    steps = np.diff(times)
+    if len(times) < snapshots or not (steps > 0).all() or not np.allclose(steps, steps.mean(), rtol=1e-3, atol=0):
         raise UserError(
-            f"{fields.path}: its times are {times.tolist()[:9]} ({len(times)}), expected {snapshots} or more that "
-            "increase; mend the file, or set data.time_step"
+            f"{fields.path}: its times are {times.tolist()[:9]} ({len(fields.times)}), expected {snapshots} or more in "
+            "equal steps; mend the file, or set data.time_step"
         )
-    return times[:snapshots]
+    return times
 
 
 def require(settings: Settings, path: Path, name: str, array: xr.DataArray) -> None:
@@ -183,14 +189,16 @@ def require(settings: Settings, path: Path, name: str, array: xr.DataArray) -> N
 
     # The order of bytes is taken as it is: nothing is lost by it.
     if (kind := array.dtype.newbyteorder("=")) != np.dtype(settings.dtype):
-        raise refuse(f"numbers of type {kind}", settings.dtype, f"if that is right, set data.dtype: {kind}")
+        remedy = f"if that is right, set data.dtype: {kind}" if kind.kind == "f" else "write it in floating point"
+        raise refuse(f"numbers of type {kind}", settings.dtype, remedy)
     if array.sizes["time"] < settings.snapshots:
         raise refuse(f"{array.sizes['time']} snapshots", f"{settings.snapshots} or more", "lower data.snapshots")
     grid = (array.sizes.get("y", 1), array.sizes["x"])
     factor = grid[1] // settings.grid[1]
     if not factor or grid != (factor * settings.grid[0] if grid[0] > 1 else 1, factor * settings.grid[1]):
         size = "{} x {} cells (y, x)".format
-        raise refuse(size(*grid), f"{size(*settings.grid)} or a whole multiple", "set data.size to the files', or less")
+        expected = f"{size(*settings.grid)} or one whole multiple of both"
+        raise refuse(size(*grid), expected, "set data.size to the files', or to a divisor")
 
 
 def block_of(snapshot_bytes: int, snapshots: int) -> tuple[int, int]:

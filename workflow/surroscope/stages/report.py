@@ -80,6 +80,9 @@ def card(path: Path) -> report.DataCard:
     facts = {name: data.attrs[name] for name in known if name in data.attrs}
     y, x = data.sizes["y"], data.sizes["x"]
     facts |= {"trajectories": data.sizes["trajectory"], "snapshots": data.sizes["time"], "cells": f"{y} × {x}"}
+    times = data["time"].values
+    facts["time"] = f"{times[0]:.4g} to {times[-1]:.4g} in steps of {times[1] - times[0]:.4g}"
+    facts["channels"] = ", ".join(f"{name} = {made}" for name, made in data.attrs["channels"].items())
     facts["files"] = len(set(data["file"].values.tolist()))
     channels = {
         str(name): {statistic: float(data[statistic][number]) for statistic in store.STATISTICS}

@@ -25,6 +25,7 @@ def stage(settings: Settings, *, stores: list[Path], split: Path) -> None:
     paths = {path.stem: path for path in stores}
     opened = {name: store.read(paths[name], contents=False) for name in settings.classes}
     require_alike(opened, paths)
+    require_distinct(opened, paths)
     parts = {}
     for name, data in opened.items():
         count = data.sizes["trajectory"]
@@ -52,10 +53,33 @@ def require_alike(opened: dict[str, xr.Dataset], paths: dict[str, Path]) -> None
                 same = bool((here == there).all())
             if not same:
                 raise UserError(
-                    f"{paths[name]}: {axis} is {' '.join(map(str, there[:6]))} .. ({len(there)}), in {paths[first]} it "
-                    f"is {' '.join(map(str, here[:6]))} .. ({len(here)}); the classes of a system must agree, so mend "
-                    "data.files or choose other classes"
+                    f"{paths[name]}: {axis} is {short(there)}, in {paths[first]} it is {short(here)}; the classes of a "
+                    "system must agree, so mend data.files or choose other classes"
                 )
+
+
+def require_distinct(opened: dict[str, xr.Dataset], paths: dict[str, Path]) -> None:
+    """Raise UserError if a trajectory of one class is in another: a test would hold what was trained on."""
+    seen: dict[int, tuple[str, int]] = {}
+    for name, data in opened.items():
+        for row, digest in enumerate(data["digest"].values.tolist()):
+            other, first = seen.setdefault(digest, (name, row))
+            if other != name:
+                here, there = place(data, row), place(opened[other], first)
+                raise UserError(
+                    f"{paths[name]}: trajectory {row} ({here}) is the same as trajectory {first} of {paths[other]} "
+                    f"({there}); expected different ones, so mend data.files"
+                )
+
+
+def place(data: xr.Dataset, row: int) -> str:
+    return f"{data['file'].values[row]}, row {data['row'].values[row]}"
+
+
+def short(values: np.ndarray) -> str:
+    """The values of an axis: all if they are few, else the first ones and the last."""
+    shown = [f"{value:.6g}" if isinstance(value, float) else str(value) for value in values.tolist()]
+    return " ".join(shown) if len(shown) < 7 else f"{' '.join(shown[:3])} .. {shown[-1]} ({len(shown)})"
 
 
 if __name__ == "__main__":
