@@ -5,6 +5,7 @@ from pathlib import Path
 
 import pandas as pd
 import pytest
+import torch
 from figure_tables import all_tables
 from hub_study import disk, serving
 from response_study import Study, make
@@ -43,3 +44,11 @@ def raw(tmp_path: Path) -> Path:
 def small_disk(tmp_path: Path) -> Iterator[Path]:
     with disk(tmp_path / "disk") as folder:
         yield folder
+
+
+@pytest.fixture
+def one_thread() -> Iterator[None]:
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(threads)

@@ -20,12 +20,7 @@ GRIDS = [(1, 32), (16, 48), (16, 16)]
 LINE, OPEN = Grid(line=True), Grid(boundary="open")
 
 
-@pytest.fixture(autouse=True)
-def one_thread():
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(threads)
+pytestmark = pytest.mark.usefixtures("one_thread")
 
 
 def noise(*shape: int, seed: int = 1) -> Tensor:

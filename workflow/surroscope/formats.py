@@ -5,7 +5,7 @@ and each group of a file may hold one; a field on a line has no y. Where a forma
 name, else by position.
 
 - native: netCDF as the embedded solvers write it
-- xarray: any netCDF, HDF5 or Zarr that xarray reads
+- xarray: netCDF-4, HDF5 or Zarr
 - well: HDF5 of The Well (Ohana et al. 2024): t0_fields (B, T, X, Y), t1_fields (B, T, X, Y, D)
 - pdebench: HDF5 of PDEBench (Takamoto et al. 2022): (B, T, X, Y), or with a group a trajectory (T, X, Y, C)
 - apebench: numpy arrays of APEBench (Koehler et al. 2024): (N, T, C, X, Y), in one .npy file, called `state`

@@ -10,6 +10,7 @@ from surroscope import expressions, pdegym
 from surroscope.config.base import Count, Name, Positive, Section, once, require_known
 from surroscope.errors import UserError
 from surroscope.numbered import by_number
+from surroscope.system import OBSERVABLES
 
 
 def _square(size: Any) -> Any:
@@ -36,10 +37,8 @@ def _dimensions(found: Any) -> Any:
     axes = ("trajectory", "time", "channel", "y", "x")
     names = list(found) if isinstance(found, dict | list) else []
     theirs = list(found.values()) if isinstance(found, dict) else names
-    once = all(isinstance(name, str) for name in (*names, *theirs)) and len(set(theirs)) == len(names) == len(
-        set(names)
-    )
-    if not isinstance(found, dict | list) or not once or set(names) - set(axes):
+    distinct = all(isinstance(name, str) for name in (*names, *theirs)) and len(set(theirs)) == len(set(names))
+    if not isinstance(found, dict | list) or not distinct or len(set(names)) < len(names) or set(names) - set(axes):
         raise ValueError(f"expected some of {', '.join(axes)}, each with its own name in the files, or a list in order")
     return found
 
@@ -126,7 +125,7 @@ class Data(Section):
 
 
 # Observables that are more than the conservation of one channel.
-COMPUTED = ("smse", "kinetic_energy", "enstrophy")
+COMPUTED = tuple(name for name, sets in OBSERVABLES.items() if any(len(channels) != 1 for channels in sets))
 
 
 class Equations(Section):

@@ -37,10 +37,11 @@ def ingest(study: Study, system: str, ic: str) -> dict[str, Any]:
     data = study.data
     equations = replace(study.system(system), title=system, conserved=(), vectors=())
     layout: dict[str, Any]
+    origin: dict[str, str]
     match data.source:
         case "simulation":
             layout = {"format": "native", "channels": {c: f"state[{n}]" for n, c in enumerate(equations.channels)}}
-            origin = {"source": "simulation by Surroscope's embedded solver; not PDEGym data"}
+            origin = {}  # the files say it themselves
         case "pdegym":
             layout = {"format": "xarray", "channels": pdegym.CHANNELS[system], "dimensions": pdegym.DIMENSIONS}
             layout |= {"time_step": pdegym.TIME_STEP}

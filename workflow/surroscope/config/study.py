@@ -137,12 +137,9 @@ class Study(Section):
                     )
         channels = tuple(channel for name in self.systems for channel in self.system(name).channels)
         require_known("data.channels", list(data.channels), channels)
-        if not self._systems_share_no_class():
-            raise ValueError("systems share a class; list each system's own in systems.*.classes")
-
-    def _systems_share_no_class(self) -> bool:
         classes = [ic for name in self.systems for ic in self.classes(name)]
-        return len(classes) == len(set(classes))
+        if len(classes) > len(set(classes)):
+            raise ValueError("systems share a class; list each system's own in systems.*.classes")
 
     @property
     def asked(self) -> tuple[str, ...]:

@@ -38,7 +38,7 @@ def stage(
     mapping: Path,
     reader: str = "memory",
 ) -> None:
-    """reader: "memory" reads the stores into it; "mapped" maps `cache`, which is built where it is missing."""
+    """reader: "memory" reads the stores into it; "mapped" maps the arrays of `mapping`, built where there are none."""
     place = device.pick()
     folder = cache.built(mapping, stores, split, settings.snapshots) if reader == "mapped" else None
     train, validation = (
