@@ -1,6 +1,8 @@
 """Training: resumed is uninterrupted bit for bit, seeds fix everything, and bad gradients stop it."""
 
+import shutil
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -26,8 +28,8 @@ def data() -> tuple[Tensor, Tensor]:
     return states[:4], states[4:]
 
 
-def train(until: int, *, seed: int = 1, resume: dict | None = None, rate: float = 1e-3) -> dict:
-    settings = {"seed": seed, "batch": 4, "learning_rate": rate, "weight_decay": 1e-4}
+def train(until: int, *, seed: int = 1, resume: dict | None = None, rate: float = 1e-3, **options: Any) -> dict:
+    settings = {"seed": seed, "batch": 4, "learning_rate": rate, "weight_decay": 1e-4} | options
     *_, last = loop.epochs(network(seed), *data(), until=until, resume=resume, **settings)
     return last
 
@@ -61,6 +63,39 @@ def test_an_epoch_sees_every_transition_once_and_lowers_the_error() -> None:
     assert history[-1]["train"] < 0.8 * history[0]["train"]
 
 
+def test_bfloat16_trains_weights_that_are_float32() -> None:
+    trained, exact = train(30, precision="bfloat16"), train(30)
+    history = trained["history"]
+    assert history[-1]["train"] < 0.8 * history[0]["train"]
+    assert {tensor.dtype for tensor in trained["network"].values()} == {torch.float32}
+    assert {slot.dtype for slots in trained["optimizer"]["state"].values() for slot in slots.values()} == {
+        torch.float32
+    }
+    assert not all(torch.equal(tensor, exact["network"][name]) for name, tensor in trained["network"].items())
+    assert history[-1]["validation"] == pytest.approx(exact["history"][-1]["validation"], rel=0.05)
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(not (shutil.which("c++") or torch.cuda.is_available()), reason="needs a C++ compiler")
+def test_a_compiled_network_trains_the_same_weights_under_the_same_names() -> None:
+    compiled, eager = train(3, compiled=True)["network"], train(3)["network"]
+    assert list(compiled) == list(eager)
+    for name, tensor in eager.items():
+        assert torch.allclose(compiled[name], tensor, rtol=1e-3, atol=1e-5), name
+
+
+def test_a_network_that_cannot_be_compiled_is_one_line(monkeypatch: pytest.MonkeyPatch) -> None:
+    def failing(network: torch.nn.Module) -> Any:
+        def call(state: Tensor) -> Tensor:
+            raise torch._dynamo.exc.TorchDynamoException("no compiler\nat all")
+
+        return call
+
+    monkeypatch.setattr(torch, "compile", failing)
+    with pytest.raises(UserError, match=r"training\.compile: .*no compiler at all.*; set it to false"):
+        train(1, compiled=True)
+
+
 def test_a_gradient_that_is_not_finite_stops_with_epoch_and_parameter() -> None:
     states, validation = data()
     states[2, 1, 0, 0, 0] = torch.inf
@@ -86,6 +121,15 @@ def test_checkpoints_of_another_identity_are_dropped_and_it_is_said(tmp_path: Pa
     fresh = Checkpoints(tmp_path / "resume", {"code": "b"})
     assert fresh.load([]) is None
     assert "starting afresh" in fresh.message
+
+
+def test_an_older_writer_is_refused(tmp_path: Path) -> None:
+    older = Checkpoints(tmp_path / "resume", {})
+    older.save(state(1))
+    newer = Checkpoints(tmp_path / "resume", {})
+    with pytest.raises(store.StaleWriterError, match="resume"):
+        older.save(state(2))
+    assert newer.load([]) == state(1)
 
 
 def test_weights_that_were_not_kept_make_it_start_afresh(tmp_path: Path) -> None:

@@ -12,19 +12,24 @@ rule train:
     conda:
         "../../envs/torch.yaml"
     resources:
-        mem_mb=lambda wildcards: STUDY.training_mb(wildcards.system),
-        runtime=720,
+        mem_mb=scaled(lambda wildcards: STUDY.training_mb(wildcards.system)),
+        runtime=scaled(720),
         # How trajectories are read changes no result.
         reader=STUDY.data.reader,
+        gpu=0,
+        # That train together, on each machine.
+        processes=1,
     params:
         settings=settings("train"),
         code=code("train"),
         # Not an output: Snakemake deletes the outputs of a failed job, and a killed one resumes from here.
         checkpoints=f"{CHECKPOINT}/resume",
         mapping=CACHE,
+        launcher=launcher,
     message:
         "Train {wildcards.model} on {wildcards.system}, seed {wildcards.seed}"
     shell:
-        "python -m surroscope.stages.train --settings {params.settings:q} --stores {input.stores:q}"
+        "python -m surroscope.launch --gpus {resources.gpu} --processes {resources.processes} {params.launcher} --"
+        " surroscope.stages.train --settings {params.settings:q} --stores {input.stores:q}"
         " --split {input.split:q} --checkpoints {params.checkpoints:q} --mapping {params.mapping:q}"
         " --reader {resources.reader} --weights {output.weights:q} --history {output.history:q} > {log:q} 2>&1"

@@ -3,8 +3,8 @@
 import torch
 
 
-def pick() -> torch.device:
-    """A GPU when there is one; else the CPU with one thread, which keeps sums in one order.
+def pick(number: int = 0) -> torch.device:
+    """The GPU of this number when there are GPUs; else the CPU with one thread, which keeps sums in one order.
 
     TensorFloat-32 stays off: its 10-bit mantissa changes gradients far beyond round-off.
     """
@@ -12,4 +12,4 @@ def pick() -> torch.device:
     torch.backends.cuda.matmul.allow_tf32 = False
     torch.backends.cudnn.allow_tf32 = False
     torch.backends.cudnn.benchmark = False
-    return torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    return torch.device("cuda", number) if torch.cuda.is_available() else torch.device("cpu")

@@ -1,10 +1,12 @@
 """Train one network with one seed -> weights at the named epochs, and a history of every epoch."""
 
 import dataclasses
+import resource
 import shutil
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import pandas as pd
 import torch
@@ -12,7 +14,7 @@ import torch
 from surroscope import device, store, transitions
 from surroscope.models import loading
 from surroscope.stages import cache, cli, progress
-from surroscope.training import loop
+from surroscope.training import distributed, loop
 from surroscope.training.checkpoints import Checkpoints
 
 
@@ -25,6 +27,8 @@ class Settings(cli.Network):
     learning_rate: float
     weight_decay: float
     batch: int
+    precision: Literal["float32", "bfloat16"] = "float32"
+    compile: bool = False
 
 
 def stage(
@@ -38,31 +42,26 @@ def stage(
     mapping: Path,
     reader: str = "memory",
 ) -> None:
-    """reader: "memory" reads the stores into it; "mapped" maps the arrays of `mapping`, built where there are none."""
-    place = device.pick()
-    folder = cache.built(mapping, stores, split, settings.snapshots) if reader == "mapped" else None
-    train, validation = (
-        torch.from_numpy(
-            transitions.mapped(folder, part)
-            if folder
-            else transitions.trajectories(stores, split, part, settings.snapshots)
-        )
-        for part in cache.PARTS
-    )
-    shape, boundary = tuple(train.shape[2:]), settings.boundary
-    network = loading.build(settings.factory, settings.options, shape=shape, boundary=boundary, seed=settings.seed)
-    network.to(place)
-    saved = Checkpoints(checkpoints, identity(settings, stores, split))
-    resume = saved.load(settings.save_epochs)
-    print(saved.message, flush=True)
-    count = sum(parameter.numel() for parameter in network.parameters())
-    print(f"{settings.model}: {count:,} parameters, {len(train)} training trajectories, on {place}", flush=True)
+    """Alone, or as one of the processes that torchrun has started; the first of them writes.
 
-    batches = loop.batches_in(train, settings.batch)
-    done = len(resume["history"]) if resume else 0
-    with progress.bar(f"train {settings.model} seed {settings.seed}", settings.epochs * batches, "batch") as bar:
-        bar.update(done * batches)
-        for state in loop.epochs(
+    reader: "memory" reads the stores into it; "mapped" maps the arrays of `mapping`, built where there are none.
+    """
+    with distributed.joined() as group:
+        place = device.pick(group.local)
+        folder = cache.built(mapping, stores, split, settings.snapshots) if reader == "mapped" else None
+        train, validation = (
+            torch.from_numpy(
+                transitions.mapped(folder, part)
+                if folder
+                else transitions.trajectories(stores, split, part, settings.snapshots)
+            )
+            for part in cache.PARTS
+        )
+        shape, boundary = tuple(train.shape[2:]), settings.boundary
+        network = loading.build(settings.factory, settings.options, shape=shape, boundary=boundary, seed=settings.seed)
+        network.to(place)
+        epochs = partial(
+            loop.epochs,
             network,
             train,
             validation,
@@ -71,29 +70,62 @@ def stage(
             batch=settings.batch,
             learning_rate=settings.learning_rate,
             weight_decay=settings.weight_decay,
-            resume=resume,
-            progress=lambda number, total: bar.update(1),
-        ):
-            if state["epoch"] in settings.save_epochs:
-                loading.save_weights(network, saved.weights(state["epoch"]))
-                loading.save_moments(network, state["optimizer"], saved.moments(state["epoch"]))
-            saved.save(state)
-            bar.set_postfix(epoch=state["epoch"], validation=f"{state['history'][-1]['validation']:.3g}")
+            precision=settings.precision,
+            compiled=settings.compile,
+            group=group,
+        )
+        if group.rank:
+            for _ in epochs(resume=group.from_first(None)):
+                pass
+            return
+        saved = Checkpoints(checkpoints, identity(settings, stores, split))
+        resume = saved.load(settings.save_epochs)
+        print(saved.message, flush=True)
+        count = sum(parameter.numel() for parameter in network.parameters())
+        processes = f" in {group.world} processes" if group.world > 1 else ""
+        print(
+            f"{settings.model}: {count:,} parameters, {len(train)} training trajectories, on {place}{processes}",
+            flush=True,
+        )
 
-    final = saved.load(settings.save_epochs)
-    assert final is not None
-    rows = pd.DataFrame(final["history"][: settings.epochs])
-    rows.insert(0, "persistence", loop.persistence(validation))
-    for name in ("seed", "model", "system"):
-        rows.insert(0, name, getattr(settings, name))
-    with store.writing(weights, provenance(settings)) as temporary:
-        temporary.mkdir()
-        for epoch in settings.save_epochs:
-            shutil.copyfile(saved.weights(epoch), loading.weights_of(temporary, epoch))
-            shutil.copyfile(saved.moments(epoch), loading.moments_of(temporary, epoch))
-    with store.atomic(history) as temporary:
-        rows.to_csv(temporary, index=False)
-    print(f"{settings.system}, {settings.model}: {rows.iloc[-1].to_dict()}")
+        batches = loop.batches_in(train, settings.batch)
+        done = len(resume["history"]) if resume else 0
+        with progress.bar(f"train {settings.model} seed {settings.seed}", settings.epochs * batches, "batch") as bar:
+            bar.update(done * batches)
+            for state in epochs(resume=group.from_first(resume), progress=lambda number, total: bar.update(1)):
+                saved.claim.require()
+                if state["epoch"] in settings.save_epochs:
+                    loading.save_weights(network, saved.weights(state["epoch"]))
+                    loading.save_moments(network, state["optimizer"], saved.moments(state["epoch"]))
+                saved.save(state)
+                bar.set_postfix(epoch=state["epoch"], validation=f"{state['history'][-1]['validation']:.3g}")
+
+        final = saved.load(settings.save_epochs)
+        assert final is not None
+        rows = pd.DataFrame(final["history"][: settings.epochs])
+        print(cost(rows["seconds"][done:], loop.transitions_in(train), place), flush=True)
+        rows.insert(0, "persistence", loop.persistence(validation))
+        for name in ("seed", "model", "system"):
+            rows.insert(0, name, getattr(settings, name))
+        with store.writing(weights, provenance(settings)) as temporary:
+            temporary.mkdir()
+            for epoch in settings.save_epochs:
+                shutil.copyfile(saved.weights(epoch), loading.weights_of(temporary, epoch))
+                shutil.copyfile(saved.moments(epoch), loading.moments_of(temporary, epoch))
+        with store.atomic(history) as temporary:
+            rows.to_csv(temporary, index=False)
+        saved.claim.release()
+        print(f"{settings.system}, {settings.model}: {rows.iloc[-1].to_dict()}")
+
+
+def cost(seconds: pd.Series, transitions: int, place: torch.device) -> str:
+    """What training took, in words. seconds: of the epochs of this run; transitions: of one epoch"""
+    # ru_maxrss is in KiB, as Linux has it.
+    memory = f"{resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024:,.0f} MiB"
+    if place.type == "cuda":
+        memory += f", of its GPU {torch.cuda.max_memory_allocated(place) / 2**20:,.0f} MiB"
+    rate = f"{len(seconds) * transitions / seconds.sum():,.1f}" if len(seconds) else "no"
+    return f"{rate} transitions per second over {len(seconds)} epochs; peak memory of the first process {memory}"
 
 
 def provenance(settings: Settings) -> dict[str, Any]:

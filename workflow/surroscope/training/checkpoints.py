@@ -8,7 +8,7 @@ from typing import Any
 
 import torch
 
-from surroscope.store import atomic
+from surroscope.store import Claim, atomic
 
 LATEST = "latest.pt"
 IDENTITY = "identity.json"
@@ -17,11 +17,13 @@ IDENTITY = "identity.json"
 class Checkpoints:
     """A folder of checkpoints that belong to one identity: settings, data and code.
 
-    A folder of another identity, or of none, is emptied; `message` says what was found.
+    A folder of another identity, or of none, is emptied; `message` says what was found. The folder is claimed for
+    writing until `claim` is released: older writers get a StaleWriterError.
     """
 
     def __init__(self, folder: Path, identity: dict[str, Any]) -> None:
         self.folder = folder
+        self.claim = Claim(folder)
         self.message = "no checkpoint to resume from; starting at epoch 1"
         recorded = folder / IDENTITY
         text = json.dumps(identity, sort_keys=True)
@@ -53,6 +55,8 @@ class Checkpoints:
         return state
 
     def save(self, state: dict[str, Any]) -> None:
+        """Make `state` the latest. Raises StaleWriterError if a newer writer has claimed the folder."""
+        self.claim.require()
         with atomic(self.folder / LATEST) as temporary:
             torch.save(state, temporary)
 

@@ -11,6 +11,7 @@ from torch import Tensor, nn
 from surroscope import seeding
 from surroscope.errors import UserError
 from surroscope.observables import smse
+from surroscope.training.distributed import ALONE, Group
 
 PERSISTENCE_BATCH = 64
 
@@ -25,19 +26,27 @@ def epochs(
     batch: int,
     learning_rate: float,
     weight_decay: float,
+    precision: str = "float32",
+    compiled: bool = False,
+    group: Group = ALONE,
     resume: dict[str, Any] | None = None,
     progress: Callable[[int, int], None] = lambda done, total: None,
 ) -> Iterator[dict[str, Any]]:
     """Train until epoch `until`, yielding after each one a state from which training can go on bit by bit.
 
     train, validation: trajectories (n, snapshots, F, Y, X); a batch at a time goes to the network's device
+    batch: transitions per step, over all processes of `group`; the gradient is that of the mean over all of them
+    precision: of the forward and backward pass, "float32" or "bfloat16" (autocast); weights, their updates, the SMSE
+    and the validation are float32
+    compiled: torch.compile the network for the training steps
     resume: a state that was yielded before, or None
     progress: called with (batches done, batches in this epoch)
 
     A state holds "epoch", "network", "optimizer" and "history": one row an epoch with the mean SMSE over
     training batches and over the validation transitions, the learning rate and the seconds it took.
-    The order of an epoch, and the global generator (dropout), depend on (seed, epoch) alone.
-    Raises UserError if a gradient is not finite.
+    The order of an epoch depends on (seed, epoch) alone, the global generator (dropout) on the process too.
+    Raises UserError if a gradient is not finite, if a batch has fewer transitions than there are processes, or if the
+    network cannot be compiled.
     """
     place = next(network.parameters()).device
     optimizer = torch.optim.AdamW(network.parameters(), lr=learning_rate, weight_decay=weight_decay)
@@ -46,28 +55,38 @@ def epochs(
         network.load_state_dict(resume["network"])
         optimizer.load_state_dict(resume["optimizer"])
         history = list(resume["history"])
-    steps = train.shape[1] - 1
+    replica = group.replica(network)
+    forward = compile_network(replica) if compiled else replica
+    count, parts = transitions_in(train), batches_in(train, batch)
+    if count // parts < group.world:
+        raise UserError(
+            f"training: a batch of {count // parts} transitions for {group.world} processes; expected one or more for "
+            "each: raise training.batch, or set the resource `processes` lower"
+        )
     for epoch in range(len(history) + 1, until + 1):
         start = time.perf_counter()
-        torch.manual_seed(seeding.integer(seed, "training", epoch))
-        order = seeding.generator(seed, "order", epoch).permutation(len(train) * steps)
-        batches = np.array_split(order, batches_in(train, batch))
+        torch.manual_seed(seeding.integer(seed, "training", epoch, *([group.rank] if group.rank else [])))
+        order = seeding.generator(seed, "order", epoch).permutation(count)
+        batches = np.array_split(order, parts)
         total = 0.0
         network.train()
         for number, indices in enumerate(batches, 1):
-            state, target = (part.to(place) for part in gather(train, indices))
-            loss = smse(network(state), target, state).mean()
+            state, target = (part.to(place) for part in gather(train, group.share(indices)))
+            with torch.autocast(place.type, torch.bfloat16, enabled=precision == "bfloat16"):
+                prediction = forward(state)
+            # The mean of these over the processes is the mean over the batch.
+            loss = smse(prediction.float(), target, state).sum() / (len(indices) / group.world)
             optimizer.zero_grad()
             loss.backward()
             require_finite(network, loss, epoch, number)
             optimizer.step()
-            total += loss.item() * len(indices)
+            total += loss.item() * (len(indices) / group.world)
             progress(number, len(batches))
         history.append(
             {
                 "epoch": epoch,
-                "train": total / len(order),
-                "validation": one_step(network, validation, batch),
+                "train": group.total(total, place) / count,
+                "validation": one_step(network, validation, batch, group),
                 "learning_rate": learning_rate,
                 "seconds": time.perf_counter() - start,
             }
@@ -80,9 +99,28 @@ def epochs(
         }
 
 
+def transitions_in(trajectories: Tensor) -> int:
+    """Transitions of trajectories (n, snapshots, ...)."""
+    return len(trajectories) * (trajectories.shape[1] - 1)
+
+
 def batches_in(train: Tensor, batch: int) -> int:
     """Batches of an epoch over the transitions of (n, snapshots, ...): as few as have at most `batch` each."""
-    return -(-len(train) * (train.shape[1] - 1) // batch)
+    return -(-transitions_in(train) // batch)
+
+
+def compile_network(network: nn.Module) -> Callable[[Tensor], Tensor]:
+    """The network, compiled when it is first called. That raises UserError if it fails."""
+    compiled = torch.compile(network)
+
+    def forward(state: Tensor) -> Tensor:
+        try:
+            return compiled(state)
+        except torch._dynamo.exc.TorchDynamoException as error:
+            reason = " ".join(str(error).partition("\n\n")[0].split())
+            raise UserError(f"training.compile: torch.compile fails ({reason}); set it to false") from None
+
+    return forward
 
 
 def gather(trajectories: Tensor, indices: np.ndarray) -> tuple[Tensor, Tensor]:
@@ -107,17 +145,17 @@ def require_finite(network: nn.Module, loss: Tensor, epoch: int, number: int) ->
 
 
 @torch.no_grad()
-def one_step(network: nn.Module, trajectories: Tensor, batch: int) -> float:
-    """Mean SMSE of the network's one-step predictions over all transitions of the trajectories."""
+def one_step(network: nn.Module, trajectories: Tensor, batch: int, group: Group = ALONE) -> float:
+    """Mean SMSE of the network's one-step predictions over all transitions of the trajectories, in float64."""
     network.eval()
     place = next((parameter.device for parameter in network.parameters()), trajectories.device)
-    count = len(trajectories) * (trajectories.shape[1] - 1)
-    errors = []
-    for start in range(0, count, batch):
-        indices = np.arange(start, min(start + batch, count))
-        state, target = (part.to(place) for part in gather(trajectories, indices))
+    count = transitions_in(trajectories)
+    own = group.share(np.arange(count))
+    errors = [torch.zeros(0, dtype=torch.float64)]
+    for start in range(0, len(own), batch):
+        state, target = (part.to(place) for part in gather(trajectories, own[start : start + batch]))
         errors.append(smse(network(state), target, state).double().cpu())
-    return torch.cat(errors).mean().item()
+    return group.total(torch.cat(errors).sum().item(), place) / count
 
 
 def persistence(trajectories: Tensor) -> float:

@@ -1,0 +1,165 @@
+"""GPUs that jobs of one machine take and give back, and the commands that start a stage."""
+
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+
+from surroscope import launch
+from surroscope.errors import UserError
+
+ROOT = Path(__file__).parents[2]
+# A job: says which GPUs it has and how many processes it is of, and lives for a while.
+JOB = """
+import os, sys, time
+print(os.environ.get("CUDA_VISIBLE_DEVICES", "none"), flush=True)
+time.sleep(float(sys.argv[1]))
+"""
+NVIDIA_SMI = """#!/bin/sh
+test "$*" = "--query-gpu=uuid --format=csv,noheader" && printf 'GPU-a\\nGPU-b\\n'
+"""
+
+
+class Machine:
+    """Two GPUs, as nvidia-smi lists them, and jobs that share a folder for temporary files."""
+
+    def __init__(self, folder: Path) -> None:
+        (folder / "job.py").write_text(JOB)
+        listing = folder / "bin" / "nvidia-smi"
+        listing.parent.mkdir()
+        listing.write_text(NVIDIA_SMI)
+        listing.chmod(0o755)
+        self.folder = folder
+
+    def start(self, gpus: int, seconds: float = 0, visible: str | None = None) -> subprocess.Popen[str]:
+        kept = {name: value for name, value in os.environ.items() if name != launch.VISIBLE}
+        own = {
+            "PYTHONPATH": f"{ROOT / 'workflow'}{os.pathsep}{self.folder}",
+            "PATH": f"{self.folder / 'bin'}{os.pathsep}{os.environ['PATH']}",
+            "TMPDIR": str(self.folder),
+        }
+        return subprocess.Popen(
+            [sys.executable, "-m", "surroscope.launch", "--gpus", str(gpus), "--", "job", str(seconds)],
+            env=kept | own | ({} if visible is None else {launch.VISIBLE: visible}),
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            text=True,
+        )
+
+    def has(self, gpus: int, visible: str | None = None) -> str:
+        """The GPUs that a job of so many sees."""
+        seen, errors = self.start(gpus, visible=visible).communicate(timeout=60)
+        assert not errors
+        return seen.strip()
+
+
+@pytest.fixture
+def machine(tmp_path: Path) -> Machine:
+    return Machine(tmp_path)
+
+
+def line(job: subprocess.Popen[str]) -> str:
+    assert job.stdout
+    return job.stdout.readline().strip()
+
+
+def test_jobs_of_one_gpu_get_one_each_and_a_third_waits_for_the_first_that_is_killed(machine: Machine) -> None:
+    jobs = [machine.start(1, 600) for _ in range(2)]
+    try:
+        devices = [line(job) for job in jobs]
+        assert sorted(devices) == ["GPU-a", "GPU-b"]
+        third = machine.start(1)
+        assert third.stderr
+        assert third.stderr.readline() == "waiting for 1 of the GPUs GPU-a, GPU-b to be free\n"
+        time.sleep(2 * launch.POLL_SECONDS)
+        assert third.poll() is None
+        jobs[0].send_signal(signal.SIGKILL)
+        seen, errors = third.communicate(timeout=60)
+        assert (seen.strip(), errors) == (devices[0], "")
+    finally:
+        for job in jobs:
+            job.kill()
+            job.communicate()
+
+
+def test_jobs_of_two_gpus_do_not_wait_for_each_other(machine: Machine) -> None:
+    jobs = [machine.start(2, 0.2) for _ in range(4)]
+    for job in jobs:
+        seen, _ = job.communicate(timeout=120)
+        assert (job.returncode, seen.strip()) == (0, "GPU-a,GPU-b")
+
+
+def test_gpus_that_were_given_stay_as_they_are(machine: Machine) -> None:
+    assert machine.has(0) == "none"
+    assert machine.has(0, visible="4,5") == "4,5"
+    # Two jobs of a scheduler may have GPUs of one name, each in a control group of its own.
+    other = machine.start(1, 600, visible="0")
+    try:
+        assert line(other) == "0"
+        assert machine.has(1, visible="0") == "0"
+    finally:
+        other.kill()
+        other.communicate()
+    assert machine.has(1, visible="4,5") == "4"
+
+
+@pytest.mark.parametrize(
+    ("gpus", "visible", "found"), [(3, None, "nvidia-smi shows 2"), (2, "1", "=1 shows 1"), (1, "", "= shows 0")]
+)
+def test_too_few_gpus_are_one_line_before_anything_runs(
+    machine: Machine, gpus: int, visible: str | None, found: str
+) -> None:
+    job = machine.start(gpus, visible=visible)
+    seen, errors = job.communicate(timeout=60)
+    assert (job.returncode, seen) == (1, "")
+    assert errors.startswith(f"error: --gpus {gpus}: ")
+    assert found in errors
+    assert errors.count("\n") == 1
+
+
+def test_no_driver_is_one_line(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.delenv(launch.VISIBLE, raising=False)
+    monkeypatch.setenv("PATH", str(tmp_path))
+    with pytest.raises(UserError, match=r"nvidia-smi .* fails"):
+        launch.visible()
+
+
+def test_commands(monkeypatch: pytest.MonkeyPatch) -> None:
+    python = [sys.executable, "-m"]
+    assert launch.command("stage", ["--a", "b"]) == [*python, "stage", "--a", "b"]
+    several = [*python, "surroscope.torchrun", "--nproc-per-node", "2"]
+    assert launch.command("stage", [], processes=2) == [*several, "--standalone", "-m", "stage"]
+    monkeypatch.setenv("SLURM_JOB_ID", "123456")
+    monkeypatch.setattr("socket.gethostname", lambda: "node1")
+    meeting = ["--nnodes", "3", "--rdzv-backend", "c10d", "--rdzv-endpoint", "node1:23456", "--rdzv-id", "123456"]
+    found = launch.command("stage", ["x"], processes=2, launcher=["srun", "--nodes=3"], tasks=3)
+    assert found == ["srun", "--nodes=3", "--ntasks", "3", *several, *meeting, "-m", "stage", "x"]
+
+
+def test_two_launched_tasks_meet(tmp_path: Path) -> None:
+    """On one machine, by a launcher that starts them as srun does."""
+    launcher = tmp_path / "srun"
+    launcher.write_text('#!/bin/sh\nshift 2\n"$@" & first=$!\n"$@"; code=$?\nwait $first || exit\nexit $code\n')
+    launcher.chmod(0o755)
+    (tmp_path / "job.py").write_text(
+        "from surroscope.training import distributed\n"
+        "with distributed.joined() as group:\n"
+        "    print(group.rank, group.world, group.from_first(group.rank), flush=True)\n"
+    )
+    command = [sys.executable, "-m", "surroscope.launch", "--launcher", str(launcher), "--tasks", "2", "--", "job"]
+    found = f"{ROOT / 'workflow'}{os.pathsep}{tmp_path}"
+    own = {"PYTHONPATH": found, "CUDA_VISIBLE_DEVICES": "", "OMP_NUM_THREADS": "1"}
+    done = subprocess.run(command, env=os.environ | own, capture_output=True, text=True, timeout=180, check=False)
+    assert done.returncode == 0, done.stderr
+    assert sorted(done.stdout.splitlines()) == ["0 2 0", "1 2 0"]
+
+
+def test_it_is_quick() -> None:
+    imported = "import sys; from surroscope import launch; print('torch' in sys.modules, 'numpy' in sys.modules)"
+    environment = os.environ | {"PYTHONPATH": str(ROOT / "workflow")}
+    done = subprocess.run([sys.executable, "-c", imported], env=environment, capture_output=True, text=True, check=True)
+    assert done.stdout == "False False\n"
