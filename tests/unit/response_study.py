@@ -10,6 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from surroscope import store, transitions
+from surroscope.config.sections import Dask
 from surroscope.models import loading
 from surroscope.observables import smse
 from surroscope.response.linearize import Linearization, Method
@@ -24,6 +25,7 @@ DAMPING = 1e-2
 # What single-precision passes leave of the dense float64 influence of a batch whose gradients are nearly dependent.
 SINGLE = 3e-5
 FACTORY = f"{__name__}:build"
+HERE = Dask().model_dump_json()
 RESPONSES = [Response("smse"), Response("mass"), Response("smse", action="r")]
 
 
@@ -127,9 +129,9 @@ def save(path: Path, network: nn.Module) -> None:
         loading.save_moments(network, optimizer.state_dict(), loading.moments_of(temporary, 2))
 
 
-def contracted(study: Study, *shards: Path, memory_mb: float = 100, threads: int = 1, at: str = "local") -> Path:
+def contracted(study: Study, *shards: Path, memory_mb: float = 100, threads: int = 1, at: str = HERE) -> Path:
     path = study.folder / "grams.zarr"
-    options = {"threads": threads, "memory_mb": memory_mb, "dask_scheduler": at}
+    options = {"threads": threads, "memory_mb": memory_mb, "dask": at}
     reduce.stage(reduce.Settings(), shards=list(shards), grams=path, **options)
     return path
 

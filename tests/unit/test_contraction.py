@@ -6,7 +6,6 @@ import dask.array as da
 import numpy as np
 import pytest
 import torch
-import xarray as xr
 from response_study import CHANNELS, OUTPUTS, SAMPLES, Study, contracted, relative
 
 from surroscope import store
@@ -42,23 +41,6 @@ def test_contractions_do_not_depend_on_budget_or_threads(
     again = store.read(contracted(study, *shards, memory_mb=memory_mb, threads=threads)).load()
     for name in first.data_vars:
         assert np.allclose(first[name], again[name], rtol=1e-12, atol=1e-18), name
-
-
-def test_a_cluster_gives_bit_for_bit_what_this_process_gives(study: Study, shards: list[Path]) -> None:
-    from distributed import LocalCluster
-
-    first = store.read(contracted(study, *shards)).load()
-    with LocalCluster(n_workers=1, threads_per_worker=1, processes=False, dashboard_address=None) as cluster:
-        again = store.read(contracted(study, *shards, at=cluster.scheduler_address)).load()
-    xr.testing.assert_identical(first.drop_attrs(), again.drop_attrs())
-
-
-def test_a_scheduler_that_is_not_there_is_said(
-    study: Study, shards: list[Path], monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(contraction, "TIMEOUT", "1s")
-    with pytest.raises(UserError, match=r"no Dask scheduler answers at tcp://127\.0\.0\.1:9"):
-        contracted(study, *shards, at="tcp://127.0.0.1:9")
 
 
 def test_a_budget_below_one_block_is_refused_with_what_it_takes(study: Study, shards: list[Path]) -> None:

@@ -12,6 +12,7 @@ from response_study import (
     CHANNELS,
     CLASSES,
     DAMPING,
+    HERE,
     RESPONSES,
     SAMPLES,
     SINGLE,
@@ -79,7 +80,7 @@ def test_cross_influence_is_that_of_all_batches_together_however_they_are_sharde
     cost = {"responses": [Response("smse")], "span": "ket"}
     shards = [study.shard(f"cross{b}.zarr", [batch], pool, **cost) for b, batch in enumerate(pool)]
     path = study.folder / "cross.zarr"
-    where = {"threads": 2, "memory_mb": 100, "dask_scheduler": "local"}
+    where = {"threads": 2, "memory_mb": 100, "dask": HERE}
     cross.stage(cross.Settings(0.0, DAMPING, "absolute"), shards=shards, cross=path, **where)
     found = store.read(path).load()
     g, j = study.exact(*pool)

@@ -1,8 +1,7 @@
 SHARDS = expand(SHARD, shard=range(STUDY.gradients.shards), allow_missing=True)
 CROSS_SHARDS = expand(CROSS_SHARD, shard=range(len(STUDY.cross_batches())), allow_missing=True)
-# An address of a Dask scheduler in place of "local" goes on the command line or into a profile:
-# --set-resources reduce:dask=tcp://host:8786. Neither it nor the memory budget changes a result, so neither is a param.
-LOCAL = "local"
+# Neither where Dask computes nor the memory budget changes a result, so both are resources.
+DASK = STUDY.dask.model_dump_json()
 
 
 rule reduce:
@@ -17,9 +16,9 @@ rule reduce:
     conda:
         "../../envs/dask.yaml"
     resources:
-        mem_mb=int(STUDY.influence.memory_mb) + 500,
-        runtime=60,
-        dask=LOCAL,
+        mem_mb=scaled(int(STUDY.influence.memory_mb) + 500),
+        runtime=scaled(60),
+        dask=DASK,
         budget_mb=int(STUDY.influence.memory_mb),
     params:
         settings=settings("reduce"),
@@ -29,7 +28,7 @@ rule reduce:
     shell:
         "python -m surroscope.stages.reduce --settings {params.settings:q} --shards {input.shards:q}"
         " --grams {output.grams:q} --threads {threads} --memory-mb {resources.budget_mb}"
-        " --dask-scheduler {resources.dask:q} > {log:q} 2>&1"
+        " --dask {resources.dask:q} > {log:q} 2>&1"
 
 
 rule full:
@@ -47,8 +46,9 @@ rule full:
     conda:
         "../../envs/torch.yaml"
     resources:
-        mem_mb=8000,
-        runtime=720,
+        mem_mb=scaled(8000),
+        runtime=scaled(720),
+        gpu=0,
     params:
         settings=settings("full"),
         code=code("full", linearizes="full"),
@@ -57,8 +57,8 @@ rule full:
         "Influence in all parameters of {wildcards.model} on {wildcards.system}, seed {wildcards.seed},"
         " epoch {wildcards.epoch}"
     shell:
-        "python -m surroscope.stages.full --settings {params.settings:q} --stores {input.stores:q}"
-        " --split {input.split:q} --weights {input.weights:q} {params.calibration} --solved {output.solved:q}"
+        "python -m surroscope.launch --gpus {resources.gpu} -- surroscope.stages.full --settings {params.settings:q}"
+        " --stores {input.stores:q} --split {input.split:q} --weights {input.weights:q} {params.calibration} --solved {output.solved:q}"
         " > {log:q} 2>&1"
 
 
@@ -94,8 +94,8 @@ rule influence:
     conda:
         "../../envs/dask.yaml"
     resources:
-        mem_mb=2000,
-        runtime=60,
+        mem_mb=scaled(2000),
+        runtime=scaled(60),
     params:
         settings=settings("influence"),
         code=code("influence"),
@@ -123,8 +123,8 @@ rule sensitivity:
     conda:
         "../../envs/dask.yaml"
     resources:
-        mem_mb=2000,
-        runtime=30,
+        mem_mb=scaled(2000),
+        runtime=scaled(30),
     params:
         settings=settings("sensitivity"),
         code=code("sensitivity"),
@@ -149,8 +149,8 @@ rule maps:
     conda:
         "../../envs/dask.yaml"
     resources:
-        mem_mb=2000,
-        runtime=30,
+        mem_mb=scaled(2000),
+        runtime=scaled(30),
     params:
         settings=settings("maps"),
         code=code("maps"),
@@ -173,9 +173,9 @@ rule cross:
     conda:
         "../../envs/dask.yaml"
     resources:
-        mem_mb=int(STUDY.influence.memory_mb) + 500,
-        runtime=120,
-        dask=LOCAL,
+        mem_mb=scaled(int(STUDY.influence.memory_mb) + 500),
+        runtime=scaled(120),
+        dask=DASK,
         budget_mb=int(STUDY.influence.memory_mb),
     params:
         settings=settings("cross"),
@@ -186,4 +186,4 @@ rule cross:
     shell:
         "python -m surroscope.stages.cross --settings {params.settings:q} --shards {input.shards:q}"
         " --cross {output.cross:q} --threads {threads} --memory-mb {resources.budget_mb}"
-        " --dask-scheduler {resources.dask:q} > {log:q} 2>&1"
+        " --dask {resources.dask:q} > {log:q} 2>&1"

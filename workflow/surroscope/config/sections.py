@@ -1,5 +1,6 @@
 """The sections of the configuration but for the data's."""
 
+import os
 import re
 from typing import Annotated, Any, Literal
 
@@ -31,6 +32,8 @@ class Training(Section):
     learning_rate: Positive = 5e-4
     weight_decay: NonNegative = 1e-4
     batch: Count = 48
+    precision: Literal["float32", "bfloat16"] = "float32"
+    compile: bool = False
 
 
 def _import_path(factory: str) -> str:
@@ -138,6 +141,50 @@ class Influence(Section):
     @classmethod
     def _distinct(cls, solvers: list[str]) -> list[str]:
         return once(solvers)
+
+
+class Tls(Section):
+    """Files by which the parts of a Dask cluster know each other."""
+
+    ca: str
+    certificate: str
+    key: str
+
+    @field_validator("*")
+    @classmethod
+    def _there(cls, path: str) -> str:
+        if not os.path.isfile(path):
+            raise ValueError("no such file; docs/dask.md tells how to make it")
+        return path
+
+
+class Dask(Section):
+    """Where gradients are contracted; it changes no result."""
+
+    cluster: str = "local"
+    workers: Count = 4
+    runtime: Count = 60
+    interface: Name = "lo"
+    tls: Tls | None = None
+
+    @field_validator("cluster")
+    @classmethod
+    def _place(cls, cluster: str) -> str:
+        address = r"(tcp|tls)://([\w.-]+|\[[\da-fA-F:]+\]):\d+"
+        if cluster not in ("local", "slurm") and not re.fullmatch(address, cluster):
+            raise ValueError(
+                "choose local, slurm, or the address of a scheduler: tcp://host:port, or tls://host:port if it is "
+                "encrypted (not tcps://)"
+            )
+        return cluster
+
+    @model_validator(mode="after")
+    def _encrypted(self) -> "Dask":
+        if self.cluster.startswith("tls://") and not self.tls:
+            raise ValueError(f"cluster is {self.cluster}, but tls is missing; give it ca, certificate and key")
+        if self.cluster.startswith("tcp://") and self.tls:
+            raise ValueError(f"cluster is {self.cluster}, which takes no tls; write tls:// or leave tls out")
+        return self
 
 
 class Sensitivity(Section):

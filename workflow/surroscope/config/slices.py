@@ -1,6 +1,7 @@
 """The slice of the configuration that each stage reads: a change outside of it does not run the stage again."""
 
 import json
+import os
 from collections.abc import Callable
 from dataclasses import asdict, replace
 from typing import Any
@@ -50,7 +51,7 @@ def ingest(study: Study, system: str, ic: str) -> dict[str, Any]:
             channels = {name: data.channels.get(name, name) for name in equations.channels}
             layout = {"format": data.format, "channels": channels, "dimensions": data.dimensions}
             layout |= {"dtype": data.dtype, "time_step": data.time_step}
-            origin = {"source": f"files of the study's own: {', '.join(data.files[ic])}"}
+            origin = {"source": f"files of the study's own: {public(', '.join(data.files[ic]))}"}
     return {
         "ic": ic,
         "equations": asdict(equations),
@@ -213,8 +214,13 @@ def figures(study: Study, system: str, figure: str) -> dict[str, Any]:
 
 def report(study: Study, command: str, n: str, unit: str) -> dict[str, Any]:
     titles = {name: study.system(name).title for name in study.systems}
-    config = study.model_dump(exclude_none=True)
-    return {"config": config, "titles": titles, "command": command, "n": n, "unit": unit}
+    config = json.loads(public(study.model_dump_json(exclude_none=True, exclude={"dask"})))
+    return {"config": config, "titles": titles, "command": public(command), "n": n, "unit": unit}
+
+
+def public(text: str) -> str:
+    """Text that goes into manifests and reports: without the home folder of whoever runs the study."""
+    return text.replace(os.path.expanduser("~") + os.sep, "~" + os.sep)
 
 
 SLICES: dict[str, Callable[..., dict[str, Any]]] = {

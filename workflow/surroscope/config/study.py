@@ -10,6 +10,7 @@ from surroscope.config.base import Name, Section, once, require_known
 from surroscope.config.data import Data
 from surroscope.config.sections import (
     Cross,
+    Dask,
     Factory,
     Figures,
     Gradients,
@@ -25,6 +26,8 @@ from surroscope.partition import split_counts
 from surroscope.symmetry import Action
 from surroscope.system import CLASSES, OBSERVABLES, SYSTEMS, System
 
+PACKAGE = "surroscope"
+
 
 class Study(Section):
     study: Name
@@ -36,6 +39,7 @@ class Study(Section):
     probe: Probe = Probe()
     gradients: Gradients = Gradients()
     influence: Influence = Influence()
+    dask: Dask = Dask()
     sensitivity: Sensitivity | None = None
     cross: Cross | None = None
     maps: Maps | None = None
@@ -195,6 +199,10 @@ class Study(Section):
             for name, model in chosen.models.items()
         }
         return models | {f"observables.{name}": factory for name, factory in self.observables.items()}
+
+    def own_factories(self) -> dict[str, Factory]:
+        """Those of them that are not this package's."""
+        return {key: made for key, made in self.factories().items() if made.module.partition(".")[0] != PACKAGE}
 
     def blocks(self, system: str) -> list[int]:
         """Numbers of the simulation jobs of one class; each makes `data.block` trajectories or fewer."""

@@ -1,26 +1,19 @@
-"""What the stages that contract shards share: opening them, and where Dask runs."""
+"""What the stages that contract shards share: opening them, their blocks, and where a state has fronts."""
 
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 
-import dask
 import dask.array as da
 import numpy as np
 import xarray as xr
-from dask.callbacks import Callback
 
 from surroscope import store
 from surroscope.errors import UserError
-from surroscope.stages import progress
-
-LOCAL = "local"
-TIMEOUT = "30s"
 
 
 def open_shards(paths: list[Path]) -> list[xr.Dataset]:
     """The shards of one checkpoint, lazily. Raises UserError if they are not of the same weights, code and settings."""
-    shards = [store.read(path, chunks={}) for path in paths]
+    # Absolute, for workers in other folders.
+    shards = [store.read(path.absolute(), chunks={}) for path in paths]
     codes = [store.manifest(path)["code"] for path in paths]
     for path, shard, code in zip(paths, shards, codes, strict=True):
         if shard.attrs != shards[0].attrs or code != codes[0]:
@@ -29,30 +22,6 @@ def open_shards(paths: list[Path]) -> list[xr.Dataset]:
                 f"{codes[0]}; delete both and run again"
             )
     return shards
-
-
-@contextmanager
-def scheduler(address: str, threads: int, description: str) -> Iterator[None]:
-    """Compute Dask graphs with `threads` threads of this process, or on the cluster of a scheduler's address."""
-    if address == LOCAL:
-        with progress.bar(description, 0, "task") as bar:
-            shown = Callback(
-                start_state=lambda graph, state: bar.reset(len(state["waiting"]) + len(state["ready"])),
-                posttask=lambda *task: bar.update(1),
-            )
-            with dask.config.set(scheduler="threads", num_workers=threads), shown:
-                yield
-        return
-    from distributed import Client
-
-    try:
-        client = Client(address, timeout=TIMEOUT)
-    except (OSError, ValueError) as error:
-        raise UserError(f"no Dask scheduler answers at {address} ({error}); start one, or take {LOCAL!r}") from None
-    with client:
-        workers = client.scheduler_info()["workers"]
-        print(f"{description}: {len(workers)} workers of {address}, dashboard {client.dashboard_link}", flush=True)
-        yield
 
 
 def blocks(matrix: da.Array, columns: int) -> da.Array:

@@ -3,10 +3,10 @@
 from dataclasses import dataclass
 from pathlib import Path
 
-import dask
 import dask.array as da
 import numpy as np
 import xarray as xr
+from dask import compute
 
 from surroscope import store
 from surroscope.errors import UserError
@@ -14,7 +14,8 @@ from surroscope.response import subspace
 from surroscope.response.gram import columns_within, gram
 from surroscope.response.labelled import Grams, Rules
 from surroscope.stages import cli
-from surroscope.stages.contraction import blocks, open_shards, scheduler
+from surroscope.stages.clusters import Place, scheduler
+from surroscope.stages.contraction import blocks, open_shards
 
 PARTS = ("test", "train")
 
@@ -26,9 +27,8 @@ class Settings:
     damping_scale: str
 
 
-def stage(
-    settings: Settings, *, shards: list[Path], cross: Path, threads: int, memory_mb: int, dask_scheduler: str
-) -> None:
+def stage(settings: Settings, *, shards: list[Path], cross: Path, threads: int, memory_mb: int, dask: str) -> None:
+    place = cli.load(Place, dask, "--dask")
     opened = open_shards(shards)
     first = opened[0]
     samples = sum(shard["gradients"].shape[1] for shard in opened)
@@ -39,8 +39,8 @@ def stage(
     rows = blocks(da.concatenate([shard["gradients"].data[0] for shard in opened]), width)
     tangents = [blocks(shard["tangents"].data[0], width) for shard in opened]
     outputs = sum(part.shape[1] for part in tangents)
-    with scheduler(dask_scheduler, threads, "contract"):
-        k, *parts = dask.compute(gram(rows), *(gram(part) for part in tangents))
+    with scheduler(place, threads, memory_mb, cross.with_suffix(".workers"), "contract"):
+        k, *parts = compute(gram(rows), *(gram(part) for part in tangents))
         grams = Grams(k, np.sum(parts, axis=0) / outputs)
         rules = Rules("ket", settings.discarded_share, settings.damping, settings.damping_scale)
         damping = rules.absolute(grams, samples)
@@ -49,7 +49,7 @@ def stage(
         except ValueError as error:
             raise UserError(f"{shards[0].parent}: {error}") from None
         scaled = span.basis / np.sqrt(span.eigenvalues + damping)
-        leverage = dask.compute(
+        leverage = compute(
             *(squares(part, scaled, shard.sizes["sample"]) for part, shard in zip(tangents, opened, strict=True))
         )
     influence = span.influence(grams.k, grams.k, damping)
@@ -102,5 +102,5 @@ if __name__ == "__main__":
         paths=("cross",),
         lists=("shards",),
         numbers=("threads", "memory_mb"),
-        texts=("dask_scheduler",),
+        texts=("dask",),
     )

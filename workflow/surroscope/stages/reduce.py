@@ -3,15 +3,17 @@
 from dataclasses import dataclass
 from pathlib import Path
 
-import dask
+import dask.array as da
 import numpy as np
 import xarray as xr
+from dask import compute
 
 from surroscope import store
 from surroscope.errors import UserError
 from surroscope.response.gram import columns_within, gram, resolved
 from surroscope.stages import cli
-from surroscope.stages.contraction import blocks, fronts, open_shards, scheduler
+from surroscope.stages.clusters import Place, scheduler
+from surroscope.stages.contraction import blocks, fronts, open_shards
 
 FRONT_SHARE = 0.1
 
@@ -21,9 +23,8 @@ class Settings:
     """None: what is contracted follows from the shards."""
 
 
-def stage(
-    settings: Settings, *, shards: list[Path], grams: Path, threads: int, memory_mb: int, dask_scheduler: str
-) -> None:
+def stage(settings: Settings, *, shards: list[Path], grams: Path, threads: int, memory_mb: int, dask: str) -> None:
+    place = cli.load(Place, dask, "--dask")
     opened = open_shards(shards)
     first = opened[0]
     rows, parameters = first["gradients"].shape[1:]
@@ -50,11 +51,11 @@ def stage(
             own = own.rechunk({0: -1, 1: 1, 2: 1, 3: min(narrow, cells)})
             w = shard["cotangents"].data[b].reshape(samples, channels, cells)
             parts["by_sample"], parts["on_fronts"], parts["by_channel"] = resolved(
-                own, w, dask.array.from_array(masks[b], chunks=(1, -1))
+                own, w, da.from_array(masks[b], chunks=(1, -1))
             )
             found[int(index)] = parts
-    with scheduler(dask_scheduler, threads, "contract"):
-        (computed,) = dask.compute(found)
+    with scheduler(place, threads, memory_mb, grams.with_suffix(".workers"), "contract"):
+        (computed,) = compute(found)
     order = sorted(computed)
     stacked = {name: np.stack([computed[index][name] for index in order]) for name in computed[order[0]]}
     dims = {
@@ -86,5 +87,5 @@ if __name__ == "__main__":
         paths=("grams",),
         lists=("shards",),
         numbers=("threads", "memory_mb"),
-        texts=("dask_scheduler",),
+        texts=("dask",),
     )

@@ -1,0 +1,194 @@
+"""Where Dask computes: threads of this process, workers that are SLURM jobs, or a cluster that runs already."""
+
+import ipaddress
+import os
+import shlex
+import shutil
+import socket
+import subprocess
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import dask
+from dask.callbacks import Callback
+from dask.core import flatten
+from distributed import CancelledError, Client, KilledWorker, Scheduler, Security, wait
+from distributed.comm import CommClosedError
+from distributed.diagnostics.progress import dependent_keys
+from distributed.utils import get_ip_interface
+
+from surroscope.environment import FIXED
+from surroscope.errors import UserError
+from surroscope.stages import progress
+
+LOCAL, SLURM = "local", "slurm"
+TIMEOUT = "30s"
+POLL = "1s"
+# Only this machine sees a dashboard there, and any free port does.
+DASHBOARD = "127.0.0.1:0"
+# `make recover` knows the project's jobs by its beginning.
+JOB_NAME = "surroscope-dask"
+# What a worker needs beside its blocks.
+WORKER_MB = 500
+
+
+@dataclass(frozen=True)
+class Place:
+    """The section `dask` of the configuration."""
+
+    cluster: str
+    workers: int
+    runtime: int
+    interface: str
+    tls: dict[str, str] | None
+
+
+@contextmanager
+def scheduler(place: Place, threads: int, memory_mb: int, logs: Path, description: str) -> Iterator[None]:
+    """Compute Dask graphs at `place`, in blocks of which `threads` at a time take `memory_mb`.
+
+    A worker that is a SLURM job has one thread, and memory for its share. Workers write to the folder `logs`, which
+    stays if they fail.
+
+    Raises UserError if the cluster is not there, or loses its scheduler or one block's worker again and again.
+    """
+    if place.cluster == LOCAL:
+        with progress.bar(description, 0, "task") as bar:
+            shown = Callback(
+                start_state=lambda graph, state: bar.reset(len(state["waiting"]) + len(state["ready"])),
+                posttask=lambda *task: bar.update(1),
+            )
+            with dask.config.set(scheduler="threads", num_workers=threads), shown:
+                yield
+        return
+    own = _slurm(place, memory_mb // threads + WORKER_MB, logs) if place.cluster == SLURM else _running(place)
+    with own as client, dask.config.set(scheduler=partial(_get, client, description)):
+        try:
+            yield
+        except KilledWorker as error:
+            raise UserError(
+                f"dask.cluster: {error.allowed_failures + 1} workers died at {error.task}; see their logs"
+                f"{f' in {logs}' if place.cluster == SLURM else ''}: if memory ran out, lower influence.memory_mb"
+            ) from None
+        except (CancelledError, CommClosedError):
+            raise UserError(f"dask.cluster: the scheduler of {place.cluster} went away; run again") from None
+
+
+@contextmanager
+def _running(place: Place) -> Iterator[Client]:
+    """A client of the scheduler at an address."""
+    try:
+        client = Client(place.cluster, timeout=TIMEOUT, security=_security(place), set_as_default=False)
+    except (OSError, ValueError) as error:
+        raise UserError(
+            f"no Dask scheduler answers at {place.cluster} ({error}); start one, or set dask.cluster to {LOCAL!r}"
+        ) from None
+    with client:
+        workers = client.scheduler_info()["n_workers"]
+        print(f"Dask: {workers} workers of {place.cluster}, dashboard {client.dashboard_link}", flush=True)
+        yield client
+
+
+@contextmanager
+def _slurm(place: Place, memory_mb: int, logs: Path) -> Iterator[Client]:
+    """A client of a scheduler in this process, with one to `place.workers` workers that end with it."""
+    from dask_jobqueue import SLURMCluster
+
+    if shutil.which("sbatch") is None:
+        raise UserError(f"dask.cluster is {SLURM}, but there is no sbatch here; run where it is, or set {LOCAL!r}")
+    try:
+        address = get_ip_interface(place.interface)
+    except ValueError as error:
+        raise UserError(f"dask.interface: {error}") from None
+    here = ipaddress.ip_address(address).is_loopback
+    if not place.tls and not here:
+        print(
+            f"warning: dask.interface is {place.interface} and dask.tls is not set: whoever reaches {address} can run "
+            "code as you while this job runs",
+            flush=True,
+        )
+    environment = FIXED | {"PYTHONPATH": str(Path(__file__).resolve().parents[2])}
+    cluster = SLURMCluster(
+        # As this job has them, which the profile has told; outside of a job, those that sbatch takes by itself.
+        queue=os.environ.get("SLURM_JOB_PARTITION"),
+        account=os.environ.get("SLURM_JOB_ACCOUNT"),
+        job_name=JOB_NAME,
+        cores=1,
+        processes=1,
+        memory=f"{memory_mb}MiB",
+        walltime=str(place.runtime),
+        interface=place.interface,
+        # Nobody reaches a loopback interface from another node.
+        job_extra_directives=[f"-w {os.environ.get('SLURMD_NODENAME', socket.gethostname())}"] if here else None,
+        security=_security(place),
+        log_directory=str(logs),
+        python=shlex.quote(sys.executable),
+        job_script_prologue=[f"export {name}={shlex.quote(value)}" for name, value in environment.items()],
+        worker_extra_args=["--dashboard-address", DASHBOARD],
+        scheduler_options={"dashboard_address": DASHBOARD},
+    )
+    try:
+        with cluster, Client(cluster, set_as_default=False) as client:
+            refused = subprocess.run(
+                ["sbatch", "--test-only"], input=cluster.job_script(), text=True, capture_output=True
+            )
+            if refused.returncode:
+                raise UserError(
+                    f"dask.cluster: SLURM refuses the workers: {' '.join(refused.stderr.split())}"
+                    f"{f'. By interface {place.interface} they have to be on this machine' if here else ''}"
+                )
+            # Never none: the work of a last worker that dies has to go somewhere.
+            cluster.adapt(minimum=1, maximum=place.workers)
+            port = client.scheduler_info()["services"]["dashboard"]
+            print(
+                f"Dask: up to {place.workers} workers of {memory_mb} MB as SLURM jobs, dashboard "
+                f"http://127.0.0.1:{port}/status on {socket.gethostname()}",
+                flush=True,
+            )
+            yield client
+        shutil.rmtree(logs, ignore_errors=True)
+    finally:
+        with suppress(OSError):
+            logs.rmdir()  # if it is empty
+
+
+def _security(place: Place) -> Security | None:
+    if place.tls is None:
+        return None
+    files = {
+        f"tls_{role}_{file}": place.tls[key]
+        for role in ("scheduler", "worker", "client")
+        for file, key in (("cert", "certificate"), ("key", "key"))
+    }
+    return Security(tls_ca_file=place.tls["ca"], require_encryption=True, **files)
+
+
+def _get(client: Client, description: str, graph: Any, keys: Any, **options: Any) -> Any:
+    """What the workers of a client make of the keys of a graph, with progress on standard error."""
+    results = client.get(graph, keys, sync=False)
+    futures = list(flatten([results]))
+    names = [future.key for future in futures]
+    with progress.bar(description, 0, "task") as bar, client.as_current():
+        while True:
+            with suppress(TimeoutError):
+                wait(futures, timeout=POLL)
+            known, remaining, workers = client.run_on_scheduler(_tasks, names=names)
+            bar.total = max(bar.total, known)
+            bar.update(bar.total - remaining - bar.n)
+            if bar.postfix != f"{workers} workers":
+                bar.set_postfix_str(f"{workers} workers")
+            states = {future.status for future in futures}
+            if "pending" not in states or states - {"pending", "finished"}:
+                return client.gather(results)
+
+
+def _tasks(names: list[Any], dask_scheduler: Scheduler) -> tuple[int, int, int]:
+    """How many tasks of these results a scheduler knows, how many of them are to be done, and its workers."""
+    tasks = [dask_scheduler.tasks[name] for name in names if name in dask_scheduler.tasks]
+    known, remaining = (len(dependent_keys(tasks, complete)[0]) for complete in (True, False))
+    return known, remaining, len(dask_scheduler.workers)
