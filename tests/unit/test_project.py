@@ -47,6 +47,7 @@ ALLOWED = {
     "diagnostics": {""},
     "plots": {""},
     "stages": {"", "physics", "models", "training", "response", "diagnostics", "plots"},
+    "tools": {"", "config", "stages", "physics", "models", "training", "response"},
 }
 
 

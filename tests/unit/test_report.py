@@ -11,6 +11,7 @@ from docutils.utils import SystemMessage
 from jinja2 import UndefinedError
 
 from surroscope.catalogue import figure, figures_for
+from surroscope.cost import StageCost
 from surroscope.report import (
     Audit,
     DataCard,
@@ -188,3 +189,15 @@ def test_a_data_card_shows_source_and_statistics(study):
     assert "licence: CC0; trajectories: 12." in text
     assert "1.25" in text
     assert "Data cards" not in " ".join(Page(render(study)).text)
+
+
+def test_the_cost_is_shown_and_what_is_not_recorded_is_said(study):
+    costs = (
+        StageCost("train", 6, 0.155, 0.1, 1.5, 160.9, 594.6, 2035.0),
+        StageCost("cross_gradients", 12, 0.0286, None, None, 40.2, None, None),
+    )
+    text = " ".join(" ".join(Page(render(replace(study, costs=costs))).text).split())
+    assert "0.184 core-hours and 1.5 GPU-hours" in text
+    assert "train 6 0.155 0.1 1.5 161 595 2035" in text
+    assert "cross gradients 12 0.0286 not recorded not recorded 40.2 not recorded not recorded" in text
+    assert "What it cost" not in render(study)

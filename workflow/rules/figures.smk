@@ -18,11 +18,12 @@ for FIGURE in dict.fromkeys(name for system in STUDY.systems for name in figure_
             f"{RESULTS}/{{system}}/figures/{FIGURE}.log",
         benchmark:
             f"{RESULTS}/{{system}}/figures/{FIGURE}.benchmark.tsv"
+        localrule: True
         conda:
             "../../envs/figures.yaml"
         resources:
-            mem_mb=1000,
-            runtime=10,
+            mem_mb=scaled(1000),
+            runtime=scaled(10),
         params:
             settings=settings("figures", figure=FIGURE),
             code=code("figures"),
@@ -38,7 +39,7 @@ for FIGURE in dict.fromkeys(name for system in STUDY.systems for name in figure_
 
 rule report:
     input:
-        figures=[path for path in all_figures() if path.endswith(".png")],
+        figures=all_figures(),
         tables=all_tables(),
         verdicts=expand(f"{RESULTS}/{{system}}/tables/verdict.json", system=STUDY.systems),
         data=[path for system in STUDY.systems for path in expand(STORE, system=system, ic=STUDY.classes(system))],
@@ -52,15 +53,17 @@ rule report:
         ),
     output:
         page=report(REPORT, caption="../report/page.rst", category="Report"),
+        provenance=PROVENANCE,
     log:
         f"{RESULTS}/report.log",
     benchmark:
         f"{RESULTS}/report.benchmark.tsv"
+    localrule: True
     conda:
         "../../envs/figures.yaml"
     resources:
-        mem_mb=1000,
-        runtime=10,
+        mem_mb=scaled(1000),
+        runtime=scaled(10),
     params:
         settings=settings(
             "report",
@@ -69,9 +72,11 @@ rule report:
             unit=UNIT,
         ),
         code=code("report"),
+        # Not inputs: what jobs took changes nothing else.
+        costs=cost.places(STUDY.study, STUDY.data.dataset, {name: STUDY.classes(name) for name in STUDY.systems}),
     message:
         "Write the report"
     shell:
         "python -m surroscope.stages.report --settings {params.settings:q} --figures {input.figures:q}"
         " --tables {input.tables:q} {input.verdicts:q} --data {input.data:q} --captions {input.captions:q}"
-        " --page {output.page:q} > {log:q} 2>&1"
+        " --costs {params.costs:q} --page {output.page:q} --provenance {output.provenance:q} > {log:q} 2>&1"

@@ -14,6 +14,8 @@ from docutils.core import publish_parts
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from markupsafe import Markup
 
+from surroscope.cost import StageCost
+
 QUESTIONS = (
     ("Is it accurate?", ("training", "rollout", "prediction")),
     ("Does a step in time help other times?", ("two_time", "time_lag")),
@@ -117,6 +119,17 @@ class Audit:
     command: str
     settings: Mapping[str, Any] = field(default_factory=dict)
     provenance: Mapping[str, Any] = field(default_factory=dict)
+    costs: tuple[StageCost, ...] = ()
+
+    @property
+    def core_hours(self) -> float:
+        return sum(cost.core_hours for cost in self.costs)
+
+    @property
+    def gpu_hours(self) -> float | None:
+        """None if no job recorded them."""
+        found = [cost.gpu_hours for cost in self.costs if cost.gpu_hours is not None]
+        return sum(found) if found else None
 
 
 def number(value: float) -> str:

@@ -1,4 +1,4 @@
-"""Gather figures, captions, numbers, settings and provenance -> one self-contained HTML page."""
+"""Gather figures, captions, numbers, settings and provenance -> one self-contained HTML page, and provenance.json."""
 
 import json
 from dataclasses import dataclass
@@ -7,7 +7,7 @@ from typing import Any
 
 import pandas as pd
 
-from surroscope import report, store
+from surroscope import cost, fingerprint, kept, report, store
 from surroscope.catalogue import figure
 from surroscope.stages import cli
 
@@ -31,13 +31,22 @@ class Settings:
 
 
 def stage(
-    settings: Settings, *, figures: list[Path], tables: list[Path], captions: list[Path], data: list[Path], page: Path
+    settings: Settings,
+    *,
+    figures: list[Path],
+    tables: list[Path],
+    captions: list[Path],
+    data: list[Path],
+    costs: list[Path],
+    page: Path,
+    provenance: Path,
 ) -> None:
+    """costs: benchmark files, of which any may be missing, and folders of them"""
     texts = {path.stem: path.read_text() for path in captions}
     systems = []
     for name in settings.config["systems"]:
         own = {path.stem: path for path in tables if path.parents[1].name == name}
-        drawn = [path for path in figures if path.parents[1].name == name]
+        drawn = [path for path in figures if path.parents[1].name == name and path.suffix == ".png"]
         verdicts = json.loads(own["verdict"].read_text())
         systems.append(
             report.SystemSection(
@@ -67,10 +76,19 @@ def stage(
         systems=tuple(systems),
         command=settings.command,
         settings=settings.config,
-        provenance=provenance(settings, data),
+        provenance=origins(settings, data),
+        costs=tuple(stage for stage in cost.by_stage(costs) if stage.stage != "report"),
     )
     with store.atomic(page) as temporary:
         temporary.write_text(report.render(study))
+    made = {
+        "versions": cli.provenance("report", settings)["versions"],
+        "code": {name: fingerprint.of_code(f"surroscope.stages.{name}") for name in ("tables", "figures", "report")},
+    }
+    stores = [*data, *kept.stores_of(settings.config, page.parent)]
+    record = kept.record(settings.config, made, files=[page, *tables, *figures], stores=stores)
+    with store.atomic(provenance) as temporary:
+        temporary.write_text(json.dumps(record, indent=1, sort_keys=True) + "\n")
 
 
 def card(path: Path) -> report.DataCard:
@@ -96,7 +114,7 @@ def small(table: Path) -> bytes | None:
     return table.read_bytes() if table.stat().st_size <= EMBEDDED_BYTES else None
 
 
-def provenance(settings: Settings, data: list[Path]) -> dict[str, Any]:
+def origins(settings: Settings, data: list[Path]) -> dict[str, Any]:
     """Versions, code of this stage, and for each class where its data came from and the store's digest."""
     made = cli.provenance("report", settings)
     sources = {}
@@ -109,4 +127,6 @@ def provenance(settings: Settings, data: list[Path]) -> dict[str, Any]:
 
 
 if __name__ == "__main__":
-    cli.run(stage, Settings, paths=("page",), lists=("figures", "tables", "data", "captions"))
+    cli.run(
+        stage, Settings, paths=("page", "provenance"), lists=("figures", "tables", "data", "captions"), parts=("costs",)
+    )

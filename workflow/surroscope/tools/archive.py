@@ -1,0 +1,93 @@
+"""Pack a finished study into one file, results/{study}.tar.gz: equal contents give equal bytes.
+
+In it: the configuration, provenance.json, tables, figures and the report, the versions of all installed packages, and
+the SHA-256 of each. Data, weights and gradients are not in it, but their digests are.
+"""
+
+import argparse
+import gzip
+import hashlib
+import io
+import json
+import platform
+import sys
+import tarfile
+from collections.abc import Mapping
+from importlib import metadata
+from pathlib import Path
+
+import surroscope
+from surroscope import kept, store
+from surroscope.config import slices
+from surroscope.errors import UserError
+from surroscope.tools import verify
+
+LOCK = "requirements.lock"
+TEXTS = (".csv", ".html", ".json", ".yaml", ".txt")
+
+
+def archive(configuration: Path) -> Path:
+    """The archive of the study of a configuration. Raises UserError if it is not finished, or not whole."""
+    study = verify.configured(configuration)
+    results = verify.RESULTS / study.study
+    record = verify.recorded(study.study)
+    now = json.loads(slices.settings(study, "report", command="", n="", unit=""))["config"]
+    if now != record["config"]:
+        raise UserError(f"{configuration}: was changed since study {study.study!r} was run; run it again")
+    checked = verify.verify([record])
+    if checked.problems:
+        raise UserError("\nerror: ".join(checked.problems))
+    contents = {str(Path(path).relative_to(results)): Path(path).read_bytes() for path in record["files"]}
+    contents[kept.FILE] = (results / kept.FILE).read_bytes()
+    contents["config.yaml"] = configuration.read_bytes()
+    contents["versions.txt"] = versions().encode()
+    lock = Path(surroscope.__file__).parents[2] / LOCK
+    if lock.is_file():
+        contents[LOCK] = lock.read_bytes()
+    require_portable(contents)
+    path = verify.RESULTS / f"{study.study}.tar.gz"
+    with store.atomic(path) as temporary:
+        temporary.write_bytes(packed(study.study, contents))
+    return path
+
+
+def packed(folder: str, contents: Mapping[str, bytes]) -> bytes:
+    """A compressed archive of files by their names in a folder, with their sums; no owner, no time."""
+    sums = "".join(f"{hashlib.sha256(contents[name]).hexdigest()}  {name}\n" for name in sorted(contents))
+    stream = io.BytesIO()
+    with (
+        gzip.GzipFile(filename="", mode="wb", fileobj=stream, mtime=0) as compressed,
+        tarfile.open(fileobj=compressed, mode="w", format=tarfile.PAX_FORMAT) as tar,
+    ):
+        for name, content in sorted({**contents, verify.SUMS: sums.encode()}.items()):
+            entry = tarfile.TarInfo(f"{folder}/{name}")
+            entry.size = len(content)
+            tar.addfile(entry, io.BytesIO(content))
+    return stream.getvalue()
+
+
+def versions() -> str:
+    """Python and every installed package, a line each."""
+    found = {f"{package.name}=={package.version}" for package in metadata.distributions()}
+    return "\n".join([f"python=={platform.python_version()}", *sorted(found, key=str.lower)]) + "\n"
+
+
+def require_portable(contents: Mapping[str, bytes]) -> None:
+    """Raise UserError for a text that says where on this machine it was made."""
+    for place in {str(Path.cwd()), str(Path.home())} - {"/"}:
+        for name, content in contents.items():
+            if name.endswith(TEXTS) and f"{place}/".encode() in content:
+                raise UserError(
+                    f"{name} would hold the path {place}; name files relative to the working directory in the "
+                    "configuration, keep that below it too, and run the study again"
+                )
+
+
+if __name__ == "__main__":
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("configuration", type=Path, nargs="?", default=Path("config.yaml"), help="[config.yaml]")
+    try:
+        path = archive(parser.parse_args().configuration)
+    except UserError as error:
+        sys.exit(f"error: {error}")
+    print(f"archive: {path}, {path.stat().st_size / 1e6:,.1f} MB")

@@ -1,0 +1,153 @@
+"""Hash everything that finished studies consist of, and name what is damaged, missing or edited.
+
+Without arguments every study in results/; with a configuration that study; with an archive (.tar.gz) what is in it.
+"""
+
+import argparse
+import hashlib
+import json
+import sys
+import tarfile
+import zlib
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from surroscope import kept, store
+from surroscope.config.study import Study, check
+from surroscope.errors import UserError
+from surroscope.stages import progress
+
+SUMS = "SHA256SUMS"
+RESULTS = Path("results")
+AGAIN = "delete it and run the study again"
+
+
+@dataclass(frozen=True)
+class Checked:
+    """How much was hashed, and a line for each thing that is wrong."""
+
+    stores: int
+    files: int
+    size: int
+    problems: tuple[str, ...]
+
+    def __str__(self) -> str:
+        return f"{self.stores} stores and {self.files} files, {self.size / 1e6:,.1f} MB"
+
+
+def configured(path: Path) -> Study:
+    """The study of a configuration file. Raises UserError."""
+    try:
+        content = yaml.safe_load(path.read_text())
+    except FileNotFoundError:
+        raise UserError(f"{path}: no such file; expected a study's configuration, such as config.yaml") from None
+    except yaml.YAMLError as error:
+        raise UserError(f"{path}: not YAML: {' '.join(str(error).split())}") from None
+    if not isinstance(content, dict):
+        raise UserError(f"{path}: found {content!r}, expected the keys of a study")
+    return check(content, str(path))
+
+
+def recorded(study: str) -> dict[str, Any]:
+    """What a study's provenance.json says. Raises UserError if there is none."""
+    path = RESULTS / study / kept.FILE
+    try:
+        return json.loads(path.read_text())
+    except FileNotFoundError:
+        raise UserError(f"{path}: missing, so study {study!r} is not finished; run it first") from None
+    except ValueError as error:
+        raise UserError(f"{path}: damaged ({error}); {AGAIN}") from None
+
+
+def verify(records: list[dict[str, Any]]) -> Checked:
+    """Hash what these records name, each thing once. A store must be what every study that names it was made of."""
+    stores = [(Path(path), entry["digest"]) for record in records for path, entry in record["stores"].items()]
+    files = {Path(path): entry for record in records for path, entry in record["files"].items()}
+    total = sum(size_of(path) for path in dict(stores)) + sum(entry["size"] for entry in files.values())
+    problems: list[str] = []
+    digests: dict[Path, str] = {}
+    with progress.bar("verify", total, "B") as bar:
+        bar.unit_scale = True
+        for path in dict(stores):
+            size = size_of(path)
+            try:
+                digests[path] = store.verify(path)["digest"]
+            except store.DamagedStoreError as error:
+                missing = f"{path}: missing; make it with 'snakemake --cores all {path}', then run the study again"
+                problems.append(str(error) if path.exists() else missing)
+            bar.update(size)
+        for path, digest in stores:
+            if digests.get(path, digest) != digest:
+                problems.append(f"{path}: whole, but written after the study was finished; run the study again")
+        for path, entry in files.items():
+            if not path.is_file():
+                problems.append(f"{path}: missing; run the study again")
+            elif kept.of_file(path) != entry:
+                problems.append(f"{path}: damaged, or edited after the report was written; {AGAIN}")
+            bar.update(entry["size"])
+    return Checked(len(dict(stores)), len(files), total, tuple(dict.fromkeys(problems)))
+
+
+def size_of(path: Path) -> int:
+    """Bytes of a store by its manifest; 0 if it has none."""
+    try:
+        return sum(entry["size"] for entry in store.manifest(path)["files"].values())
+    except store.DamagedStoreError:
+        return 0
+
+
+def verify_archive(path: Path) -> Checked:
+    """Compare every file of an archive with the sums that it carries."""
+    found: dict[str, str] = {}
+    listed: dict[str, str] = {}
+    size = 0
+    try:
+        with tarfile.open(path, "r:gz") as archive:
+            for member in archive:
+                stream = archive.extractfile(member)
+                if stream is None:
+                    continue
+                name = member.name.partition("/")[2]
+                if name == SUMS:
+                    rows = (line.split("  ", 1) for line in stream.read().decode().splitlines())
+                    listed = {file: digest for digest, file in rows}
+                else:
+                    found[name] = hashlib.file_digest(stream, "sha256").hexdigest()  # type: ignore[arg-type]
+                    size += member.size
+    except (OSError, EOFError, ValueError, zlib.error, tarfile.TarError) as error:
+        raise UserError(f"{path}: damaged, or not an archive of a study ({error}); take another copy") from None
+    problems = tuple(
+        f"{path}: {name} is {'missing' if name not in found else 'not listed' if name not in listed else 'damaged'}; "
+        "take another copy"
+        for name in sorted(found.keys() | listed.keys())
+        if found.get(name) != listed.get(name)
+    )
+    return Checked(0, len(found), size, problems if listed else (f"{path}: holds no {SUMS}; take another copy",))
+
+
+def main(what: Path | None) -> None:
+    """Raises UserError with a line for each thing that is wrong."""
+    if what is not None and what.name.endswith(".tar.gz"):
+        checked = verify_archive(what)
+    else:
+        names = [configured(what).study] if what else sorted(p.parent.name for p in RESULTS.glob(f"*/{kept.FILE}"))
+        if not names:
+            raise UserError(f"{RESULTS}: holds no finished study; run one first")
+        checked = verify([recorded(name) for name in names])
+        print(f"studies: {', '.join(names)}")
+    print(f"checked {checked}")
+    if checked.problems:
+        raise UserError("\nerror: ".join(checked.problems))
+    print("all as it was written")
+
+
+if __name__ == "__main__":
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("what", type=Path, nargs="?", help="a configuration, or an archive [every finished study]")
+    try:
+        main(parser.parse_args().what)
+    except UserError as error:
+        sys.exit(f"error: {error}")
