@@ -7,20 +7,39 @@ CLAWPACK := .venv-clawpack
 BIN := $(CURDIR)/$(VENV)/bin
 export PATH := $(BIN):$(PATH)
 
-.PHONY: run test test-slow test-gpu lint format bench bench-linearize bench-reduction bench-peers bench-reader bench-ingest bench-statistics bench-solvers snakemake-report clean
+.PHONY: run test test-slow test-gpu test-slurm recover archive verify estimate lint format bench bench-linearize bench-reduction bench-peers bench-reader bench-ingest bench-statistics bench-solvers snakemake-report clean
 .DEFAULT_GOAL := run
 
 run: $(VENV)/ready
 	snakemake --cores $(CORES)
 
 test: $(VENV)/ready
-	pytest -n 2 --dist loadfile -m "not slow and not gpu"
+	pytest -n 2 --dist loadfile -m "not slow and not gpu and not slurm"
 
 test-slow: $(VENV)/ready
 	pytest -n 2 --dist loadfile -m slow
 
 test-gpu: $(VENV)/ready
 	pytest -m gpu
+
+# Installs SLURM (Debian, as root), starts a cluster of one node on loopback, and stops it again.
+test-slurm: $(VENV)/ready
+	tests/slurm/start.sh
+	pytest -m slurm; status=$$?; tests/slurm/stop.sh; exit $$status
+
+# After Snakemake was killed: ends the jobs that it left behind and unlocks.
+recover: $(VENV)/ready
+	python -m surroscope.tools.recover
+
+# Of the study CONFIG=file [config.yaml]; `make verify` without CONFIG checks every study that is finished.
+archive: $(VENV)/ready
+	python -m surroscope.tools.archive $(CONFIG)
+
+verify: $(VENV)/ready
+	python -m surroscope.tools.verify $(CONFIG)
+
+estimate: $(VENV)/ready
+	python -m surroscope.tools.estimate $(CONFIG) $(if $(filter-out all,$(CORES)),--cores $(CORES))
 
 lint: $(VENV)/ready
 	ruff check .

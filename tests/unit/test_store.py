@@ -1,5 +1,6 @@
 """Stores are written whole or not at all, and what was changed afterwards is not read."""
 
+import os
 from pathlib import Path
 
 import numpy as np
@@ -91,3 +92,53 @@ def test_the_temporaries_of_a_killed_writer_are_removed(tmp_path: Path) -> None:
 def test_a_store_replaces_the_one_before_it(written: Path) -> None:
     write(written)
     assert store.read(written)["state"].size == 6
+
+
+def test_the_newest_writer_wins_and_an_older_one_is_refused(tmp_path: Path) -> None:
+    path = tmp_path / "table.csv"
+
+    def write_twice() -> None:
+        with store.atomic(path) as older:
+            older.write_text("older")
+            with store.atomic(path) as newer:
+                newer.write_text("newer")
+                assert newer != older
+
+    with pytest.raises(store.StaleWriterError, match=r"table\.csv: not written by .* has begun to write it later"):
+        write_twice()
+    assert path.read_text() == "newer"
+    assert [file.name for file in tmp_path.iterdir()] == ["table.csv"]
+
+
+def test_an_older_writer_whose_folder_was_taken_away_is_refused(tmp_path: Path) -> None:
+    path = tmp_path / "data.zarr"
+
+    def write_twice() -> None:
+        with store.writing(path, {}) as older:
+            older.mkdir()
+            write(path)
+            (older / "part").write_text("")
+
+    with pytest.raises(store.StaleWriterError):
+        write_twice()
+    store.verify(path)
+    assert [file.name for file in tmp_path.iterdir()] == ["data.zarr"]
+
+
+def test_a_claim_that_is_lost_is_not_released(tmp_path: Path) -> None:
+    older, newer = store.Claim(tmp_path / "resume"), store.Claim(tmp_path / "resume")
+    older.release()
+    newer.require()
+    newer.release()
+    assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.parametrize("mask", [0o022, 0o077])
+def test_what_is_written_has_the_permissions_of_the_umask(tmp_path: Path, mask: int) -> None:
+    before = os.umask(mask)
+    try:
+        write(tmp_path / "data.zarr")
+    finally:
+        os.umask(before)
+    for path in (tmp_path / "data.zarr").rglob("*"):
+        assert path.stat().st_mode & 0o777 == (0o777 if path.is_dir() else 0o666) & ~mask, path

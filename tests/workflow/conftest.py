@@ -14,6 +14,8 @@ import pytest
 ROOT = Path(__file__).parents[2]
 SOURCES = ("Snakefile", "config.yaml", "workflow", "profiles", "envs")
 TINY = "tests/workflow/tiny.yaml"
+# A token in the environment of the tiny study's run.
+SECRET = "hf_not-for-others"
 QUICK = "workflow/presets/quick.yaml"
 
 
@@ -65,6 +67,11 @@ class Project:
         assert found
         return found
 
+    def remove(self, *patterns: str) -> None:
+        for pattern in patterns:
+            for path in self.folder.glob(pattern):
+                shutil.rmtree(path) if path.is_dir() else path.unlink()
+
     def copy(self, folder: Path) -> "Project":
         shutil.copytree(self.folder, folder, symlinks=True)
         return Project(folder, self.configfile)
@@ -97,7 +104,9 @@ def quick(tmp_path_factory: pytest.TempPathFactory) -> Project:
 def tiny(tmp_path_factory: pytest.TempPathFactory) -> Project:
     """The tiny study, run to its end without disturbance."""
     project = fresh(tmp_path_factory.mktemp("tiny") / "project", TINY)
-    project.run()
+    with pytest.MonkeyPatch.context() as environment:
+        environment.setenv("HF_TOKEN", SECRET)
+        project.run()
     return project
 
 

@@ -2,7 +2,6 @@
 
 import os
 import re
-import shutil
 import signal
 import subprocess
 import time
@@ -13,7 +12,7 @@ import pytest
 
 from surroscope.catalogue import figures_for
 
-from .conftest import TINY, Project, fresh
+from .conftest import SECRET, TINY, Project, fresh
 
 TABLES = "results/tiny/NS/tables/verdict.json"
 
@@ -44,12 +43,6 @@ def wait_for_stage(head: subprocess.Popen[bytes], stage: str, ready: str | None 
     raise AssertionError(f"{stage} did not start within a minute")
 
 
-def without(project: Project, *patterns: str) -> None:
-    for pattern in patterns:
-        for path in project.folder.glob(pattern):
-            shutil.rmtree(path) if path.is_dir() else path.unlink()
-
-
 DOWNSTREAM = {
     "simulate": ("data", "results", ".snakemake"),
     "train": ("results/tiny/NS/vit", "results/tiny/NS/tables"),
@@ -61,7 +54,7 @@ DOWNSTREAM = {
 @pytest.mark.parametrize("stage", DOWNSTREAM)
 def test_a_killed_stage_is_finished_by_the_next_run(tiny: Project, tmp_path: Path, stage: str) -> None:
     project = tiny.copy(tmp_path / "project")
-    without(project, *DOWNSTREAM[stage])
+    project.remove(*DOWNSTREAM[stage])
     ready = {
         "train": "results/tiny/NS/vit/seed10/resume/latest.pt",
         "gradients": "results/tiny/NS/vit/seed10/epoch60/gradients/.shard*.partial-*",
@@ -78,7 +71,7 @@ def test_a_killed_stage_is_finished_by_the_next_run(tiny: Project, tmp_path: Pat
 
 def test_a_killed_head_is_recovered_by_unlocking(tiny: Project, tmp_path: Path) -> None:
     project = tiny.copy(tmp_path / "project")
-    without(project, *DOWNSTREAM["train"])
+    project.remove(*DOWNSTREAM["train"])
     head = start(project)
     wait_for_stage(head, "train")
     os.killpg(head.pid, signal.SIGKILL)
@@ -96,7 +89,7 @@ def test_one_core_and_two_cores_give_the_same_tables(tiny: Project, tmp_path: Pa
 
 def test_a_deleted_shard_reruns_itself_and_what_follows(tiny: Project, tmp_path: Path) -> None:
     project = tiny.copy(tmp_path / "project")
-    without(project, "results/tiny/NS/vit/seed10/epoch60/gradients/shard0.zarr")
+    project.remove("results/tiny/NS/vit/seed10/epoch60/gradients/shard0.zarr")
     figures = len(figures_for(["smse"]))
     jobs = {"gradients": 1, "reduce": 1, "influence": 1, "tables": 1, "figures": figures, "report": 1}
     assert project.planned() == jobs
@@ -117,7 +110,7 @@ def test_an_upstream_run_and_then_the_rest_leave_nothing_stale(tiny: Project, tm
 
 def test_more_epochs_go_on_from_the_checkpoint(tiny: Project, tmp_path: Path) -> None:
     resumed, straight = (tiny.copy(tmp_path / name) for name in ("resumed", "straight"))
-    without(straight, *DOWNSTREAM["train"])
+    straight.remove(*DOWNSTREAM["train"])
     for project in (resumed, straight):
         project.edit(TINY, "epochs: 60", "epochs: 70")
         project.edit(TINY, "[60]", "[70]")
@@ -142,7 +135,7 @@ def test_a_damaged_store_is_an_error_and_not_a_figure(tiny: Project, tmp_path: P
     data = bytearray(largest.read_bytes())
     data[len(data) // 2] ^= 1
     largest.write_bytes(data)
-    without(project, reader, "results/tiny/NS/tables")
+    project.remove(reader, "results/tiny/NS/tables")
     finished = subprocess.run(
         project.command("--cores", "2"), cwd=project.folder, capture_output=True, text=True, check=False
     )
@@ -150,3 +143,27 @@ def test_a_damaged_store_is_an_error_and_not_a_figure(tiny: Project, tmp_path: P
     said = finished.stdout + finished.stderr
     assert re.search(r"does not have the SHA-256 that its manifest|a chunk is damaged", said)
     assert not (project.folder / TABLES).exists()
+
+
+def test_results_hold_no_token_and_no_path_of_this_machine(tiny: Project) -> None:
+    private = [text.encode() for text in (SECRET, str(tiny.folder), os.path.expanduser("~") + "/")]
+    kept = [path for folder in ("results", "data") for path in (tiny.folder / folder).rglob("*") if path.is_file()]
+    kept = [path for path in kept if not path.name.endswith((".log", ".benchmark.tsv"))]
+    assert {"report.html", "manifest.json", "scalars.csv"} <= {path.name for path in kept}
+    for path in kept:
+        for text in private:
+            assert text not in path.read_bytes(), (path, text)
+
+
+def test_two_studies_run_side_by_side_on_the_same_data(tiny: Project, tmp_path: Path) -> None:
+    project = tiny.copy(tmp_path / "project")
+    other = Project(project.folder, "tests/workflow/other.yaml")
+    text = (project.folder / TINY).read_text()
+    (project.folder / other.configfile).write_text(text.replace("study: tiny", "study: other"))
+    project.remove(*DOWNSTREAM["train"])
+    head = start(project)
+    other.run("results/other/NS/tables/verdict.json")
+    assert head.wait() == 0
+    for name, table in tiny.tables().items():
+        assert project.tables()[name] == table
+        assert project.tables()[name.replace("results/tiny", "results/other")] == table

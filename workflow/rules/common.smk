@@ -1,6 +1,7 @@
 import json
 import os
 import re
+import shlex
 import shutil
 import sys
 from pathlib import Path
@@ -9,7 +10,7 @@ from pathlib import Path
 SOURCES = os.path.relpath(Path(workflow.basedir) / "workflow")
 sys.path[:0] = [os.path.abspath(SOURCES), os.getcwd()]
 
-from surroscope import fingerprint, pdegym
+from surroscope import cost, fingerprint, heads, pdegym
 from surroscope.catalogue import UNITS, figure, figures_for, tables_for
 from surroscope.config import slices
 from surroscope.config.study import check
@@ -38,6 +39,7 @@ STORE = f"data/store/{STUDY.data.dataset}/{{system}}/{{ic}}.zarr"
 SPLIT = f"{RESULTS}/{{system}}/splits/seed{{seed}}.json"
 CACHE = f"{RESULTS}/{{system}}/splits/seed{{seed}}.cache"
 REPORT = f"{RESULTS}/report.html"
+PROVENANCE = f"{RESULTS}/provenance.json"
 SAMPLE_SIZE = STUDY.sample_size
 UNIT = UNITS[STUDY.influence.normalization][1]
 TABLES = tables_for(STUDY.asked)
@@ -73,6 +75,17 @@ def code(stage, linearizes=None):
         return fingerprint.of_code(*modules)
 
     return of_job
+
+
+def scaled(amount):
+    """A resource that grows with the attempt: a job may have failed for lack of it, where a profile has it tried again."""
+    return lambda wildcards, attempt: attempt * (amount(wildcards) if callable(amount) else amount)
+
+
+def launcher(wildcards, resources):
+    """Options of `surroscope.launch` for several machines, which a profile asks for by the resources mpi and tasks."""
+    mpi = resources.get("mpi")
+    return f"--launcher={shlex.quote(mpi)} --tasks {resources.tasks}" if mpi else ""
 
 
 def removable(path):

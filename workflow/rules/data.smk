@@ -8,8 +8,8 @@ rule simulate:
     conda:
         "../../envs/torch.yaml"
     resources:
-        mem_mb=2000,
-        runtime=720,
+        mem_mb=scaled(2000),
+        runtime=scaled(720),
     params:
         settings=settings("simulate"),
         code=code("simulate"),
@@ -24,11 +24,12 @@ rule listing:
         listing=f"{RAW}/listing.json",
     log:
         f"{RAW}/listing.log",
+    localrule: True
     conda:
         "../../envs/dask.yaml"
     resources:
-        mem_mb=500,
-        runtime=10,
+        mem_mb=scaled(500),
+        runtime=scaled(10),
     params:
         # No code: what is fetched is fixed by the listing, whatever fetches it.
         settings=settings("listing"),
@@ -50,11 +51,12 @@ rule download:
         f"{RAW}/{{file}}.benchmark.tsv"
     wildcard_constraints:
         file=r"(data|velocity)_\d+\.nc",
+    localrule: True
     conda:
         "../../envs/dask.yaml"
     resources:
-        mem_mb=500,
-        runtime=720,
+        mem_mb=scaled(500),
+        runtime=scaled(720),
     params:
         # No code: what is fetched is fixed by the listing, whatever fetches it.
         settings=settings("download"),
@@ -78,8 +80,8 @@ rule ingest:
     conda:
         "../../envs/dask.yaml"
     resources:
-        mem_mb=1000,
-        runtime=720,
+        mem_mb=scaled(1000),
+        runtime=scaled(720),
     params:
         settings=settings("ingest"),
         code=code("ingest"),
@@ -100,11 +102,12 @@ rule split:
         SPLIT.removesuffix(".json") + ".log",
     benchmark:
         SPLIT.removesuffix(".json") + ".benchmark.tsv"
+    localrule: True
     conda:
         "../../envs/dask.yaml"
     resources:
-        mem_mb=1000,
-        runtime=30,
+        mem_mb=scaled(1000),
+        runtime=scaled(30),
     params:
         settings=settings("split"),
         code=code("split"),

@@ -12,16 +12,17 @@ rule evaluate:
     conda:
         "../../envs/torch.yaml"
     resources:
-        mem_mb=4000,
-        runtime=120,
+        mem_mb=scaled(4000),
+        runtime=scaled(120),
+        gpu=0,
     params:
         settings=settings("evaluate"),
         code=code("evaluate"),
     message:
         "Rollouts of {wildcards.model} on {wildcards.system}, seed {wildcards.seed}, epoch {wildcards.epoch}"
     shell:
-        "python -m surroscope.stages.evaluate --settings {params.settings:q} --stores {input.stores:q}"
-        " --split {input.split:q} --weights {input.weights:q} --rollouts {output.rollouts:q} > {log:q} 2>&1"
+        "python -m surroscope.launch --gpus {resources.gpu} -- surroscope.stages.evaluate --settings {params.settings:q}"
+        " --stores {input.stores:q} --split {input.split:q} --weights {input.weights:q} --rollouts {output.rollouts:q} > {log:q} 2>&1"
 
 
 rule tables:
@@ -42,8 +43,8 @@ rule tables:
     conda:
         "../../envs/dask.yaml"
     resources:
-        mem_mb=2000,
-        runtime=60,
+        mem_mb=scaled(2000),
+        runtime=scaled(60),
     params:
         settings=settings("tables"),
         code=code("tables"),

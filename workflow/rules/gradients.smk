@@ -16,16 +16,17 @@ rule calibrate:
     conda:
         "../../envs/torch.yaml"
     resources:
-        mem_mb=4000,
-        runtime=30,
+        mem_mb=scaled(4000),
+        runtime=scaled(30),
+        gpu=0,
     params:
         settings=settings("calibrate"),
         code=code("calibrate"),
     message:
         "Measure how to linearize {wildcards.model} on {wildcards.system}"
     shell:
-        "python -m surroscope.stages.calibrate --settings {params.settings:q} --stores {input.stores:q}"
-        " --calibration {output.calibration:q} > {log:q} 2>&1"
+        "python -m surroscope.launch --gpus {resources.gpu} -- surroscope.stages.calibrate --settings {params.settings:q}"
+        " --stores {input.stores:q} --calibration {output.calibration:q} > {log:q} 2>&1"
 
 
 rule gradients:
@@ -43,8 +44,9 @@ rule gradients:
     conda:
         "../../envs/torch.yaml"
     resources:
-        mem_mb=8000,
-        runtime=240,
+        mem_mb=scaled(8000),
+        runtime=scaled(240),
+        gpu=0,
     params:
         settings=settings("gradients"),
         code=code("gradients", linearizes="gradients"),
@@ -53,8 +55,8 @@ rule gradients:
         "Gradients and tangents of {wildcards.model} on {wildcards.system}, seed {wildcards.seed},"
         " epoch {wildcards.epoch}, shard {wildcards.shard}"
     shell:
-        "python -m surroscope.stages.gradients --settings {params.settings:q} --stores {input.stores:q}"
-        " --split {input.split:q} --weights {input.weights:q} {params.calibration} --shard {output.shard:q}"
+        "python -m surroscope.launch --gpus {resources.gpu} -- surroscope.stages.gradients --settings {params.settings:q}"
+        " --stores {input.stores:q} --split {input.split:q} --weights {input.weights:q} {params.calibration} --shard {output.shard:q}"
         " > {log:q} 2>&1"
 
 

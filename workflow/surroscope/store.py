@@ -9,6 +9,8 @@ import hashlib
 import json
 import os
 import shutil
+import socket
+import uuid
 import warnings
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -30,26 +32,75 @@ class DamagedStoreError(UserError):
     """A store on disk is not what was written."""
 
 
+class StaleWriterError(UserError):
+    """Another job took over what this one was writing."""
+
+
+class Claim:
+    """The right to write `path`, in a file beside it that names the writer: it belongs to the newest claimant.
+
+    A job that was lost sight of (its scheduler was killed, its node came back) is refused what a newer one writes.
+    """
+
+    def __init__(self, path: Path) -> None:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        self.path = path
+        self.name = f"{socket.gethostname()}-{os.getpid()}-{uuid.uuid4().hex[:8]}"
+        self._file = path.parent / f".{path.name}.writer"
+        written = path.parent / f".{path.name}.writer-{self.name}"
+        written.write_text(self.name)
+        os.replace(written, self._file)
+
+    def require(self) -> None:
+        """Raise StaleWriterError unless this is still the newest claim."""
+        found = self._holder()
+        if found != self.name:
+            raise StaleWriterError(
+                f"{self.path}: not written by {self.name}, since {found or 'another job'} has begun to write it later; "
+                "let that one finish"
+            )
+
+    def release(self) -> None:
+        """Remove the claim, unless it is someone else's by now."""
+        if self._holder() == self.name:
+            self._file.unlink(missing_ok=True)
+
+    def _holder(self) -> str | None:
+        try:
+            return self._file.read_text()
+        except FileNotFoundError:
+            return None
+
+
 @contextmanager
 def atomic(path: Path) -> Iterator[Path]:
     """Yield a temporary path beside `path`; what stands there at the end is moved to `path` in one rename.
 
-    A folder that is replaced is removed just before.
+    A folder that is replaced is moved aside just before, and removed.
 
     If the body raises, the temporary is removed and `path` is left as it was. Temporaries of earlier writers
-    of the same path that were killed are removed first.
+    of the same path are removed first; one of them that is still at work gets a StaleWriterError at its end.
     """
-    path.parent.mkdir(parents=True, exist_ok=True)
+    claim = Claim(path)
     for leftover in path.parent.glob(f".{path.stem}.partial-*{path.suffix}"):
         _remove(leftover)
-    temporary = path.parent / f".{path.stem}.partial-{os.getpid()}{path.suffix}"
+    temporary = path.parent / f".{path.stem}.partial-{claim.name}{path.suffix}"
     try:
         yield temporary
+        claim.require()
         if path.is_dir():
-            shutil.rmtree(path)
-        os.replace(temporary, path)
+            replaced = path.parent / f".{path.stem}.partial-{claim.name}-replaced{path.suffix}"
+            os.replace(path, replaced)
+            os.replace(temporary, path)
+            _remove(replaced)
+        else:
+            os.replace(temporary, path)
+    except FileNotFoundError:
+        claim.require()  # a newer writer removes what an older one was writing
+        raise
     finally:
         _remove(temporary)
+        claim.release()
 
 
 @contextmanager

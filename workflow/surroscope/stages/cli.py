@@ -3,6 +3,8 @@
 import argparse
 import dataclasses
 import errno
+import json
+import signal
 import sys
 from collections.abc import Callable
 from importlib import metadata
@@ -14,6 +16,7 @@ from pydantic import TypeAdapter, ValidationError
 
 from surroscope import fingerprint
 from surroscope.errors import UserError
+from surroscope.store import StaleWriterError
 
 VERSIONED = ("surroscope", "torch", "numpy", "xarray", "zarr", "dask", "pandas", "matplotlib")
 
@@ -67,8 +70,13 @@ def run(
     for name in texts:
         parser.add_argument(f"--{name.replace('_', '-')}", dest=name, required=True)
     arguments = vars(parser.parse_args())
+    # Clusters end a job so: as an exception, it takes what is half-written along.
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit("error: ended by SIGTERM; nothing half-written is kept"))
     try:
         stage(load(settings_type, arguments.pop("settings")), **arguments)
+    except StaleWriterError as error:
+        # No failure: Snakemake would delete what a failed job was to write, and that is another job's by now.
+        print(f"refused: {error}", file=sys.stderr)
     except UserError as error:
         sys.exit(f"error: {error}")
     except FileNotFoundError as error:
@@ -81,18 +89,21 @@ def run(
         )
 
 
-def load(settings_type: type, text: str) -> Any:
+def load(settings_type: type, text: str, source: str = "--settings") -> Any:
     """Settings from JSON text or from a file. Raises UserError naming each wrong, unknown or missing key."""
-    source = "--settings"
     if not text.lstrip().startswith("{"):
-        source = text
         if not Path(text).is_file():
-            raise UserError(f"--settings: found {text!r}, expected JSON or the path of an existing file")
+            raise UserError(f"{source}: found {text!r}, expected JSON or the path of an existing file")
+        source = text
         text = Path(text).read_text()
     try:
-        content = yaml.safe_load(text)
-    except yaml.YAMLError as error:
-        raise UserError(f"{source}: neither JSON nor YAML: {' '.join(str(error).split())}") from None
+        # YAML would read JSON's 1e-06 as text.
+        content = json.loads(text)
+    except ValueError:
+        try:
+            content = yaml.safe_load(text)
+        except yaml.YAMLError as error:
+            raise UserError(f"{source}: neither JSON nor YAML: {' '.join(str(error).split())}") from None
     if not isinstance(content, dict):
         raise UserError(f"{source}: found {content!r}, expected keys and values")
     known = {field.name for field in dataclasses.fields(settings_type)}

@@ -1,0 +1,125 @@
+"""What a killed Snakemake leaves behind is ended before its folder is unlocked."""
+
+import os
+import socket
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import psutil
+import pytest
+
+from surroscope import heads
+from surroscope.errors import UserError
+from surroscope.tools.recover import recover
+
+JOBS = {
+    "11": ("surroscope_1b2c", "{folder}/.snakemake/slurm_logs/rule_train/11.log"),
+    "12": ("surroscope_9d8e", "/another/study/.snakemake/slurm_logs/rule_train/12.log"),
+    "13": ("mine", "{folder}/slurm-13.out"),
+}
+
+
+@pytest.fixture
+def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A locked working directory, with a queue of jobs by stand-ins of SLURM's commands."""
+    commands, working = tmp_path / "bin", tmp_path / "study"
+    commands.mkdir()
+    (working / ".snakemake" / "locks").mkdir(parents=True)
+    queue = tmp_path / "queue"
+    queue.mkdir()
+    for number, (name, log) in JOBS.items():
+        (queue / number).write_text(f"JobId={number} JobName={name}\n   StdOut={log.format(folder=working)}\n")
+    scripts = {
+        "squeue": f'cd {queue}; for n in *; do sed -n "s/JobId=\\([0-9]*\\) JobName=/\\1 /p" $n; done',
+        "scontrol": f"cat {queue}/$3",
+        "scancel": f'cd {queue}; rm "$@"',
+    }
+    for name, text in scripts.items():
+        (commands / name).write_text(f"#!/bin/sh\n{text}\n")
+        (commands / name).chmod(0o755)
+    monkeypatch.setenv("PATH", f"{commands}:{os.environ['PATH']}")
+    return working
+
+
+def queued(folder: Path) -> list[str]:
+    return sorted(path.name for path in (folder.parent / "queue").iterdir())
+
+
+def locked(folder: Path) -> bool:
+    return (folder / ".snakemake" / "locks").exists()
+
+
+def test_only_the_jobs_of_the_folder_are_cancelled(folder: Path) -> None:
+    recover(folder)
+    assert queued(folder) == ["12", "13"]
+    assert not locked(folder)
+    recover(folder)
+
+
+def head(folder: Path, host: str, pid: int) -> Path:
+    file = folder / heads.FOLDER / f"{host}_{pid}"
+    file.parent.mkdir(exist_ok=True)
+    file.touch()
+    return file
+
+
+def test_a_snakemake_that_works_is_left_alone(folder: Path) -> None:
+    code = "import time; time.sleep(60)"
+    with subprocess.Popen([sys.executable, "-c", code, "snakemake"]) as running:
+        file = head(folder, socket.gethostname(), running.pid)
+        with pytest.raises(UserError, match=f"process {running.pid}"):
+            recover(folder)
+        assert locked(folder)
+        assert queued(folder) == sorted(JOBS)
+        running.kill()
+        running.wait()
+        recover(folder)
+    assert not locked(folder)
+    assert not file.exists()
+
+
+def test_one_that_may_work_on_another_machine_needs_a_word(folder: Path) -> None:
+    head(folder, "login2", 1234)
+    with pytest.raises(UserError, match="started here on login2"):
+        recover(folder)
+    assert locked(folder)
+    recover(folder, elsewhere=True)
+    assert not locked(folder)
+
+
+def test_stages_that_run_on_this_machine_are_ended(folder: Path) -> None:
+    # One that does not listen to SIGTERM, as a process that hangs.
+    code = "import signal, time; signal.signal(signal.SIGTERM, signal.SIG_IGN); print(flush=True); time.sleep(60)"
+    command = [sys.executable, "-c", code, "surroscope.stages.train"]
+    with (
+        subprocess.Popen(command, cwd=folder, stdout=subprocess.PIPE) as own,
+        subprocess.Popen(command, cwd=folder.parent, stdout=subprocess.PIPE) as other,
+    ):
+        for process in (own, other):
+            assert process.stdout
+            process.stdout.readline()
+        recover(folder)
+        assert not psutil.pid_exists(own.pid)
+        assert other.poll() is None
+        other.kill()
+
+
+def test_a_head_says_that_it_is_there(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    heads.arrive()
+    (found,) = heads.heads(tmp_path)
+    assert (found.host, found.pid, found.here) == (socket.gethostname(), os.getpid(), True)
+    heads.leave()
+    assert not heads.heads(tmp_path)
+
+
+def test_a_job_that_does_not_end_keeps_the_lock(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (folder.parent / "bin" / "scancel").write_text("#!/bin/sh\n")
+    monkeypatch.setattr("surroscope.tools.recover.PATIENCE", 0.0)
+    started = time.monotonic()
+    with pytest.raises(UserError, match="SLURM jobs 11 were cancelled and do not end"):
+        recover(folder)
+    assert time.monotonic() - started < 10
+    assert locked(folder)

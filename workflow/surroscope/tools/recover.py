@@ -1,0 +1,117 @@
+"""After Snakemake itself was killed: end the jobs that it left behind, remove its lock, and say how to go on.
+
+Jobs of SLURM are those of this user whose name starts with the prefix and that write their log below the folder; jobs
+of this machine are the stages that work in it. Nothing is unlocked before they are gone, so no file has two writers.
+"""
+
+import argparse
+import re
+import shutil
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import psutil
+
+from surroscope.errors import UserError
+from surroscope.heads import heads
+
+PREFIX = "surroscope"
+PATIENCE = 120.0
+
+
+def recover(folder: Path, *, elsewhere: bool = False) -> None:
+    """End the orphans of a folder and unlock it.
+
+    elsewhere: whether a Snakemake that was started on another machine is known to have ended
+    Raises UserError if one runs, or may run, that works in the folder; or if a job does not end within two minutes.
+    """
+    folder = folder.resolve()
+    found = heads(folder)
+    for head in found:
+        if head.here and head.alive:
+            raise UserError(
+                f"{folder}: Snakemake still works here (process {head.pid}); wait for it, or end it and its jobs with "
+                f"'kill -INT {head.pid}'"
+            )
+        if not head.here and not elsewhere:
+            raise UserError(
+                f"{folder}: Snakemake was started here on {head.host} (process {head.pid}); recover there, or, if it "
+                "has surely ended, with --elsewhere"
+            )
+    cancel(folder)
+    end_processes(folder)
+    shutil.rmtree(folder / ".snakemake" / "locks", ignore_errors=True)
+    for head in found:
+        head.file.unlink(missing_ok=True)
+    print(f"{folder}: unlocked; run Snakemake as before, it goes on where it was")
+
+
+def cancel(folder: Path) -> None:
+    """Cancel the folder's jobs and wait until they are gone."""
+    if not shutil.which("squeue"):
+        return
+    jobs = list(jobs_of(folder))
+    if not jobs:
+        print("no SLURM job of this folder is left")
+        return
+    subprocess.run(["scancel", *jobs], check=True)
+    print(f"cancelled SLURM jobs {' '.join(jobs)}", flush=True)
+    end = time.monotonic() + PATIENCE
+    while left := [job for job in jobs_of(folder) if job in jobs]:
+        if time.monotonic() > end:
+            raise UserError(
+                f"SLURM jobs {' '.join(left)} were cancelled and do not end; see 'squeue --me', and recover again"
+            )
+        time.sleep(1)
+
+
+def jobs_of(folder: Path) -> Iterator[str]:
+    """Numbers of this user's SLURM jobs that are not over and belong to a folder."""
+    listed = subprocess.run(
+        ["squeue", "--me", "--noheader", "--format", "%A %j"], capture_output=True, text=True, check=False
+    )
+    if listed.returncode:
+        raise UserError(f"squeue fails ({listed.stderr.strip()}); recover where SLURM answers")
+    for line in listed.stdout.splitlines():
+        number, name = line.split(maxsplit=1)
+        if not name.startswith(PREFIX):
+            continue
+        shown = subprocess.run(["scontrol", "show", "job", number], capture_output=True, text=True, check=False).stdout
+        logs = re.search(r"^\s*StdOut=(.*)$", shown, flags=re.MULTILINE)
+        if logs and Path(logs[1]).is_relative_to(folder):
+            yield number
+
+
+def end_processes(folder: Path) -> None:
+    """End the stages that run on this machine in the folder, by force if need be."""
+    stages = []
+    for process in psutil.process_iter():
+        try:
+            stage = any(word.startswith("surroscope.stages.") for word in process.cmdline())
+            if stage and Path(process.cwd()) == folder:
+                stages.append(process)
+                process.terminate()
+        except psutil.Error:
+            continue
+    _, left = psutil.wait_procs(stages, timeout=10)
+    for process in left:
+        process.kill()
+    psutil.wait_procs(left, timeout=10)
+    if stages:
+        print(f"ended processes {' '.join(str(process.pid) for process in stages)}")
+
+
+if __name__ == "__main__":
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("folder", type=Path, nargs="?", default=Path(), help="Snakemake's working directory [this one]")
+    parser.add_argument(
+        "--elsewhere", action="store_true", help="a Snakemake that was started on another machine has surely ended"
+    )
+    arguments = parser.parse_args()
+    try:
+        recover(arguments.folder, elsewhere=arguments.elsewhere)
+    except UserError as error:
+        sys.exit(f"error: {error}")
