@@ -129,8 +129,10 @@ def test_a_study_that_is_not_finished_or_was_changed_is_refused(tmp_path: Path) 
         verify.main(Path("none.yaml"))
 
 
-def test_a_path_of_this_machine_is_refused(tmp_path: Path) -> None:
-    TABLE.write_text(f"a\n{tmp_path}/in.nc\n")
-    finish()
-    with pytest.raises(UserError, match=r"NS/tables/training\.csv would hold the path"):
-        archive(CONFIG)
+def test_home_folders_are_not_in_it(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("HOME", "/home/jane")
+    CONFIG.write_text(f"# of /home/jane/flows/\n{CONFIG.read_text()}")
+    with tarfile.open(archive(CONFIG)) as tar:
+        stream = tar.extractfile("tiny/config.yaml")
+        assert stream is not None
+        assert stream.read().startswith(b"# of ~/flows/\n")

@@ -23,7 +23,6 @@ from surroscope.errors import UserError
 from surroscope.tools import verify
 
 LOCK = "requirements.lock"
-TEXTS = (".csv", ".html", ".json", ".yaml", ".txt")
 
 
 def archive(configuration: Path) -> Path:
@@ -39,12 +38,11 @@ def archive(configuration: Path) -> Path:
         raise UserError("\nerror: ".join(checked.problems))
     contents = {str(Path(path).relative_to(results)): Path(path).read_bytes() for path in record["files"]}
     contents[kept.FILE] = (results / kept.FILE).read_bytes()
-    contents["config.yaml"] = configuration.read_bytes()
+    contents["config.yaml"] = slices.public(configuration.read_text()).encode()
     contents["versions.txt"] = versions().encode()
     lock = Path(surroscope.__file__).parents[2] / LOCK
     if lock.is_file():
         contents[LOCK] = lock.read_bytes()
-    require_portable(contents)
     path = verify.RESULTS / f"{study.study}.tar.gz"
     with store.atomic(path) as temporary:
         temporary.write_bytes(packed(study.study, contents))
@@ -70,17 +68,6 @@ def versions() -> str:
     """Python and every installed package, a line each."""
     found = {f"{package.name}=={package.version}" for package in metadata.distributions()}
     return "\n".join([f"python=={platform.python_version()}", *sorted(found, key=str.lower)]) + "\n"
-
-
-def require_portable(contents: Mapping[str, bytes]) -> None:
-    """Raise UserError for a text that says where on this machine it was made."""
-    for place in {str(Path.cwd()), str(Path.home())} - {"/"}:
-        for name, content in contents.items():
-            if name.endswith(TEXTS) and f"{place}/".encode() in content:
-                raise UserError(
-                    f"{name} would hold the path {place}; name files relative to the working directory in the "
-                    "configuration, keep that below it too, and run the study again"
-                )
 
 
 if __name__ == "__main__":
