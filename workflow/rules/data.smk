@@ -9,7 +9,7 @@ rule simulate:
         "../../envs/torch.yaml"
     resources:
         mem_mb=scaled(2000),
-        runtime=scaled(720),
+        runtime=scaled(480),
     params:
         settings=settings("simulate"),
         code=code("simulate"),
@@ -56,7 +56,7 @@ rule download:
         "../../envs/dask.yaml"
     resources:
         mem_mb=scaled(500),
-        runtime=scaled(720),
+        runtime=scaled(480),
     params:
         # No code: what is fetched is fixed by the listing, whatever fetches it.
         settings=settings("download"),
@@ -81,7 +81,7 @@ rule ingest:
         "../../envs/dask.yaml"
     resources:
         mem_mb=scaled(1000),
-        runtime=scaled(720),
+        runtime=scaled(480),
     params:
         settings=settings("ingest"),
         code=code("ingest"),

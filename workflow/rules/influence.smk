@@ -47,7 +47,7 @@ rule full:
         "../../envs/torch.yaml"
     resources:
         mem_mb=scaled(8000),
-        runtime=scaled(720),
+        runtime=scaled(480),
         gpu=0,
     params:
         settings=settings("full"),

@@ -13,7 +13,7 @@ rule train:
         "../../envs/torch.yaml"
     resources:
         mem_mb=scaled(lambda wildcards: STUDY.training_mb(wildcards.system)),
-        runtime=scaled(720),
+        runtime=scaled(480),
         # How trajectories are read changes no result.
         reader=STUDY.data.reader,
         gpu=0,

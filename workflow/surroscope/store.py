@@ -48,8 +48,11 @@ class Claim:
         self.name = f"{socket.gethostname()}-{os.getpid()}-{uuid.uuid4().hex[:8]}"
         self._file = path.parent / f".{path.name}.writer"
         written = path.parent / f".{path.name}.writer-{self.name}"
-        written.write_text(self.name)
-        os.replace(written, self._file)
+        try:
+            written.write_text(self.name)
+            os.replace(written, self._file)
+        finally:
+            written.unlink(missing_ok=True)
 
     def require(self) -> None:
         """Raise StaleWriterError unless this is still the newest claim."""
