@@ -1,6 +1,7 @@
 """Studies submitted to a real SLURM cluster of one node, which `make test-slurm` starts."""
 
 import os
+import re
 import signal
 import subprocess
 import time
@@ -96,8 +97,8 @@ def require_undisturbed(project: Project, reference: Project) -> None:
 
 @pytest.fixture(scope="session", autouse=True)
 def _cluster() -> Iterator[None]:
-    ping = subprocess.run(["scontrol", "ping"], capture_output=True, text=True, check=False)
-    assert "UP" in ping.stdout, "no SLURM answers; `make test-slurm` starts one"
+    shown = subprocess.run(["scontrol", "show", "config"], capture_output=True, text=True, check=False).stdout
+    assert re.search(r"^ClusterName += surroscope_test$", shown, re.MULTILINE), "`make test-slurm` starts the cluster"
     yield
     for job in jobs():
         subprocess.run(["scancel", job], check=False)

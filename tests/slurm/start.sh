@@ -37,7 +37,7 @@ for name in slurm.conf gres.conf; do
     || fail "/etc/slurm/$name is of another cluster; a test cluster does not replace it"
 done
 cat > "$LAB/etc/slurm.conf" << CONF
-ClusterName=test
+ClusterName=surroscope_test
 SlurmctldHost=$HOST(127.0.0.1)
 SlurmctldPort=$PORT
 SlurmdPort=$((PORT + 1))

@@ -3,7 +3,7 @@
 set -uo pipefail
 LAB=${SLURM_LAB:-/tmp/surroscope-slurm}
 runs() { [ "$(cat "/proc/$1/comm" 2> /dev/null)" = "$2" ] && ! grep -q '^State:.*Z' "/proc/$1/status"; }
-if scontrol ping 2> /dev/null | grep -q UP; then
+if scontrol show config 2> /dev/null | grep -q '^ClusterName *= surroscope_test$'; then
   scancel --state=PENDING,RUNNING,SUSPENDED 2> /dev/null
   for _ in $(seq 100); do [ -z "$(squeue -h)" ] && break; sleep 0.2; done
 fi

@@ -10,6 +10,7 @@ import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
+import psutil
 import pytest
 
 from tests.workflow.conftest import TINY, Project, fresh
@@ -27,20 +28,27 @@ def state_of(number: str) -> str:
     return slurm("squeue", "--noheader", "--states", "all", "--job", number, "--format", "%T").strip()
 
 
+def stopped(submission: Submission) -> psutil.Process:
+    """The training, which does not go on."""
+    process = submission.process(*TRAINING)
+    process.send_signal(signal.SIGSTOP)
+    return process
+
+
 def hang(submission: Submission) -> str:
     """The job hangs until its time is up. SLURM looks at limits twice a minute."""
-    submission.process(*TRAINING).send_signal(signal.SIGSTOP)
+    stopped(submission)
     return "TIMEOUT"
 
 
 def cancel(submission: Submission) -> str:
-    submission.process(*TRAINING)
+    stopped(submission)
     slurm("scancel", *jobs())
     return "CANCELLED"
 
 
 def kill(submission: Submission) -> str:
-    submission.process(*TRAINING).kill()
+    stopped(submission).kill()
     return "FAILED"
 
 
@@ -48,13 +56,12 @@ def outgrow(submission: Submission) -> str:
     return "FAILED"  # as it is called where memory is watched and not limited by cgroups
 
 
-def lose_the_node(submission: Submission) -> str:
-    submission.process(*TRAINING)
+def lose_the_node(submission: Submission) -> None:
+    stopped(submission)
     node = socket.gethostname().split(".")[0]
     slurm("scontrol", "update", f"nodename={node}", "state=down", "reason=test")
     until(lambda: not slurm("squeue", "--noheader", "--states", "running"), "the end of the node's jobs")
     slurm("scontrol", "update", f"nodename={node}", "state=resume")
-    return "NODE_FAIL"
 
 
 @pytest.mark.parametrize(
@@ -64,7 +71,6 @@ def lose_the_node(submission: Submission) -> str:
         (outgrow, ("--set-resources", "train:mem_mb=120 if attempt == 1 else 2000")),
         (cancel, ()),
         (kill, ()),
-        (lose_the_node, ()),
     ],
 )
 def test_a_job_that_is_lost_is_tried_again(
@@ -85,6 +91,15 @@ def jobs_ever() -> list[str]:
     return slurm("squeue", "--noheader", "--states", "all", "--format", "%A").split()
 
 
+def test_a_job_whose_node_is_lost_is_requeued(untrained: Project, local_tiny: Project) -> None:
+    submission = submit(untrained)
+    lose_the_node(submission)
+    submission.finish()
+    assert "Restarts=1" in "".join(slurm("scontrol", "show", "job", job) for job in jobs_ever())
+    assert "resuming after epoch" in (untrained.folder / LOG).read_text()
+    require_undisturbed(untrained, local_tiny)
+
+
 def test_a_drained_node_is_waited_for(untrained: Project, local_tiny: Project) -> None:
     node = socket.gethostname().split(".")[0]
     submission = submit(untrained)
@@ -103,21 +118,15 @@ def recover(project: Project) -> subprocess.CompletedProcess[str]:
 
 def test_a_killed_head_is_recovered(untrained: Project, local_tiny: Project) -> None:
     submission = submit(untrained)
-    orphan = submission.process(*TRAINING)
-    refused = subprocess.run(
-        [sys.executable, "-m", "surroscope.tools.recover"],
-        cwd=untrained.folder,
-        capture_output=True,
-        text=True,
-        check=False,
-    )
+    orphan = stopped(submission)
+    refused = recover(untrained)
     assert refused.returncode == 1
     assert f"Snakemake still works here (process {submission.head.pid})" in refused.stderr
     os.killpg(submission.head.pid, signal.SIGKILL)
     submission.head.wait()
     assert orphan.is_running()
     assert "cannot be locked" in submit(untrained).fail()
-    assert "cancelled SLURM jobs" in recover(untrained).stdout
+    assert "unlocked" in recover(untrained).stdout
     assert not jobs()
     assert not orphan.is_running()
     submit(untrained).finish()
@@ -128,8 +137,7 @@ def test_a_killed_head_is_recovered(untrained: Project, local_tiny: Project) -> 
 def test_an_orphan_that_was_not_ended_is_refused(untrained: Project, local_tiny: Project) -> None:
     """Whoever unlocks by hand has two jobs at the same files; the older one's work is not taken."""
     submission = submit(untrained)
-    orphan = submission.process(*TRAINING)
-    orphan.send_signal(signal.SIGSTOP)
+    orphan = stopped(submission)
     os.killpg(submission.head.pid, signal.SIGKILL)
     submission.head.wait()
     untrained.run("--unlock")
@@ -140,6 +148,7 @@ def test_an_orphan_that_was_not_ended_is_refused(untrained: Project, local_tiny:
     until(lambda: not jobs(), "the end of the orphan")
     assert [path.stat().st_ino for path in written] == before
     require_undisturbed(untrained, local_tiny)
+    assert "Nothing to be done" in untrained.run("--dry-run", TABLES).stdout
 
 
 @pytest.fixture

@@ -17,7 +17,9 @@ from surroscope.tools.recover import recover
 JOBS = {
     "11": ("surroscope_1b2c", "{folder}/.snakemake/slurm_logs/rule_train/11.log"),
     "12": ("surroscope_9d8e", "/another/study/.snakemake/slurm_logs/rule_train/12.log"),
-    "13": ("mine", "{folder}/slurm-13.out"),
+    "13": ("mine", "{folder}/results/slurm-13.out"),
+    "14": ("surroscope_1b2c", "{folder}/below/.snakemake/slurm_logs/rule_train/14.log"),
+    "15": ("surroscope-dask", "{folder}/results/tiny/NS/vit/seed10/epoch60/grams.workers/slurm-15.out"),
 }
 
 
@@ -30,10 +32,9 @@ def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     queue = tmp_path / "queue"
     queue.mkdir()
     for number, (name, log) in JOBS.items():
-        (queue / number).write_text(f"JobId={number} JobName={name}\n   StdOut={log.format(folder=working)}\n")
+        (queue / number).write_text(f"{number:20}{name:60}{log.format(folder=working):4000}\n")
     scripts = {
-        "squeue": f'cd {queue}; for n in *; do sed -n "s/JobId=\\([0-9]*\\) JobName=/\\1 /p" $n; done',
-        "scontrol": f"cat {queue}/$3",
+        "squeue": f"cd {queue}; cat *",
         "scancel": f'cd {queue}; rm "$@"',
     }
     for name, text in scripts.items():
@@ -53,21 +54,20 @@ def locked(folder: Path) -> bool:
 
 def test_only_the_jobs_of_the_folder_are_cancelled(folder: Path) -> None:
     recover(folder)
-    assert queued(folder) == ["12", "13"]
+    assert queued(folder) == ["12", "13", "14"]
     assert not locked(folder)
     recover(folder)
 
 
 def head(folder: Path, host: str, pid: int) -> Path:
-    file = folder / heads.FOLDER / f"{host}_{pid}"
+    file = folder / heads.FOLDER / f"{host}_{pid}_{heads.born(pid)}"
     file.parent.mkdir(exist_ok=True)
     file.touch()
     return file
 
 
 def test_a_snakemake_that_works_is_left_alone(folder: Path) -> None:
-    code = "import time; time.sleep(60)"
-    with subprocess.Popen([sys.executable, "-c", code, "snakemake"]) as running:
+    with subprocess.Popen(["sleep", "60"]) as running:
         file = head(folder, socket.gethostname(), running.pid)
         with pytest.raises(UserError, match=f"process {running.pid}"):
             recover(folder)
@@ -81,7 +81,7 @@ def test_a_snakemake_that_works_is_left_alone(folder: Path) -> None:
 
 
 def test_one_that_may_work_on_another_machine_needs_a_word(folder: Path) -> None:
-    head(folder, "login2", 1234)
+    head(folder, "login2", os.getpid())
     with pytest.raises(UserError, match="started here on login2"):
         recover(folder)
     assert locked(folder)
@@ -115,11 +115,31 @@ def test_a_head_says_that_it_is_there(tmp_path: Path, monkeypatch: pytest.Monkey
     assert not heads.heads(tmp_path)
 
 
+def test_half_written_results_go(folder: Path) -> None:
+    half = folder / "results/NS/.influence.partial-vm-1-2.zarr"
+    half.mkdir(parents=True)
+    (half.parent / ".influence.zarr.writer").write_text("vm-1-2")
+    whole = half.parent / "influence.zarr"
+    whole.mkdir()
+    recover(folder)
+    assert list(half.parent.iterdir()) == [whole]
+
+
+def test_without_the_commands_of_slurm_its_jobs_are_not_forgotten(
+    folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("PATH", "")
+    (folder / ".snakemake" / "slurm_logs").mkdir()
+    with pytest.raises(UserError, match="there is no squeue here"):
+        recover(folder)
+    assert locked(folder)
+
+
 def test_a_job_that_does_not_end_keeps_the_lock(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     (folder.parent / "bin" / "scancel").write_text("#!/bin/sh\n")
     monkeypatch.setattr("surroscope.tools.recover.PATIENCE", 0.0)
     started = time.monotonic()
-    with pytest.raises(UserError, match="SLURM jobs 11 were cancelled and do not end"):
+    with pytest.raises(UserError, match="SLURM jobs 11 15 were cancelled and do not end"):
         recover(folder)
     assert time.monotonic() - started < 10
     assert locked(folder)

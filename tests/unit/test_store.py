@@ -125,6 +125,26 @@ def test_an_older_writer_whose_folder_was_taken_away_is_refused(tmp_path: Path) 
     assert [file.name for file in tmp_path.iterdir()] == ["data.zarr"]
 
 
+def test_a_job_that_began_earlier_is_refused_however_late_it_writes(tmp_path: Path) -> None:
+    path = tmp_path / "table.csv"
+    with store.claimed([path]):
+        newer = store.Claim(path)
+        path.write_text("newer")
+        newer.release()
+        with pytest.raises(store.StaleWriterError), store.atomic(path) as older:
+            older.write_text("older")
+    assert path.read_text() == "newer"
+    assert [file.name for file in tmp_path.iterdir()] == ["table.csv"]
+
+
+def test_a_job_writes_what_it_claimed(tmp_path: Path) -> None:
+    path = tmp_path / "table.csv"
+    with store.claimed([path]), store.atomic(path) as temporary:
+        temporary.write_text("mine")
+    assert path.read_text() == "mine"
+    assert [file.name for file in tmp_path.iterdir()] == ["table.csv"]
+
+
 def test_a_claim_that_is_lost_is_not_released(tmp_path: Path) -> None:
     older, newer = store.Claim(tmp_path / "resume"), store.Claim(tmp_path / "resume")
     older.release()

@@ -19,7 +19,15 @@ from surroscope.errors import UserError
 
 prepare(Path(SOURCES))
 
-CONFIGURATION = " ".join(os.path.relpath(path) for path in workflow.configfiles)
+
+def near(path):
+    """A path relative to the working directory if it is below that, else in full."""
+    relative = os.path.relpath(path)
+    return os.path.abspath(path) if relative.startswith("..") else relative
+
+
+CONFIGURATION = " ".join(map(near, workflow.configfiles))
+ELSEWHERE = "" if os.path.samefile(workflow.basedir, ".") else f" --directory {os.getcwd()}"
 try:
     STUDY = check(config, CONFIGURATION)
     for key, factory in STUDY.factories().items():

@@ -40,6 +40,7 @@ for FIGURE in dict.fromkeys(name for system in STUDY.systems for name in figure_
 rule report:
     input:
         figures=all_figures(),
+        kept=kept_shards(),
         tables=all_tables(),
         verdicts=expand(f"{RESULTS}/{{system}}/tables/verdict.json", system=STUDY.systems),
         data=[path for system in STUDY.systems for path in expand(STORE, system=system, ic=STUDY.classes(system))],
@@ -67,7 +68,7 @@ rule report:
     params:
         settings=settings(
             "report",
-            command=f"snakemake --cores all --configfile {CONFIGURATION}",
+            command=f"snakemake --cores all{ELSEWHERE} --configfile {CONFIGURATION}",
             n=SAMPLE_SIZE,
             unit=UNIT,
         ),

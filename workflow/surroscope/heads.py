@@ -7,6 +7,8 @@ from pathlib import Path
 
 import psutil
 
+# By so many seconds may the clock have been set since a process began.
+CLOCK = 5
 FOLDER = Path(".snakemake") / "heads"
 
 
@@ -15,6 +17,7 @@ class Head:
     file: Path
     host: str
     pid: int
+    born: int
 
     @property
     def here(self) -> bool:
@@ -23,10 +26,7 @@ class Head:
     @property
     def alive(self) -> bool:
         """Whether it runs, on this machine."""
-        try:
-            return any("snakemake" in word for word in psutil.Process(self.pid).cmdline())
-        except psutil.NoSuchProcess:
-            return False
+        return psutil.pid_exists(self.pid) and abs(born(self.pid) - self.born) <= CLOCK
 
 
 def arrive() -> None:
@@ -44,10 +44,15 @@ def heads(folder: Path) -> list[Head]:
     """Those that work in a folder, or were killed there."""
     found = []
     for file in sorted((folder / FOLDER).glob("*_*")):
-        host, _, pid = file.name.rpartition("_")
-        found.append(Head(file, host, int(pid)))
+        host, pid, born = file.name.rsplit("_", 2)
+        found.append(Head(file, host, int(pid), int(born)))
     return found
 
 
+def born(pid: int) -> int:
+    """When a process began, in seconds; its number may have been another's before."""
+    return int(psutil.Process(pid).create_time())
+
+
 def _own() -> Path:
-    return FOLDER / f"{socket.gethostname()}_{os.getpid()}"
+    return FOLDER / f"{socket.gethostname()}_{os.getpid()}_{born(os.getpid())}"

@@ -1,6 +1,5 @@
 """What a finished study consists of: `provenance.json`, beside its report, has the digest of each file and store."""
 
-import hashlib
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
@@ -8,12 +7,6 @@ from typing import Any
 from surroscope import store
 
 FILE = "provenance.json"
-
-
-def of_file(path: Path) -> dict[str, Any]:
-    """Size in bytes and SHA-256 of a file."""
-    with path.open("rb") as stream:
-        return {"size": path.stat().st_size, "sha256": hashlib.file_digest(stream, "sha256").hexdigest()}
 
 
 def record(
@@ -29,7 +22,7 @@ def record(
         "study": config["study"],
         "config": config,
         **made,
-        "files": {str(path): of_file(path) for path in files},
+        "files": {str(path): store.of_file(path) for path in files},
         "stores": {path: {key: found[key] for key in ("digest", "code")} for path, found in manifests.items()},
     }
 

@@ -103,6 +103,8 @@ def take(devices: Sequence[str], count: int) -> list[str]:
     """
     folder = Path(tempfile.gettempdir()) / f"surroscope-gpus-{os.getuid()}"
     folder.mkdir(mode=0o700, exist_ok=True)
+    if folder.lstat().st_uid != os.getuid():
+        raise UserError(f"{folder}: belongs to another user; remove it, or set TMPDIR to a folder of your own")
     waiting = False
     while True:
         # One looks at a time, and takes all or none: two that want two each would else wait for one another.

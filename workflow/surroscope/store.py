@@ -12,7 +12,7 @@ import shutil
 import socket
 import uuid
 import warnings
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -75,6 +75,23 @@ class Claim:
             return None
 
 
+# Claims of this process that last longer than the writing.
+_CLAIMED: dict[Path, Claim] = {}
+
+
+@contextmanager
+def claimed(paths: Iterable[Path]) -> Iterator[None]:
+    """Claim what a job is going to write from before it reads anything: a job that began later wins, however late."""
+    mine = {path: Claim(path) for path in paths}
+    _CLAIMED.update(mine)
+    try:
+        yield
+    finally:
+        for path, claim in mine.items():
+            del _CLAIMED[path]
+            claim.release()
+
+
 @contextmanager
 def atomic(path: Path) -> Iterator[Path]:
     """Yield a temporary path beside `path`; what stands there at the end is moved to `path` in one rename.
@@ -84,7 +101,7 @@ def atomic(path: Path) -> Iterator[Path]:
     If the body raises, the temporary is removed and `path` is left as it was. Temporaries of earlier writers
     of the same path are removed first; one of them that is still at work gets a StaleWriterError at its end.
     """
-    claim = Claim(path)
+    claim = _CLAIMED.get(path) or Claim(path)
     for leftover in path.parent.glob(f".{path.stem}.partial-*{path.suffix}"):
         _remove(leftover)
     temporary = path.parent / f".{path.stem}.partial-{claim.name}{path.suffix}"
@@ -98,12 +115,13 @@ def atomic(path: Path) -> Iterator[Path]:
             _remove(replaced)
         else:
             os.replace(temporary, path)
-    except FileNotFoundError:
-        claim.require()  # a newer writer removes what an older one was writing
+    except Exception:
+        claim.require()  # a newer writer removes what an older one was writing, which may fail in any way
         raise
     finally:
         _remove(temporary)
-        claim.release()
+        if path not in _CLAIMED:
+            claim.release()
 
 
 @contextmanager
@@ -111,7 +129,7 @@ def writing(path: Path, provenance: dict[str, Any]) -> Iterator[Path]:
     """Like `atomic`, for a Zarr store: adds the manifest with `provenance` before the rename."""
     with atomic(path) as temporary:
         yield temporary
-        files = {name: _fingerprint(temporary / name) for name in _files(temporary)}
+        files = {name: of_file(temporary / name) for name in _files(temporary)}
         manifest = {"digest": _digest(files), "files": files, **provenance}
         (temporary / MANIFEST).write_text(json.dumps(manifest, indent=1, sort_keys=True))
 
@@ -141,7 +159,7 @@ def verify(path: Path, *, contents: bool = True) -> dict[str, Any]:
         raise DamagedStoreError(f"{path}: file {name} {state}; delete the store and run again")
     for name in sorted(files):
         small = contents or name.endswith("zarr.json")
-        if (path / name).stat().st_size != files[name]["size"] or (small and _fingerprint(path / name) != files[name]):
+        if (path / name).stat().st_size != files[name]["size"] or (small and of_file(path / name) != files[name]):
             raise DamagedStoreError(
                 f"{path}: file {name} does not have the SHA-256 that its manifest records: damaged or edited "
                 "after it was written. Delete the store and run again"
@@ -203,7 +221,8 @@ def _files(path: Path) -> list[str]:
     )
 
 
-def _fingerprint(file: Path) -> dict[str, Any]:
+def of_file(file: Path) -> dict[str, Any]:
+    """Size in bytes and SHA-256 of a file."""
     with file.open("rb") as stream:
         return {"size": file.stat().st_size, "sha256": hashlib.file_digest(stream, "sha256").hexdigest()}
 

@@ -2,6 +2,7 @@
 
 import json
 import os
+import re
 from collections.abc import Callable
 from dataclasses import asdict, replace
 from typing import Any
@@ -220,7 +221,8 @@ def report(study: Study, command: str, n: str, unit: str) -> dict[str, Any]:
 
 def public(text: str) -> str:
     """Text that goes into manifests and reports: without the home folder of whoever runs the study."""
-    return text.replace(os.path.expanduser("~") + os.sep, "~" + os.sep)
+    home = os.path.expanduser("~").rstrip(os.sep)
+    return re.sub(rf"(?<![\w.~/-]){re.escape(home)}(?=/)", "~", text) if home else text
 
 
 SLICES: dict[str, Callable[..., dict[str, Any]]] = {

@@ -4,26 +4,47 @@ For data larger than memory: no chunk of a store is decompressed again in every 
 """
 
 import fcntl
+import time
 from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
 
 from surroscope import store, transitions
+from surroscope.errors import UserError
 from surroscope.stages import progress
 
 PARTS = ("train", "validation")
+POLL = 5.0
 
 
 def built(cache: Path, stores: list[Path], split: Path, snapshots: int) -> Path:
-    """The cache of a split, which is built unless it is there. One process builds it while others wait for it."""
+    """The cache of a split, which is built unless it is there. One process builds it while others wait for it.
+
+    Raises UserError if the file system has no locks.
+    """
     made = {"source": transitions.source(stores, split), "snapshots": snapshots}
+
+    def there() -> bool:
+        found = store.manifest(cache) if (cache / store.MANIFEST).exists() else {}
+        return {key: found.get(key) for key in made} == made
+
     cache.parent.mkdir(parents=True, exist_ok=True)
     with cache.with_name(f"{cache.name}.lock").open("w") as lock:
-        fcntl.flock(lock, fcntl.LOCK_EX)
-        there = store.manifest(cache) if (cache / store.MANIFEST).exists() else {}
-        if {key: there.get(key) for key in made} != made:
-            build(cache, {part: transitions.Stack(stores, split, part, snapshots) for part in PARTS}, made)
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX)
+        except OSError as error:
+            raise UserError(
+                f"{cache.parent}: files cannot be locked ({error.strerror}); mount it with locks, or set "
+                "data.reader to memory"
+            ) from None
+        if not there():
+            try:
+                build(cache, {part: transitions.Stack(stores, split, part, snapshots) for part in PARTS}, made)
+            except store.StaleWriterError:
+                # Where locks do not reach from node to node another one builds it too, and began later.
+                while not there():
+                    time.sleep(POLL)
     return cache
 
 

@@ -45,4 +45,4 @@ def stage(settings: Settings, *, stores: list[Path], calibration: Path) -> None:
 
 
 if __name__ == "__main__":
-    cli.run(stage, Settings, paths=("calibration",), lists=("stores",))
+    cli.run(stage, Settings, paths=("calibration",), lists=("stores",), writes=("calibration",))

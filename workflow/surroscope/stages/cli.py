@@ -4,7 +4,9 @@ import argparse
 import dataclasses
 import errno
 import json
+import os
 import signal
+import subprocess
 import sys
 from collections.abc import Callable
 from importlib import metadata
@@ -16,7 +18,7 @@ from pydantic import TypeAdapter, ValidationError
 
 from surroscope import fingerprint
 from surroscope.errors import UserError
-from surroscope.store import StaleWriterError
+from surroscope.store import StaleWriterError, claimed
 
 VERSIONED = ("surroscope", "torch", "numpy", "xarray", "zarr", "dask", "pandas", "matplotlib")
 
@@ -42,6 +44,7 @@ def run(
     optional: tuple[str, ...] = (),
     texts: tuple[str, ...] = (),
     parts: tuple[str, ...] = (),
+    writes: tuple[str, ...] = (),
 ) -> None:
     """Parse the command line and call ``stage(settings, **paths)``; a UserError ends in one line and exit code 1.
 
@@ -49,7 +52,8 @@ def run(
     settings_type: dataclass of the settings
     paths: options that take one path; lists: one or more paths; numbers: a whole number, 1 by default;
     optional: a path that may be left out; texts: any text;
-    parts: as many paths as there are, none by default
+    parts: as many paths as there are, none by default;
+    writes: which of the paths and lists are written; they are this job's from now on, and no older job's
     """
     documentation = sys.modules[stage.__module__].__doc__ or ""
     fields = "\n".join(f"  {field.name}: {_spell(field.type)}" for field in dataclasses.fields(settings_type))
@@ -72,11 +76,15 @@ def run(
     arguments = vars(parser.parse_args())
     # Clusters end a job so: as an exception, it takes what is half-written along.
     signal.signal(signal.SIGTERM, lambda *_: sys.exit("error: ended by SIGTERM; nothing half-written is kept"))
+    # Of processes that work together the first one writes.
+    written = writes if os.environ.get("RANK", "0") == "0" else ()
+    outputs = [path for name in written for path in _listed(arguments[name])]
     try:
-        stage(load(settings_type, arguments.pop("settings")), **arguments)
+        settings = load(settings_type, arguments.pop("settings"))
+        with claimed(outputs):
+            stage(settings, **arguments)
     except StaleWriterError as error:
-        # No failure: Snakemake would delete what a failed job was to write, and that is another job's by now.
-        print(f"refused: {error}", file=sys.stderr)
+        _withdraw(error)
     except UserError as error:
         sys.exit(f"error: {error}")
     except FileNotFoundError as error:
@@ -87,6 +95,22 @@ def run(
         sys.exit(
             f"error: {error.filename or 'disk'}: no space is left; nothing half-written is kept, so make room and run"
         )
+
+
+def _listed(paths: Path | list[Path]) -> list[Path]:
+    return paths if isinstance(paths, list) else [paths]
+
+
+def _withdraw(error: StaleWriterError) -> None:
+    """End so that nobody takes this job's results for those of the one that replaced it.
+
+    The Snakemake within a SLURM job deletes what a failed job was to write, and renews the time of what a successful
+    one wrote. Both are the other job's files by now, so this Snakemake goes too.
+    """
+    print(f"refused: {error}", file=sys.stderr, flush=True)
+    if job := os.environ.get("SLURM_JOB_ID"):
+        subprocess.run(["scancel", "--signal=KILL", "--full", job], check=False)
+    sys.exit(1)
 
 
 def load(settings_type: type, text: str, source: str = "--settings") -> Any:

@@ -27,7 +27,7 @@ from surroscope.errors import UserError
 from surroscope.stages import progress
 
 LOCAL, SLURM = "local", "slurm"
-TIMEOUT = "30s"
+TIMEOUT = 30.0
 POLL = "1s"
 # Only this machine sees a dashboard there, and any free port does.
 DASHBOARD = "127.0.0.1:0"
@@ -89,6 +89,10 @@ def _running(place: Place) -> Iterator[Client]:
             f"no Dask scheduler answers at {place.cluster} ({error}); start one, or set dask.cluster to {LOCAL!r}"
         ) from None
     with client:
+        try:
+            client.wait_for_workers(1, timeout=TIMEOUT)
+        except TimeoutError:
+            raise UserError(f"the Dask scheduler at {place.cluster} has no worker; start one there") from None
         workers = client.scheduler_info()["n_workers"]
         print(f"Dask: {workers} workers of {place.cluster}, dashboard {client.dashboard_link}", flush=True)
         yield client
@@ -112,6 +116,7 @@ def _slurm(place: Place, memory_mb: int, logs: Path) -> Iterator[Client]:
             "code as you while this job runs",
             flush=True,
         )
+    node = os.environ.get("SLURMD_NODENAME", socket.gethostname())
     environment = FIXED | {"PYTHONPATH": str(Path(__file__).resolve().parents[2])}
     cluster = SLURMCluster(
         # As this job has them, which the profile has told; outside of a job, those that sbatch takes by itself.
@@ -124,11 +129,14 @@ def _slurm(place: Place, memory_mb: int, logs: Path) -> Iterator[Client]:
         walltime=str(place.runtime),
         interface=place.interface,
         # Nobody reaches a loopback interface from another node.
-        job_extra_directives=[f"-w {os.environ.get('SLURMD_NODENAME', socket.gethostname())}"] if here else None,
+        job_extra_directives=[*_own("job-extra-directives"), *([f"-w {node}"] if here else [])],
         security=_security(place),
         log_directory=str(logs),
         python=shlex.quote(sys.executable),
-        job_script_prologue=[f"export {name}={shlex.quote(value)}" for name, value in environment.items()],
+        job_script_prologue=[
+            *_own("job-script-prologue"),
+            *(f"export {name}={shlex.quote(value)}" for name, value in environment.items()),
+        ],
         worker_extra_args=["--dashboard-address", DASHBOARD],
         scheduler_options={"dashboard_address": DASHBOARD},
     )
@@ -155,6 +163,11 @@ def _slurm(place: Place, memory_mb: int, logs: Path) -> Iterator[Client]:
     finally:
         with suppress(OSError):
             logs.rmdir()  # if it is empty
+
+
+def _own(key: str) -> list[str]:
+    """Lines that the user's configuration of dask-jobqueue has."""
+    return dask.config.get(f"jobqueue.slurm.{key}", None) or []
 
 
 def _security(place: Place) -> Security | None:

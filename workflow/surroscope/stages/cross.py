@@ -103,4 +103,5 @@ if __name__ == "__main__":
         lists=("shards",),
         numbers=("threads", "memory_mb"),
         texts=("dask",),
+        writes=("cross",),
     )

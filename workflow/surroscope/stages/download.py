@@ -47,4 +47,4 @@ def _megabytes(size: int) -> int:
 
 
 if __name__ == "__main__":
-    cli.run(stage, Settings, paths=("listing", "raw"))
+    cli.run(stage, Settings, paths=("listing", "raw"), writes=("raw",))

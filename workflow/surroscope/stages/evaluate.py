@@ -58,4 +58,4 @@ def stage(settings: Settings, *, stores: list[Path], split: Path, weights: Path,
 
 
 if __name__ == "__main__":
-    cli.run(stage, Settings, paths=("split", "weights", "rollouts"), lists=("stores",))
+    cli.run(stage, Settings, paths=("split", "weights", "rollouts"), lists=("stores",), writes=("rollouts",))

@@ -37,4 +37,4 @@ def stage(settings: Settings, *, table: Path, pdf: Path, png: Path) -> None:
 
 
 if __name__ == "__main__":
-    cli.run(stage, Settings, paths=("table", "pdf", "png"))
+    cli.run(stage, Settings, paths=("table", "pdf", "png"), writes=("pdf", "png"))

@@ -165,4 +165,11 @@ class Problem:
 
 
 if __name__ == "__main__":
-    cli.run(stage, Settings, paths=("split", "weights", "solved"), lists=("stores",), optional=("calibration",))
+    cli.run(
+        stage,
+        Settings,
+        paths=("split", "weights", "solved"),
+        lists=("stores",),
+        optional=("calibration",),
+        writes=("solved",),
+    )

@@ -237,4 +237,11 @@ def require_finite(
 
 
 if __name__ == "__main__":
-    cli.run(stage, Settings, paths=("split", "weights", "shard"), lists=("stores",), optional=("calibration",))
+    cli.run(
+        stage,
+        Settings,
+        paths=("split", "weights", "shard"),
+        lists=("stores",),
+        optional=("calibration",),
+        writes=("shard",),
+    )

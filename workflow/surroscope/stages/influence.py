@@ -100,4 +100,4 @@ def grams_of(source: xr.Dataset, probe: int) -> Grams:
 
 
 if __name__ == "__main__":
-    cli.run(stage, Settings, paths=("grams", "influence"), optional=("full",))
+    cli.run(stage, Settings, paths=("grams", "influence"), optional=("full",), writes=("influence",))

@@ -294,4 +294,4 @@ def short(times: np.ndarray) -> str:
 
 
 if __name__ == "__main__":
-    cli.run(stage, Settings, paths=("store",), lists=("raw",), optional=("listing",))
+    cli.run(stage, Settings, paths=("store",), lists=("raw",), optional=("listing",), writes=("store",))

@@ -51,4 +51,4 @@ def pinned(listing: Path) -> dict[str, str]:
 
 
 if __name__ == "__main__":
-    cli.run(stage, Settings, paths=("listing",))
+    cli.run(stage, Settings, paths=("listing",), writes=("listing",))

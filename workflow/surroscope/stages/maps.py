@@ -65,4 +65,4 @@ def stage(settings: Settings, *, shard: Path, grams: Path, maps: Path) -> None:
 
 
 if __name__ == "__main__":
-    cli.run(stage, Settings, paths=("shard", "grams", "maps"))
+    cli.run(stage, Settings, paths=("shard", "grams", "maps"), writes=("maps",))

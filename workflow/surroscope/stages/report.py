@@ -128,5 +128,10 @@ def origins(settings: Settings, data: list[Path]) -> dict[str, Any]:
 
 if __name__ == "__main__":
     cli.run(
-        stage, Settings, paths=("page", "provenance"), lists=("figures", "tables", "data", "captions"), parts=("costs",)
+        stage,
+        Settings,
+        paths=("page", "provenance"),
+        lists=("figures", "tables", "data", "captions"),
+        parts=("costs",),
+        writes=("page", "provenance"),
     )

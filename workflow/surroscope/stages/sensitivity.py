@@ -116,4 +116,4 @@ def conclusions(
 
 
 if __name__ == "__main__":
-    cli.run(stage, Settings, paths=("grams", "table"), optional=("full",))
+    cli.run(stage, Settings, paths=("grams", "table"), optional=("full",), writes=("table",))

@@ -77,4 +77,4 @@ def write(path: Path, settings: Settings, parts: Iterable[Simulated]) -> int:
 
 
 if __name__ == "__main__":
-    cli.run(stage, Settings, paths=("raw",))
+    cli.run(stage, Settings, paths=("raw",), writes=("raw",))

@@ -83,4 +83,4 @@ def short(values: np.ndarray) -> str:
 
 
 if __name__ == "__main__":
-    cli.run(stage, Settings, paths=("split",), lists=("stores",))
+    cli.run(stage, Settings, paths=("split",), lists=("stores",), writes=("split",))

@@ -271,4 +271,5 @@ if __name__ == "__main__":
         paths=("verdict",),
         lists=("influences", "rollouts", "histories", "tables"),
         parts=("sensitivities", "crosses", "maps"),
+        writes=("tables", "verdict"),
     )

@@ -145,4 +145,4 @@ def identity(settings: Settings, stores: list[Path], split: Path) -> dict[str, A
 
 if __name__ == "__main__":
     paths = ("split", "weights", "history", "checkpoints", "mapping")
-    cli.run(stage, Settings, paths=paths, lists=("stores",), texts=("reader",))
+    cli.run(stage, Settings, paths=paths, lists=("stores",), texts=("reader",), writes=("weights", "history"))

@@ -416,7 +416,9 @@ def estimate(configuration: Path, cores: int, rate: float) -> str:
     lines.append(row("total", counts.total(), "", f"{hours:.3g}", f"{gpu:.3g}", *[f"{done:.3g}"] * bool(measured)))
     lines += ["", f"on {cores} cores of this kind and no GPU: {duration(wall)}"]
     if done:
-        shared = sum(0 if job.stage not in measured else w.seconds for job, w in zip(jobs, works, strict=True)) / 3600
+        shared = (
+            sum(w.seconds * job.threads for job, w in zip(jobs, works, strict=True) if job.stage in measured) / 3600
+        )
         lines.append(f"measured / estimated, of the stages that have been run: {done / shared:.2f} in core-hours")
     lines.append(f"GPU-hours are in place of the core-hours; assumed: {rate / 1e12:g} TFLOP/s sustained in float32")
     disk: Counter[str] = Counter()

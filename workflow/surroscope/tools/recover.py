@@ -5,7 +5,6 @@ of this machine are the stages that work in it. Nothing is unlocked before they 
 """
 
 import argparse
-import re
 import shutil
 import subprocess
 import sys
@@ -19,6 +18,8 @@ from surroscope.errors import UserError
 from surroscope.heads import heads
 
 PREFIX = "surroscope"
+# Where jobs log: those of Snakemake, and workers of Dask beside the result that they work for.
+LOGS, RESULTS = Path(".snakemake") / "slurm_logs", Path("results")
 PATIENCE = 120.0
 
 
@@ -39,10 +40,11 @@ def recover(folder: Path, *, elsewhere: bool = False) -> None:
         if not head.here and not elsewhere:
             raise UserError(
                 f"{folder}: Snakemake was started here on {head.host} (process {head.pid}); recover there, or, if it "
-                "has surely ended, with --elsewhere"
+                "and all that it started have surely ended, by 'python -m surroscope.tools.recover --elsewhere'"
             )
-    cancel(folder)
     end_processes(folder)
+    cancel(folder)
+    clean(folder)
     shutil.rmtree(folder / ".snakemake" / "locks", ignore_errors=True)
     for head in found:
         head.file.unlink(missing_ok=True)
@@ -52,6 +54,10 @@ def recover(folder: Path, *, elsewhere: bool = False) -> None:
 def cancel(folder: Path) -> None:
     """Cancel the folder's jobs and wait until they are gone."""
     if not shutil.which("squeue"):
+        if (folder / LOGS).exists():
+            raise UserError(
+                f"{folder}: was run by SLURM, but there is no squeue here; recover where SLURM's commands are"
+            )
         return
     jobs = list(jobs_of(folder))
     if not jobs:
@@ -70,19 +76,25 @@ def cancel(folder: Path) -> None:
 
 def jobs_of(folder: Path) -> Iterator[str]:
     """Numbers of this user's SLURM jobs that are not over and belong to a folder."""
+    columns = {"JobID": 20, "Name": 60, "STDOUT": 4000}
+    wanted = ",".join(f"{name}:{width}" for name, width in columns.items())
     listed = subprocess.run(
-        ["squeue", "--me", "--noheader", "--format", "%A %j"], capture_output=True, text=True, check=False
+        ["squeue", "--me", "--noheader", "--Format", wanted], capture_output=True, text=True, check=False
     )
     if listed.returncode:
         raise UserError(f"squeue fails ({listed.stderr.strip()}); recover where SLURM answers")
     for line in listed.stdout.splitlines():
-        number, name = line.split(maxsplit=1)
-        if not name.startswith(PREFIX):
-            continue
-        shown = subprocess.run(["scontrol", "show", "job", number], capture_output=True, text=True, check=False).stdout
-        logs = re.search(r"^\s*StdOut=(.*)$", shown, flags=re.MULTILINE)
-        if logs and Path(logs[1]).is_relative_to(folder):
+        number, name, log = line[:20].strip(), line[20:80].strip(), line[80:].strip()
+        own = any(Path(log).is_relative_to((folder / place).resolve()) for place in (LOGS, RESULTS))
+        if name.startswith(PREFIX) and own:
             yield number
+
+
+def clean(folder: Path) -> None:
+    """Remove what killed jobs had half written, and their claims."""
+    for pattern in ("**/.*.partial-*", "**/.*.writer*"):
+        for path in (folder / RESULTS).glob(pattern):
+            shutil.rmtree(path, ignore_errors=True) if path.is_dir() else path.unlink(missing_ok=True)
 
 
 def end_processes(folder: Path) -> None:

@@ -76,7 +76,7 @@ def verify(records: list[dict[str, Any]]) -> Checked:
             try:
                 digests[path] = store.verify(path)["digest"]
             except store.DamagedStoreError as error:
-                missing = f"{path}: missing; make it with 'snakemake --cores all {path}', then run the study again"
+                missing = f"{path}: missing; make it with 'snakemake --cores all {path}' and the study's --configfile"
                 problems.append(str(error) if path.exists() else missing)
             bar.update(size)
         for path, digest in stores:
@@ -85,7 +85,7 @@ def verify(records: list[dict[str, Any]]) -> Checked:
         for path, entry in files.items():
             if not path.is_file():
                 problems.append(f"{path}: missing; run the study again")
-            elif kept.of_file(path) != entry:
+            elif store.of_file(path) != entry:
                 problems.append(f"{path}: damaged, or edited after the report was written; {AGAIN}")
             bar.update(entry["size"])
     return Checked(len(dict(stores)), len(files), total, tuple(dict.fromkeys(problems)))

@@ -57,8 +57,9 @@ class Checkpoints:
     def save(self, state: dict[str, Any]) -> None:
         """Make `state` the latest. Raises StaleWriterError if a newer writer has claimed the folder."""
         self.claim.require()
-        with atomic(self.folder / LATEST) as temporary:
-            torch.save(state, temporary)
+        # To a stream, since torch says what failed in words of its own where it opens the file itself.
+        with atomic(self.folder / LATEST) as temporary, temporary.open("wb") as stream:
+            torch.save(state, stream)
 
     def weights(self, epoch: int) -> Path:
         return self.folder / f"epoch{epoch}.pt"
