@@ -147,6 +147,7 @@ def test_an_orphan_that_was_not_ended_is_refused(untrained: Project, local_tiny:
     orphan.send_signal(signal.SIGCONT)
     until(lambda: not jobs(), "the end of the orphan")
     assert [path.stat().st_ino for path in written] == before
+    assert "FAILED" in {state_of(job) for job in jobs_ever()}
     require_undisturbed(untrained, local_tiny)
     assert "Nothing to be done" in untrained.run("--dry-run", TABLES).stdout
 

@@ -1,18 +1,19 @@
 """The command line that every stage has: settings as JSON, named inputs and outputs, errors in one line."""
 
 import argparse
+import contextlib
 import dataclasses
 import errno
 import json
 import os
 import signal
-import subprocess
 import sys
 from collections.abc import Callable
 from importlib import metadata
 from pathlib import Path
 from typing import Any
 
+import psutil
 import yaml
 from pydantic import TypeAdapter, ValidationError
 
@@ -104,12 +105,16 @@ def _listed(paths: Path | list[Path]) -> list[Path]:
 def _withdraw(error: StaleWriterError) -> None:
     """End so that nobody takes this job's results for those of the one that replaced it.
 
-    The Snakemake within a SLURM job deletes what a failed job was to write, and renews the time of what a successful
-    one wrote. Both are the other job's files by now, so this Snakemake goes too.
+    The Snakemakes within a SLURM job delete what a failed job was to write, and renew the time of what a successful
+    one wrote. Both are the other job's files by now, so they go first, the outer one before the inner.
     """
     print(f"refused: {error}", file=sys.stderr, flush=True)
     if job := os.environ.get("SLURM_JOB_ID"):
-        subprocess.run(["scancel", "--signal=KILL", "--full", job], check=False)
+        for process in sorted(psutil.process_iter(), key=lambda process: process.create_time()):
+            with contextlib.suppress(psutil.Error):
+                own = process.environ().get("SLURM_JOB_ID") == job
+                if own and any("snakemake" in word for word in process.cmdline()):
+                    process.kill()
     sys.exit(1)
 
 
