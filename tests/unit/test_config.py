@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 import yaml
 
-from surroscope.config.slices import settings
+from surroscope.config.slices import public, settings
 from surroscope.config.study import check
 from surroscope.errors import UserError
 
@@ -231,3 +231,27 @@ def test_the_examples_of_the_documentation_are_valid(text: str) -> None:
         models = config["systems"]["CE"]["models"]
         config["systems"] = {name: system | {"models": models} for name, system in shown["systems"].items()}
     check(config, "docs")
+
+
+def test_code_of_ones_own_is_told_from_the_packages() -> None:
+    assert not check(DEFAULT, "config.yaml").own_factories()
+    config = changed("systems.CE.models.vit.factory", "mynets.vit:build")
+    assert list(check(config, "mine.yaml").own_factories()) == ["systems.CE.models.vit"]
+
+
+@pytest.mark.parametrize(
+    ("home", "text", "shown"),
+    [
+        (
+            "/home/jane",
+            "dam: /home/jane/in/*.nc, wave: /data/home/jane/w.nc",
+            "dam: ~/in/*.nc, wave: /data/home/jane/w.nc",
+        ),
+        ("/home/jane", "/home/janet/in.nc", "/home/janet/in.nc"),
+        ("/root", '["/root/in.nc", "/root"]', '["~/in.nc", "/root"]'),
+        ("/", "tcp://host:1", "tcp://host:1"),
+    ],
+)
+def test_home_folders_are_not_shown(monkeypatch: pytest.MonkeyPatch, home: str, text: str, shown: str) -> None:
+    monkeypatch.setenv("HOME", home)
+    assert public(text) == shown
