@@ -120,7 +120,9 @@ def test_a_study_that_is_not_finished_or_was_changed_is_refused(tmp_path: Path) 
     with pytest.raises(UserError, match=r"tiny\.yaml: was changed since study 'tiny' was run"):
         archive(CONFIG)
     CONFIG.write_text(yaml.safe_dump(content | {"study": "other"}))
-    with pytest.raises(UserError, match=r"results/other/provenance\.json: missing, so study 'other' is not finished"):
+    with pytest.raises(
+        UserError, match=r"results/other/provenance\.json: missing, so study 'other' is not finished here"
+    ):
         archive(CONFIG)
     CONFIG.write_text("a: [")
     with pytest.raises(UserError, match=r"tiny\.yaml: not YAML"):

@@ -16,7 +16,7 @@ STATE = 4 * 2 * 8 * 8
 
 
 def job(rule: str, *needs: int, **wildcards: str) -> Job:
-    return Job(rule, wildcards, 1, 100, needs)
+    return Job(rule, wildcards, 1, 100, 60, needs)
 
 
 @pytest.fixture

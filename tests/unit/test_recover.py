@@ -29,6 +29,7 @@ def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     commands, working = tmp_path / "bin", tmp_path / "study"
     commands.mkdir()
     (working / ".snakemake" / "locks").mkdir(parents=True)
+    (working / ".snakemake" / "locks" / "0.output.lock").touch()
     queue = tmp_path / "queue"
     queue.mkdir()
     for number, (name, log) in JOBS.items():
@@ -52,11 +53,13 @@ def locked(folder: Path) -> bool:
     return (folder / ".snakemake" / "locks").exists()
 
 
-def test_only_the_jobs_of_the_folder_are_cancelled(folder: Path) -> None:
+def test_only_the_jobs_of_the_folder_are_cancelled(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
     recover(folder)
     assert queued(folder) == ["12", "13", "14"]
     assert not locked(folder)
+    capsys.readouterr()
     recover(folder)
+    assert "was not locked" in capsys.readouterr().out
 
 
 def head(folder: Path, host: str, pid: int) -> Path:

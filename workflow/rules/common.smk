@@ -193,4 +193,6 @@ def link_latest_report():
     latest = Path("results/report.html")
     latest.unlink(missing_ok=True)
     latest.symlink_to(Path(REPORT).relative_to("results"))
-    print(f"\nreport:  {latest} -> {REPORT}\nfigures: {RESULTS}/*/figures\ntables:  {RESULTS}/*/tables")
+    place = f"{os.getcwd()}/" if ELSEWHERE else ""
+    print(f"\nreport:  {place}{latest} -> {REPORT}")
+    print(f"figures: {place}{RESULTS}/*/figures\ntables:  {place}{RESULTS}/*/tables")

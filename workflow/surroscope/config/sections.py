@@ -162,8 +162,9 @@ class Dask(Section):
     """Where gradients are contracted; it changes no result."""
 
     cluster: str = "local"
-    workers: Count = 4
-    runtime: Count = 60
+    # Snakemake's --config gives text.
+    workers: Annotated[int, Field(ge=1, strict=False)] = 4
+    runtime: Annotated[int, Field(ge=1, strict=False)] = 60
     interface: Name = "lo"
     tls: Tls | None = None
 

@@ -63,12 +63,13 @@ RAW_CHANNELS = {"CE": 5, "NS": 2}
 
 @dataclass(frozen=True)
 class Job:
-    """A job of Snakemake's plan; needs: the numbers of those that it waits for."""
+    """A job of Snakemake's plan; runtime: its limit in minutes; needs: the numbers of those that it waits for."""
 
     rule: str
     wildcards: dict[str, str]
     threads: int
     mem_mb: int
+    runtime: int
     needs: tuple[int, ...]
 
     @property
@@ -122,6 +123,7 @@ def planned(configuration: Path) -> list[Job]:
             dict(job.wildcards_dict),
             job.threads,
             job.resources.get("mem_mb", 0),
+            job.resources.get("runtime", 0),
             tuple(numbers[other] for other in dag.dependencies[job]),
         )
         for job in jobs
@@ -420,7 +422,18 @@ def estimate(configuration: Path, cores: int, rate: float) -> str:
             sum(w.seconds * job.threads for job, w in zip(jobs, works, strict=True) if job.stage in measured) / 3600
         )
         lines.append(f"measured / estimated, of the stages that have been run: {done / shared:.2f} in core-hours")
-    lines.append(f"GPU-hours are in place of the core-hours; assumed: {rate / 1e12:g} TFLOP/s sustained in float32")
+    lines.append(
+        f"with GPUs of {rate / 1e12:g} TFLOP/s, sustained in float32 (assumed): the GPU-hours instead of those stages' "
+        "core-hours"
+    )
+    for stage in counts:
+        own = [number for number, job in enumerate(jobs) if job.stage == stage]
+        longest = max(works[number].operations for number in own) / rate / 3600
+        if longest > (limit := jobs[own[0]].runtime / 60):
+            lines.append(
+                f"  {stage}: {longest:,.0f} GPU-hours a job, above its limit on a cluster of {limit:g} h; set its "
+                "`runtime` in the profile"
+            )
     disk: Counter[str] = Counter()
     for work in works:
         disk[work.kind] += int(work.size)

@@ -45,9 +45,13 @@ def recover(folder: Path, *, elsewhere: bool = False) -> None:
     end_processes(folder)
     cancel(folder)
     clean(folder)
-    shutil.rmtree(folder / ".snakemake" / "locks", ignore_errors=True)
     for head in found:
         head.file.unlink(missing_ok=True)
+    locks = folder / ".snakemake" / "locks"
+    if not (locks.is_dir() and any(locks.iterdir())):
+        print(f"{folder}: was not locked; another folder: 'python -m surroscope.tools.recover FOLDER'")
+        return
+    shutil.rmtree(locks)
     print(f"{folder}: unlocked; run Snakemake as before, it goes on where it was")
 
 

@@ -52,12 +52,14 @@ def configured(path: Path) -> Study:
 
 
 def recorded(study: str) -> dict[str, Any]:
-    """What a study's provenance.json says. Raises UserError if there is none."""
+    """What a study's provenance.json in this folder says. Raises UserError if there is none."""
     path = RESULTS / study / kept.FILE
     try:
         return json.loads(path.read_text())
     except FileNotFoundError:
-        raise UserError(f"{path}: missing, so study {study!r} is not finished; run it first") from None
+        raise UserError(
+            f"{path.absolute()}: missing, so study {study!r} is not finished here; run it first, or go where it was run"
+        ) from None
     except ValueError as error:
         raise UserError(f"{path}: damaged ({error}); {AGAIN}") from None
 
@@ -76,8 +78,8 @@ def verify(records: list[dict[str, Any]]) -> Checked:
             try:
                 digests[path] = store.verify(path)["digest"]
             except store.DamagedStoreError as error:
-                missing = f"{path}: missing; make it with 'snakemake --cores all {path}' and the study's --configfile"
-                problems.append(str(error) if path.exists() else missing)
+                found = str(error) if path.exists() else f"{path}: missing"
+                problems.append(f"{found}; make it by 'snakemake --cores all {path}' with the study's --configfile")
             bar.update(size)
         for path, digest in stores:
             if digests.get(path, digest) != digest:
@@ -104,6 +106,8 @@ def verify_archive(path: Path) -> Checked:
     found: dict[str, str] = {}
     listed: dict[str, str] = {}
     size = 0
+    if not path.is_file():
+        raise UserError(f"{path}: no such file")
     try:
         with tarfile.open(path, "r:gz") as archive:
             for member in archive:
