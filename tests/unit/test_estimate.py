@@ -5,7 +5,8 @@ from pathlib import Path
 import pytest
 
 from surroscope.errors import UserError
-from surroscope.tools.estimate import FIXED, GRADIENT, TANGENT, Job, Model, Network, Work, planned, schedule
+from surroscope.tools.estimate import planned, schedule
+from surroscope.tools.workload import FIXED, GRADIENT, TANGENT, Job, Model, Network, Work
 from surroscope.tools.verify import configured
 
 ROOT = Path(__file__).parents[2]

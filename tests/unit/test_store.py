@@ -137,6 +137,22 @@ def test_a_job_that_began_earlier_is_refused_however_late_it_writes(tmp_path: Pa
     assert [file.name for file in tmp_path.iterdir()] == ["table.csv"]
 
 
+def test_a_job_that_began_earlier_leaves_what_the_newer_one_is_writing(tmp_path: Path) -> None:
+    path = tmp_path / "table.csv"
+
+    def write_late() -> None:
+        with store.atomic(path):
+            raise AssertionError("it was let in")
+
+    with store.claimed([path]):
+        newer = store.Claim(path)
+        half = tmp_path / f".table.partial-{newer.name}.csv"
+        half.write_text("half")
+        with pytest.raises(store.StaleWriterError):
+            write_late()
+    assert half.read_text() == "half"
+
+
 def test_a_job_writes_what_it_claimed(tmp_path: Path) -> None:
     path = tmp_path / "table.csv"
     with store.claimed([path]), store.atomic(path) as temporary:

@@ -99,9 +99,11 @@ def atomic(path: Path) -> Iterator[Path]:
     A folder that is replaced is moved aside just before, and removed.
 
     If the body raises, the temporary is removed and `path` is left as it was. Temporaries of earlier writers
-    of the same path are removed first; one of them that is still at work gets a StaleWriterError at its end.
+    of the same path are removed first; one of them that is still at work gets a StaleWriterError at its end, or at once
+    if it had not begun to write.
     """
     claim = _CLAIMED.get(path) or Claim(path)
+    claim.require()  # what is half-written there may be a newer writer's
     for leftover in path.parent.glob(f".{path.stem}.partial-*{path.suffix}"):
         _remove(leftover)
     temporary = path.parent / f".{path.stem}.partial-{claim.name}{path.suffix}"
