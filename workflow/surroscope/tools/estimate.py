@@ -23,8 +23,8 @@ from snakemake.settings.types import ConfigSettings, DAGSettings, OutputSettings
 from surroscope import cost, environment
 from surroscope.config.study import Study
 from surroscope.errors import UserError
-from surroscope.tools.workload import Job, Model, Work
 from surroscope.tools.verify import configured
+from surroscope.tools.workload import Job, Model, Work
 
 
 def planned(configuration: Path) -> list[Job]:
