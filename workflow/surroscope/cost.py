@@ -94,7 +94,7 @@ def _job(path: Path, row: dict[str, str]) -> Job | None:
     resources = _resources(row.get("resources"))
     rule = row.get("rule_name") or stage_of(path)
     return Job(
-        stage="figures" if rule.startswith("figure_") else rule,
+        stage=stage_of_rule(rule),
         seconds=seconds,
         threads=int((_number(row.get("threads")) or 1) * (_number((resources or {}).get("tasks")) or 1)),
         cpu_seconds=_number(row.get("cpu_time")),
@@ -102,6 +102,11 @@ def _job(path: Path, row: dict[str, str]) -> Job | None:
         peak_mb=_number(row.get("max_rss")),
         asked_mb=None if resources is None else _number(resources.get("mem_mb")),
     )
+
+
+def stage_of_rule(rule: str) -> str:
+    """The stage that a rule runs: of its own name, but that each figure has a rule."""
+    return "figures" if rule.startswith("figure_") else rule
 
 
 def stage_of(path: Path) -> str:

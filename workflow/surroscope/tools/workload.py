@@ -18,6 +18,7 @@ from typing import Any
 import torch
 from torch.utils.flop_counter import FlopCounterMode
 
+from surroscope import cost
 from surroscope.config import slices
 from surroscope.config.study import Study
 from surroscope.models import loading
@@ -59,7 +60,7 @@ class Job:
 
     @property
     def stage(self) -> str:
-        return "figures" if self.rule.startswith("figure_") else self.rule
+        return cost.stage_of_rule(self.rule)
 
 
 @dataclass(frozen=True)
@@ -219,8 +220,7 @@ class Model:
         return Work(reading + chosen["epochs"] * epoch, chosen["epochs"] * operations, "weights", size)
 
     def _calibrate(self, chosen: dict[str, Any], system: str, model: str) -> Work:
-        passes = 60
-        network = self.network(system, model)
+        passes, network = 60, self.network(system, model)
         return Work(passes * network.forward, passes * network.operations)
 
     def _evaluate(self, chosen: dict[str, Any], system: str, model: str, seed: str, epoch: str) -> Work:
