@@ -7,14 +7,14 @@ CLAWPACK := .venv-clawpack
 BIN := $(CURDIR)/$(VENV)/bin
 export PATH := $(BIN):$(PATH)
 
-.PHONY: run test test-slow test-gpu test-slurm recover archive verify estimate lint format bench bench-linearize bench-reduction bench-peers bench-reader bench-ingest bench-statistics bench-solvers snakemake-report clean
+.PHONY: run test test-slow test-gpu test-slurm test-browser recover archive verify estimate gallery lint format bench bench-linearize bench-reduction bench-peers bench-reader bench-ingest bench-statistics bench-solvers snakemake-report clean
 .DEFAULT_GOAL := run
 
 run: $(VENV)/ready
 	snakemake --cores $(CORES)
 
 test: $(VENV)/ready
-	pytest -n 2 --dist loadfile -m "not slow and not gpu and not slurm"
+	pytest -n 2 --dist loadfile -m "not slow and not gpu and not slurm and not browser"
 
 test-slow: $(VENV)/ready
 	pytest -n 2 --dist loadfile -m slow
@@ -26,6 +26,14 @@ test-gpu: $(VENV)/ready
 test-slurm: $(VENV)/ready
 	tests/slurm/start.sh
 	pytest -m slurm; status=$$?; tests/slurm/stop.sh; exit $$status
+
+# Installs Chromium (Debian, as root) where there is none. STUDY=results/name looks at that study's page.
+test-browser: $(VENV)/ready
+	@command -v chromium > /dev/null \
+	  || { [ "$$(id -u)" = 0 ] && apt-get update -qq && apt-get install -y -qq --no-install-recommends chromium; } \
+	  || { echo "error: no chromium found; run 'sudo apt-get install chromium' and make again"; exit 1; }
+	pip install --quiet --disable-pip-version-check -r tests/browser/requirements.txt
+	pytest -m browser tests/browser
 
 # After Snakemake was killed: ends the jobs that it left behind and unlocks.
 recover: $(VENV)/ready
@@ -40,6 +48,10 @@ verify: $(VENV)/ready
 
 estimate: $(VENV)/ready
 	python -m surroscope.tools.estimate $(CONFIG) $(if $(filter-out all,$(CORES)),--cores $(CORES))
+
+# docs/gallery.md and docs/signature.md, of the study that has every figure, once it is finished.
+gallery: $(VENV)/ready
+	python -m surroscope.tools.gallery $(CONFIG)
 
 lint: $(VENV)/ready
 	ruff check .

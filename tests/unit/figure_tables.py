@@ -5,10 +5,13 @@ from itertools import product
 import numpy as np
 import pandas as pd
 
+from surroscope.plots.dynamics import SHOWN
+
 MODELS = ("vit", "unet")  # not alphabetical: order must come from the table
 CLASSES = ("RP", "CRP")
 OBSERVABLES = ("smse", "mass", "energy")
-PARTS = ("sensitivity", "cross", "maps", "symmetry")
+PARTS = ("sensitivity", "cross", "maps", "symmetry", "epochs", "turns", "conserved", "lines", "box")
+REACH = 3
 CHANNELS = ("density", "momentum_x")
 RELATIONS = ("self", "intra-class", "inter-class")
 
@@ -17,7 +20,8 @@ def summary(random, rows, positive=False):
     """Rows of keys, completed with quartiles and counts."""
     table = pd.DataFrame(rows)
     centre = 0.5 + random.uniform(size=len(table)) if positive else random.normal(size=len(table))
-    return table.assign(q25=centre - 0.2, median=centre, q75=centre + 0.3, n_seeds=3, n_probes=6)
+    ends = {"low": centre - 0.1, "high": centre + 0.1}
+    return table.assign(q25=centre - 0.2, median=centre, q75=centre + 0.3, **ends, n_seeds=3, n_probes=6)
 
 
 def keys(**values):
@@ -39,6 +43,35 @@ def sensitivity(random):
         reference=(rows["cut"] == "cut") & (rows["damping"] == 1e-6),
         n_probes=6,
     )
+
+
+def orbit(random, **about):
+    """Turns, mirror images, and all shifts up to a reach."""
+    shifts = [(f"x{x}y{y}", x, y) for x in range(REACH + 1) for y in range(REACH + 1) if x or y]
+    actions = pd.DataFrame(
+        [*((name, 0, 0) for name in ("e", "r", "s")), *shifts], columns=("action", "shift_x", "shift_y")
+    )
+    return summary(random, pd.DataFrame(keys(**about)).merge(actions, how="cross"))
+
+
+def training_tables(random):
+    """The tables about the course of training, and what influence has to do with rollouts."""
+    checkpoints = pd.DataFrame(keys(model=MODELS, quantity=("span",), seed=(10, 35, 42), epoch=(1, 5, 10)))
+    for name in SHOWN:
+        checkpoints[name] = 1 + random.uniform(size=len(checkpoints))
+    checkpoints.loc[checkpoints["epoch"] == 1, "half_life"] = np.inf
+    frames = keys(
+        model=MODELS, quantity=("span",), epoch=(1, 5, 10), perturbation_time=range(4), response_time=range(4)
+    )
+    horizons = pd.DataFrame(keys(model=MODELS, quantity=("span",), horizon=range(1, 5)))
+    value = random.uniform(-0.8, 0, size=len(horizons))
+    ends = {"value": value, "low": value - 0.1, "high": value + 0.2, "n_points": 36, "n_seeds": 3, "n_probes": 4}
+    return {
+        "checkpoints": checkpoints,
+        "two_time_training": summary(random, frames),
+        "rollout_correlation": horizons.assign(**ends, published=np.where(horizons["horizon"] == 1, -0.6, np.nan)),
+        "drift": summary(random, keys(model=MODELS, channel=CHANNELS, snapshot=range(1, 6)), positive=True),
+    }
 
 
 def response_tables(random, fields):
@@ -65,7 +98,6 @@ def response_tables(random, fields):
         columns=("role", "rank", "class", "trajectory", "time", "influence"),
     )
     examples = ranked.merge(cells, how="cross")
-    actions = ("e", "r", "s", "x16")
     span = {"model": MODELS, "quantity": ("span",)}
     leverage = summary(random, keys(**span, **{"class": CLASSES}, time=range(4)), positive=True)
     channels = keys(**span, relation=RELATIONS, response_channel=CHANNELS, perturbation_channel=CHANNELS)
@@ -75,9 +107,17 @@ def response_tables(random, fields):
         "fronts": summary(random, keys(**span, relation=RELATIONS), positive=True).assign(area=0.2),
         "response_maps": maps.assign(quantity="span", state=state, response=random.normal(size=len(maps))),
         "attribution_fields": examples.assign(quantity="span", value=random.uniform(size=len(examples))),
-        "leverage": leverage.drop(columns=["n_seeds", "n_probes"]).assign(n_batches=5),
-        "symmetry": summary(random, keys(**span, action=actions)),
+        "leverage": leverage.drop(columns=["low", "high", "n_seeds", "n_probes"]).assign(n_batches=5),
+        "symmetry": orbit(random, **span),
+        "equivariance": orbit(random, model=MODELS),
     }
+
+
+def rollout_fields(random, fields):
+    about = {"class": CLASSES[:1], "start": (0,), "snapshot": range(3), "channel": CHANNELS}
+    table = pd.DataFrame(keys(model=MODELS, **about, **fields))
+    truth = 1 + random.uniform(size=len(table) // 2)
+    return table.assign(truth=np.tile(truth, 2), prediction=np.tile(truth, 2) + 0.1 * random.normal(size=len(table)))
 
 
 def all_tables(rows: int = 4, columns: int = 4) -> dict[str, pd.DataFrame]:
@@ -115,7 +155,8 @@ def all_tables(rows: int = 4, columns: int = 4) -> dict[str, pd.DataFrame]:
         "rollout": summary(random, [row for row in starts if row["snapshot"] > row["start"]], positive=True),
         "snapshots": snapshots.assign(time=0.1 * snapshots["snapshot"], value=random.uniform(size=len(snapshots))),
         "prediction": prediction.assign(prediction=prediction["truth"] + 0.1 * random.normal(size=len(prediction))),
-    } | response_tables(random, fields)
+        "rollout_fields": rollout_fields(random, fields),
+    } | (response_tables(random, fields) | training_tables(random))
 
 
 def panels(figure):

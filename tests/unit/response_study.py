@@ -26,7 +26,7 @@ DAMPING = 1e-2
 SINGLE = 3e-5
 FACTORY = f"{__name__}:build"
 HERE = Dask().model_dump_json()
-RESPONSES = [Response("smse"), Response("mass"), Response("smse", action="r")]
+RESPONSES = [Response("smse"), Response("mass"), Response("energy")]
 
 
 def build(channels: int, size: int, hidden: int = 3, silent: bool = False) -> nn.Module:

@@ -68,8 +68,9 @@ def test_every_shipped_study_is_valid(path: Path) -> None:
         ("seeds", [-1], ["seeds.0", "-1", "greater than or equal to 0"]),
         ("systems.CE.classes", ["CE-RP", "CE-RP"], ["systems.CE.classes", "'CE-RP' stands twice"]),
         ("systems.CE.observables", ["smse", "smse"], ["systems.CE.observables", "'smse' stands twice"]),
-        ("systems.CE.symmetries", ["e"], ["systems.CE.symmetries", "'e'", "moves nothing"]),
-        ("systems.CE.symmetries", ["x32"], ["systems.CE.symmetries", "'x32'", "32 cells"]),
+        ("symmetry", {"line": 32}, ["symmetry.line is 32", "32 cells"]),
+        ("symmetry", {"probes": 99}, ["symmetry.probes", "probe.batches"]),
+        ("symmetry", {"seeds": [3]}, ["symmetry asks for seed 3"]),
         ("observables", {"energy": {"factory": "a:b"}}, ["observables", "'energy'", "rename it"]),
         ("sensitivity.seeds", [10, 10], ["sensitivity.seeds", "10 stands twice"]),
         ("study", "my study", ["study", "'my study'", "letters, digits"]),
@@ -186,13 +187,17 @@ def test_pdegym_takes_only_the_files_that_hold_the_trajectories() -> None:
 
 
 def test_words_about_a_system_run_nothing_again() -> None:
-    plain, told = check(water(), "w.yaml"), water()
-    told["systems"]["SW"]["equations"] = EQUATIONS | {"title": "shallow water", "vectors": [["discharge"]]}
+    plain, told, turned = check(water(), "w.yaml"), water(), water()
+    told["systems"]["SW"]["equations"] = EQUATIONS | {"title": "shallow water"}
+    turned["systems"]["SW"]["equations"] = EQUATIONS | {"vectors": [["discharge"]]}
     keys = {"model": "vit", "seed": "10", "epoch": "20", "shard": "0", "ic": "dam"}
     for stage, needed in {"ingest": ["ic"], "train": ["model", "seed"], "evaluate": ["model", "seed", "epoch"]}.items():
         chosen = {key: keys[key] for key in needed}
-        slices = [settings(study, stage, system="SW", **chosen) for study in (plain, check(told, "w.yaml"))]
+        studies = (plain, check(told, "w.yaml"), check(turned, "w.yaml"))
+        slices = [settings(study, stage, system="SW", **chosen) for study in studies]
         assert slices[0] == slices[1]
+        # Images of states have turned vectors.
+        assert (slices[0] == slices[2]) == (stage != "evaluate")
 
 
 def test_a_slice_is_canonical_json_of_its_own_keys_only() -> None:

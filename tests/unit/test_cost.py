@@ -36,7 +36,7 @@ def test_jobs_add_up_by_stage(tmp_path: Path) -> None:
 
 
 def test_without_the_further_columns_the_place_tells_the_stage(tmp_path: Path) -> None:
-    (found,) = cost.by_stage([write(tmp_path / "epoch1/rollouts.benchmark.tsv", short(36, "NA", "NA"))])
+    (found,) = cost.by_stage([write(tmp_path / "epoch1/evaluation.benchmark.tsv", short(36, "NA", "NA"))])
     assert found == cost.StageCost("evaluate", 1, 0.01, None, None, 36, None, None)
 
 

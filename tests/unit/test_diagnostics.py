@@ -1,18 +1,24 @@
 """Statistics of influence on matrices whose statistics are known, and rollouts of a surrogate that is exact."""
 
+import re
+from pathlib import Path
+from typing import Any
+
 import numpy as np
-import pandas as pd
 import pytest
 import torch
 from torch import nn
 
 from surroscope import observables
-from surroscope.diagnostics import coherence, scalars
-from surroscope.diagnostics.rollout import errors, rollout
-from surroscope.system import COMPRESSIBLE_EULER
+from surroscope.diagnostics import coherence, equivariance, scalars
+from surroscope.diagnostics.rollout import drift, errors, rollout
+from surroscope.diagnostics.scalars import Measured
+from surroscope.response.normalize import standard
+from surroscope.symmetry import Action
+from surroscope.system import COMPRESSIBLE_EULER, NAVIER_STOKES
 
 BATCHES, CLASSES, TIMES = 4, 3, 6
-NAMES = ["a", "b", "c"]
+NAMES, SEEDS = ["a", "b", "c"], np.array([1, 1, 2, 2])
 
 
 def known(transfer: float = 0.5) -> np.ndarray:
@@ -25,14 +31,14 @@ def known(transfer: float = 0.5) -> np.ndarray:
 
 
 def test_two_time_has_the_perturbation_and_response_the_right_way_round() -> None:
-    table = coherence.two_time(known()).set_index(["perturbation_time", "response_time"])["median"]
+    table = coherence.two_time(known(), SEEDS).set_index(["perturbation_time", "response_time"])["median"]
     assert table[2, 2] == pytest.approx(1)
     assert table[1, 3] == pytest.approx(np.exp(-2) + 20)
     assert table[3, 1] == pytest.approx(np.exp(-2))
 
 
 def test_time_lag_separates_relations_and_signs() -> None:
-    table = coherence.time_lag(known()).set_index(["relation", "lag"])["median"]
+    table = coherence.time_lag(known(), SEEDS).set_index(["relation", "lag"])["median"]
     assert table["intra-class", 1] == pytest.approx(np.exp(-1) + 10)
     assert table["intra-class", -1] == pytest.approx(np.exp(-1))
     assert table["inter-class", -1] == pytest.approx(0.5 * np.exp(-1))
@@ -42,7 +48,7 @@ def test_time_lag_separates_relations_and_signs() -> None:
 def test_class_transfer_has_the_response_and_perturbation_the_right_way_round() -> None:
     h = known()
     h[:, 0, :, 2] *= 7
-    table = coherence.class_transfer(h, NAMES).set_index(["perturbation_class", "response_class"])["median"]
+    table = coherence.class_transfer(h, SEEDS, NAMES).set_index(["perturbation_class", "response_class"])["median"]
     assert table["c", "a"] == pytest.approx(3.5)
     assert table["a", "c"] == pytest.approx(0.5)
     assert table["b", "b"] == pytest.approx(1)
@@ -54,7 +60,7 @@ def test_interpolation_finds_a_function_of_distance_and_leaves_the_diagonal_out(
     distance = np.square(points[:, :, None] - points[:, None]).sum(-1)
     h = np.where(distance == 0, 1e9, -np.log10(np.maximum(distance, 1e-12)))
     shape = (BATCHES, CLASSES, TIMES, CLASSES, TIMES)
-    table = coherence.interpolation(h.reshape(shape), distance.reshape(shape), 19, 1)
+    table = coherence.interpolation(h.reshape(shape), SEEDS, distance.reshape(shape), 19, 1)
     assert np.allclose(table["median"], -np.log10(table["distance"]), atol=0.25)
     crossing = coherence.first_crossing(table["distance"].to_numpy(), table["median"].to_numpy(), 0.0)
     spacing = table["distance"].iloc[-1] / table["distance"].iloc[-2]
@@ -79,12 +85,119 @@ def test_first_crossing_interpolates(level: float, expected: float) -> None:
     assert coherence.first_crossing(np.array([0.0, 1, 2]), np.array([1.0, 1, 0]), level) == expected
 
 
-def curve(height: dict[int, float]) -> pd.DataFrame:
-    return pd.DataFrame({"relation": "intra-class", "lag": lag, "median": value} for lag, value in height.items())
-
-
 def test_half_life_looks_both_ways() -> None:
-    assert scalars.half_life(curve({-2: 0.0, -1: 1.0, 0: 2.0, 1: 3.0, 2: 0.0})) == pytest.approx(1.5)
+    assert scalars.half_life(np.array([0.0, 1.0, 2.0, 3.0, 0.0])) == pytest.approx(1.5)
+
+
+DISTANCES = np.random.default_rng(1).uniform(0.1, 1, size=(4, 2, 3, 2, 3))
+
+
+def measured(**changes: Any) -> Measured:
+    """Two seeds with two batches each, of two classes, three times and one conserved channel, with simple numbers."""
+    shape = (4, 2, 3, 2, 3)
+    draw = np.random.default_rng(0)
+    influence = draw.uniform(0.1, 0.4, size=shape)
+    influence[:, [0, 1], :, [0, 1]] += 0.5
+    np.einsum("nctct->nct", influence)[:] = 2.0
+    later = np.triu(np.ones((4, 5), bool), 1)
+    standardised = standard(influence.reshape(4, 6, 6)).reshape(shape)
+    centres, binned = coherence.binned(standardised, DISTANCES, 5, 1)
+    known = {
+        "seeds": SEEDS,
+        "influence": influence,
+        "standardised": standardised,
+        "centres": tuple(centres),
+        "binned": binned,
+        "eigenvalue": np.tile([4.0, 2.0, np.nan], (4, 1)),
+        "outputs": 10,
+        "error": np.where(later, np.arange(5.0), np.nan) * np.ones((4, 2, 1, 1)),
+        "persistence": np.where(later, 2.5, np.nan) * np.ones((4, 2, 1, 1)),
+        "image_error": np.array([1.0, 2.0, 3.0, 8.0])[None, :, None, None] * np.ones((4, 4, 2, 3)),
+        "actions": ("e", "r", "s", "x1"),
+        "drift": np.arange(4.0)[:, None] * np.ones((4, 2, 4, 1)),
+    }
+    return Measured(**known | changes)
+
+
+@pytest.mark.parametrize(
+    ("name", "expected"),
+    [
+        ("diagonal_mean", 2.0),
+        ("largest_metric_eigenvalue", 40.0),
+        ("condition", 2.0),
+        ("participation_ratio", 36 / 20),
+        ("rank", 2.0),
+        ("trust_horizon", 3.0),
+        ("conservation_drift", 2.0),
+        ("equivariance_error", 2.5),
+    ],
+)
+def test_scalars_of_simple_numbers(name: str, expected: float) -> None:
+    assert scalars.SCALARS[name].value(measured()) == pytest.approx(expected)
+
+
+def test_scalars_are_what_the_tables_say() -> None:
+    m = measured()
+    value = {name: scalar.value(m) for name, scalar in scalars.SCALARS.items()}
+    lags = coherence.time_lag(m.standardised, SEEDS).set_index(["relation", "lag"])["median"]
+    classes = coherence.class_transfer(m.standardised, SEEDS, NAMES[:2])
+    own = classes.perturbation_class == classes.response_class
+    assert value["intra_class_lag_1"] == pytest.approx(lags["intra-class", 1])
+    assert value["inter_class_lag_2"] == pytest.approx(lags["inter-class", 2])
+    assert np.isnan(value["intra_class_lag_8"])
+    assert value["class_diagonal"] == pytest.approx(classes["median"][own].median())
+    assert value["class_transfer_ratio"] == pytest.approx(value["class_off_diagonal"] / value["class_diagonal"])
+    table = coherence.interpolation(m.standardised, SEEDS, DISTANCES, 5, 1)
+    assert value["influence_nearest"] == pytest.approx(table["median"].iloc[0])
+    h = m.influence.reshape(4, 6, 6)
+    assert value["off_diagonal_mean"] == pytest.approx(h[:, ~np.eye(6, dtype=bool)].mean())
+
+
+def test_scalars_that_have_no_finite_value() -> None:
+    still = measured(drift=np.zeros((4, 2, 4, 0)), error=np.zeros((4, 2, 4, 5)), actions=("e", "x1", "x2", "x3"))
+    for name, expected in (("conservation_drift", np.nan), ("trust_horizon", np.inf), ("equivariance_error", np.nan)):
+        assert scalars.SCALARS[name].value(still) == pytest.approx(expected, nan_ok=True)
+    flat = measured(eigenvalue=np.tile([1.0, 0.0], (4, 1)))
+    assert scalars.SCALARS["condition"].value(flat) == np.inf
+
+
+def test_every_scalar_is_defined_in_the_documentation() -> None:
+    text = (Path(__file__).parents[2] / "docs/scalars.md").read_text()
+    for name in scalars.SCALARS:
+        assert f"`{re.sub(r'_lag_[0-9]+$', '_lag_d', name)}`" in text
+
+
+def test_units_may_repeat_and_are_taken_whole() -> None:
+    m = measured()
+    assert m.standardised.shape == m.influence.shape
+    again = m.take(np.array([2, 2, 0, 1]))
+    assert again.seeds.tolist() == [2, 2, 1, 1]
+    assert np.array_equal(again.standardised, m.standardised[[2, 2, 0, 1]])
+
+
+def test_drift_is_relative_to_the_mean_size_of_what_was_there() -> None:
+    first = torch.tensor([[[[1.0, -3.0]]]])
+    true = torch.stack([first, 3 * first], dim=1)  # mean size 2, then 6
+    found = drift(true, torch.stack([first + 0.5, first * torch.inf, first], dim=1))
+    assert found[0, :, 0].tolist() == pytest.approx([0.125, np.inf, 0.0])
+    still = torch.zeros(1, 2, 1, 1, 2)
+    assert drift(still, torch.tensor([0.0, 1e-7]).reshape(1, 2, 1, 1, 1)).flatten().tolist() == [0.0, np.inf]
+
+
+class Southward(nn.Module):
+    """Moves everything by one cell along y, which turns do not commute with."""
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        return torch.roll(x, 1, dims=-2)
+
+
+def test_errors_at_images_are_zero_for_what_commutes_and_only_for_that() -> None:
+    states = torch.rand(70, 2, 6, 6, generator=torch.Generator().manual_seed(0)) - 0.5
+    actions = [Action.parse(name) for name in ("e", "s", "x2y3", "r", "sr2")]
+    found = equivariance.errors(Southward(), states, torch.roll(states, 1, dims=-2), actions, NAVIER_STOKES)
+    assert found.shape == (5, 70)
+    assert (found[:3] == 0).all()
+    assert (found[3:] > 0.1).all()
 
 
 @pytest.mark.parametrize(

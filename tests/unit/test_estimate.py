@@ -6,8 +6,9 @@ import pytest
 
 from surroscope.errors import UserError
 from surroscope.tools.estimate import planned, schedule
+from surroscope.tools.jobs import Job, Work
 from surroscope.tools.verify import configured
-from surroscope.tools.workload import FIXED, GRADIENT, TANGENT, Job, Model, Network, Work
+from surroscope.tools.workload import FIXED, GRADIENT, TANGENT, Model, Network
 
 ROOT = Path(__file__).parents[2]
 VIT = {"system": "NS", "model": "vit", "seed": "10"}
@@ -36,9 +37,9 @@ def test_jobs_are_counted_in_trajectories_steps_and_passes(model: Model) -> None
     train = model.work(job("train", **VIT))
     assert train.seconds == pytest.approx(1 + 60 * (24 * 0.04 + 12 * 0.01))
     assert train.operations == 60 * (3 * 24 + 12) * OPERATIONS
-    # Errors of 4 rollouts from each of 4 starts, and one more rollout of each class.
+    # Of 2 classes and 2 probes: 10 steps of rollouts from all starts, 4 of one more, and of 3 at each of 8 images.
     evaluate = model.work(job("evaluate", **VIT, epoch="60"))
-    assert evaluate.operations == (2 * 2 * 10 + 2 * 5) * OPERATIONS
+    assert evaluate.operations == 4 * (10 + 4 + 3 * 8) * OPERATIONS
     assert model.work(job("figure_two_time", system="NS")) == Work(1 + FIXED["figures"])
     assert model.work(job("all")) == Work(0.0)
 

@@ -1,34 +1,57 @@
 """Figures show exactly what their tables say, and refuse tables that cannot carry them."""
 
+import re
+from collections.abc import Callable
+from itertools import combinations
+from pathlib import Path
+
 import numpy as np
 import pandas as pd
 import pytest
 from figure_tables import CLASSES, MODELS, OBSERVABLES, PARTS, panels, select
 
-from surroscope.catalogue import QUANTITIES, TABLES, figure, figures_for, tables_for
-from surroscope.plots.draw import REQUIRED, draw
+from surroscope.catalogue import OPTIONAL, QUANTITIES, figure, figures_for, tables_for
+from surroscope.plots.draw import ENDS, REQUIRED, draw
 from surroscope.plots.style import Options, by_model, save
 
+Tables = dict[str, pd.DataFrame]
+Change = Callable[[pd.DataFrame], pd.DataFrame]
 FIGURES = {name: figure(name) for name in figures_for(OBSERVABLES, PARTS)}
 
 
-@pytest.mark.parametrize("name", FIGURES)
-def test_every_figure_saves_the_same_bytes_twice(name, tables, tmp_path):
-    written = []
-    for attempt in ("first", "second"):
-        drawn = draw(name, tables[FIGURES[name].table])
-        paths = tmp_path / f"{attempt}.pdf", tmp_path / f"{attempt}.png"
-        save(drawn, *paths, dpi=60)
-        written.append([path.read_bytes() for path in paths])
-    assert written[0] == written[1]
-    pdf, png = written[0]
+def assert_is_for_print(pdf: bytes, pictures: bool) -> None:
+    """A PDF of a column's width, with embedded TrueType, and no bitmaps unless there are pictures or colour bars."""
     assert pdf.startswith(b"%PDF")
-    assert b"CreationDate" not in pdf
-    assert png.startswith(b"\x89PNG")
+    (box,) = re.findall(rb"/MediaBox \[ 0 0 ([\d.]+) ", pdf)
+    assert round(float(box) / 72, 6) in (3.4, 7.0)
+    assert b"/FontFile2" in pdf
+    assert b"/Type3" not in pdf
+    assert (b"/Subtype /Image" in pdf) == pictures
+
+
+@pytest.mark.parametrize("name", FIGURES)
+def test_every_figure_saves_the_same_bytes_twice(name: str, tables: Tables, tmp_path: Path) -> None:
+    written = []
+    spec = FIGURES[name]
+    for attempt in ("first", "second"):
+        paths = [tmp_path / f"{attempt}.{suffix}" for suffix in spec.suffixes]
+        drawn = draw(name, tables[spec.table])
+        save(drawn, paths, dpi=60)
+        written.append({path.suffix: path.read_bytes() for path in paths})
+    assert written[0] == written[1]
+    files = written[0]
+    if spec.moving:
+        assert set(files) == {".gif"}
+        assert files[".gif"].startswith(b"GIF89a")
+    else:
+        assert files[".png"].startswith(b"\x89PNG")
+        assert b"CreationDate" not in files[".pdf"]
+        pictures = any(axes.images or axes.get_label() == "<colorbar>" for axes in drawn.axes)
+        assert_is_for_print(files[".pdf"], pictures)
 
 
 @pytest.mark.parametrize(("name", "observable"), [("two_time", "smse"), ("two_time_energy", "energy")])
-def test_heatmaps_hold_the_medians(name, observable, tables):
+def test_heatmaps_hold_the_medians(name: str, observable: str, tables: Tables) -> None:
     shown = panels(draw(name, tables["two_time"].sample(frac=1, random_state=1), Options(heatmap_limit=3.0)))
     assert set(shown) == set(MODELS)
     ranges = set()
@@ -45,7 +68,7 @@ def test_heatmaps_hold_the_medians(name, observable, tables):
 @pytest.mark.parametrize(
     ("limit", "lowest", "arrows"), [(0.5, -1, "both"), (9.0, -1, "min"), (0.5, 0.1, "max"), (9.0, 0.1, "neither")]
 )
-def test_the_colour_bar_says_what_is_clipped(limit, lowest, arrows, tables):
+def test_the_colour_bar_says_what_is_clipped(limit: float, lowest: float, arrows: str, tables: Tables) -> None:
     columns = ["q25", "median", "q75"]
     tables["two_time"][columns] = tables["two_time"][columns].clip(lower=lowest)
     drawn = draw("two_time", tables["two_time"], Options(heatmap_limit=limit))
@@ -53,7 +76,7 @@ def test_the_colour_bar_says_what_is_clipped(limit, lowest, arrows, tables):
     assert bar.extend == arrows
 
 
-def test_only_steps_on_the_cost_are_drawn(tables):
+def test_only_steps_on_the_cost_are_drawn(tables: Tables) -> None:
     table = select(tables["time_lag"], observable="mass")
     figures = [draw("time_lag_mass", t) for t in (table, pd.concat([table, table.assign(step="mass", median=9.0)]))]
     first, second = ([line.get_xydata() for axes in drawn.axes for line in axes.lines] for drawn in figures)
@@ -61,7 +84,7 @@ def test_only_steps_on_the_cost_are_drawn(tables):
         np.testing.assert_array_equal(a, b)
 
 
-def test_class_matrix_prints_its_numbers(tables):
+def test_class_matrix_prints_its_numbers(tables: Tables) -> None:
     for model, axes in panels(draw("class_transfer", tables["class_transfer"])).items():
         printed = {(text.xy, text.get_text()) for text in axes.texts}
         assert [label.get_text() for label in axes.get_xticklabels()] == list(CLASSES)
@@ -72,7 +95,7 @@ def test_class_matrix_prints_its_numbers(tables):
 
 
 @pytest.mark.parametrize("relation", ["intra-class", "inter-class"])
-def test_lag_lines_are_the_table(relation, tables):
+def test_lag_lines_are_the_table(relation: str, tables: Tables) -> None:
     shown = panels(draw("time_lag_mass", tables["time_lag"].sample(frac=1, random_state=1)))
     for model, axes in shown.items():
         expected = select(tables["time_lag"], model=model, relation=relation, observable="mass").sort_values("lag")
@@ -83,7 +106,7 @@ def test_lag_lines_are_the_table(relation, tables):
     assert len({axes.get_ylim() for axes in shown.values()}) == 1
 
 
-def test_interpolation_and_rollout_lines_are_the_tables(tables):
+def test_interpolation_and_rollout_lines_are_the_tables(tables: Tables) -> None:
     (axes,) = draw("interpolation", tables["interpolation"]).axes
     lines = {line.get_label(): line.get_ydata() for line in axes.lines}
     for model in MODELS:
@@ -96,7 +119,7 @@ def test_interpolation_and_rollout_lines_are_the_tables(tables):
     assert any(list(line.get_xdata()) == [2.5, 2.5] for line in panels(drawn)["unet"].lines)
 
 
-def test_boxes_are_the_table(tables):
+def test_boxes_are_the_table(tables: Tables) -> None:
     for model, axes in panels(draw("spectrum", tables["spectrum"])).items():
         expected = select(tables["spectrum"], model=model)
         drawn = np.concatenate([line.get_ydata() for line in axes.lines])
@@ -106,7 +129,7 @@ def test_boxes_are_the_table(tables):
         assert set(expected["q25"]) | set(expected["q75"]) <= set(boxes)
 
 
-def test_fields_are_the_tables(tables):
+def test_fields_are_the_tables(tables: Tables) -> None:
     drawn = draw("prediction", tables["prediction"])
     images = [axes.images[0].get_array() for axes in drawn.axes if axes.images]
     first = select(tables["prediction"], **{"class": "RP", "snapshot": 1})
@@ -121,13 +144,13 @@ def test_fields_are_the_tables(tables):
 
 
 @pytest.mark.parametrize("name", FIGURES)
-def test_every_drawn_column_is_demanded(name, tables):
+def test_every_drawn_column_is_demanded(name: str, tables: Tables) -> None:
     spec = FIGURES[name]
     columns = REQUIRED[spec.table]
     for column in (*columns.text, *columns.keys, *columns.values):
         with pytest.raises(ValueError, match=rf"table {spec.table}: no column {column}"):
             draw(name, tables[spec.table].drop(columns=column))
-    for column in {*columns.keys, *columns.values} - {*columns.missing}:
+    for column in {*columns.keys, *columns.values} - {*columns.missing, *ENDS}:
         holed = tables[spec.table].astype({column: float})
         holed[column] = np.nan
         with pytest.raises(ValueError, match=rf"table {spec.table}: column {column} has nan"):
@@ -172,6 +195,21 @@ def test_every_drawn_column_is_demanded(name, tables):
         ("fronts", lambda t: t.assign(area=t.index / 10), "table fronts: column area has 0.0, 0.1"),
         ("channels", lambda t: t.drop(index=0), "table channels: no median for response_channel = density"),
         ("symmetry", lambda t: t[t["action"] != "e"], "table symmetry: column action has no 'e' for vit"),
+        ("equivariance_lines", lambda t: t[t["action"] != "e"], "table equivariance: column action has no 'e' for vit"),
+        ("symmetry_lines", lambda t: t[t["shift_x"] * t["shift_y"] > 0], "column action has no shift along one axis"),
+        ("symmetry_box", lambda t: t[t["shift_y"] == 0], "table symmetry: column action has no shift along both axes"),
+        ("equivariance_box", lambda t: t[t["action"] != "x2y1"], "action lacks shifts within 3 x 3 cells for vit"),
+        ("equivariance_box", lambda t: t[t["action"] != "e"], "action lacks shifts within 3 x 3 cells for vit"),
+        ("two_time_training", lambda t: t.drop(index=t.index[-1]), "no median for response_time = 3"),
+        ("two_time_training", lambda t: t.assign(median=np.inf, q75=np.inf), "column median has inf"),
+        ("dynamics", lambda t: pd.concat([t, t]), "columns model, quantity, seed, epoch do not identify a row"),
+        (
+            "rollout_fields",
+            lambda t: t.drop(index=t.index[-1]),
+            "no truth for y = 0.75, x = 0.75",
+        ),
+        ("rollout_fields", lambda t: t[(t["model"] != "unet") | (t["snapshot"] != 1)], "no truth for y = 0.0, x = 0.0"),
+        ("rollout_fields", lambda t: t.assign(start=t["snapshot"]), "column start has 0, 1, 2, expected one value"),
         ("response_maps", lambda t: t.assign(state=t.index), "column state of pair 0 differs between models"),
         ("response_maps", lambda t: t.assign(pair=0), "table response_maps: column pair has 0 for 3 pairs"),
         ("attribution", lambda t: t.assign(role="best"), "table attribution_fields: column role has best, expected"),
@@ -179,7 +217,7 @@ def test_every_drawn_column_is_demanded(name, tables):
         ("attribution", lambda t: t.assign(influence=np.nan), "column influence has nan for role helped of vit"),
     ],
 )
-def test_tables_that_would_mislead_are_refused(name, change, message, tables):
+def test_tables_that_would_mislead_are_refused(name: str, change: Change, message: str, tables: Tables) -> None:
     table = change(tables[FIGURES[name].table])
     if message.endswith("14 missing"):
         table = table[(table["model"] == "vit")]
@@ -187,7 +225,7 @@ def test_tables_that_would_mislead_are_refused(name, change, message, tables):
         draw(name, table)
 
 
-def test_what_left_the_axes_is_marked(tables, tmp_path):
+def test_what_left_the_axes_is_marked(tables: Tables, tmp_path: Path) -> None:
     blown = (tables["rollout"]["model"] == "unet") & (tables["rollout"]["snapshot"] == 4)
     tables["rollout"].loc[blown, ["q25", "median", "q75"]] = np.inf
     drawn = draw("rollout", tables["rollout"])
@@ -200,45 +238,56 @@ def test_what_left_the_axes_is_marked(tables, tmp_path):
     tables["spectrum"].loc[0, "minimum"] = -1e-12
     drawn = draw("spectrum", tables["spectrum"])
     assert "a whisker to the bottom edge" in drawn.get_supxlabel()
-    save(drawn, tmp_path / "s.pdf", tmp_path / "s.png", dpi=50)
+    save(drawn, [tmp_path / "s.pdf", tmp_path / "s.png"], dpi=50)
 
 
-def test_the_sample_size_stands_in_the_figure(tables):
+def test_the_sample_size_stands_in_the_figure(tables: Tables) -> None:
     assert draw("time_lag", tables["time_lag"]).get_supxlabel().startswith("n = 3 seeds × 6 probe batches")
     tables["interpolation"].loc[0, "n_probes"] = 1
     assert draw("interpolation", tables["interpolation"]).get_supxlabel().startswith("n = 3 seeds × 1–6 probe batches")
 
 
-def test_a_model_looks_alike_in_every_figure(tables):
+def test_a_model_looks_alike_in_every_figure(tables: Tables) -> None:
     options = Options(models=MODELS)
     alone = select(tables["interpolation"], model="unet")
     both = {model: look for model, _, look in by_model(tables["interpolation"], options)}
     assert by_model(alone, options)[0][2] == both["unet"] != both["vit"]
 
 
-def test_figures_for_observables_and_parts():
+def test_figures_for_observables_and_parts() -> None:
     assert {"two_time_mass", "time_lag_energy", "attribution", "symmetry"} <= set(FIGURES)
     assert not [name for name in figures_for(("smse",), PARTS) if name.endswith(("_mass", "_energy"))]
-    assert all(FIGURES[name].part is None for name in figures_for(OBSERVABLES))
+    for size in range(len(PARTS) + 1):
+        for parts in combinations(PARTS, size):
+            drawn = figures_for(OBSERVABLES, parts)
+            assert set(drawn) == {name for name, spec in FIGURES.items() if set(spec.needs) <= set(parts)}
+            assert {FIGURES[name].table for name in drawn} <= set(tables_for(parts))
     assert set(figures_for((), ("cross",))) - set(figures_for(())) == {"attribution", "leverage"}
+    assert set(figures_for((), ("symmetry", "box"))) - set(figures_for((), ("symmetry",))) == {
+        "symmetry_box",
+        "equivariance_box",
+    }
 
 
-def test_a_part_brings_the_tables_of_its_figures():
-    assert tables_for(PARTS) == TABLES
-    optional = {"sensitivity", "response_maps", "attribution", "attribution_fields", "leverage"}
-    assert set(TABLES) - set(tables_for()) == optional
-    for parts in ((), ("cross",), PARTS):
-        assert {FIGURES[name].table for name in figures_for(OBSERVABLES, parts)} <= set(tables_for(parts))
+def test_a_part_brings_the_tables_of_its_figures() -> None:
+    every = {spec.table for spec in FIGURES.values()} | {"scalars", "attribution"}
+    assert set(tables_for(PARTS)) == every
+    assert len(tables_for(PARTS)) == len(every)
+    assert every - set(tables_for()) == {table for tables in OPTIONAL.values() for table in tables}
+    for part, own in OPTIONAL.items():
+        assert set(tables_for((part,))) - set(tables_for()) == set(own)
 
 
-@pytest.mark.parametrize("name", ["two_time", "time_lag_mass", "class_transfer", "interpolation"])
-def test_the_kind_of_influence_stands_in_the_figure(name, tables):
+@pytest.mark.parametrize(
+    "name", ["two_time", "time_lag_mass", "class_transfer", "interpolation", "dynamics", "rollout_correlation"]
+)
+def test_the_kind_of_influence_stands_in_the_figure(name: str, tables: Tables) -> None:
     for quantity, long_name in QUANTITIES.items():
         drawn = draw(name, tables[FIGURES[name].table].assign(quantity=quantity))
         assert long_name in drawn.get_supxlabel().replace("\n", " ")
 
 
-def test_one_to_four_models(tables):
+def test_one_to_four_models(tables: Tables) -> None:
     extra = [select(tables["two_time"], model="vit").assign(model=f"net{i}") for i in range(4)]
     for count in range(1, 5):
         drawn = draw("two_time", pd.concat(extra[:count]))

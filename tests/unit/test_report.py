@@ -1,5 +1,6 @@
 """The report stands alone, shows everything it is given, and trusts nothing it is given."""
 
+import re
 from base64 import b64encode
 from dataclasses import replace
 from html.parser import HTMLParser
@@ -8,11 +9,15 @@ from pathlib import Path
 
 import pytest
 from docutils.utils import SystemMessage
+from figure_tables import OBSERVABLES, PARTS
 from jinja2 import UndefinedError
 
 from surroscope.catalogue import figure, figures_for
 from surroscope.cost import StageCost
+from surroscope.diagnostics.scalars import SCALARS
 from surroscope.report import (
+    CONSERVED,
+    NUMBERS,
     Audit,
     DataCard,
     MainNumber,
@@ -26,13 +31,13 @@ from surroscope.report import (
 )
 
 CAPTIONS = Path(__file__).parents[2] / "workflow" / "report"
-N = "n = 3 seeds x 6 probe batches"
-VOID = {"meta", "img", "link", "br", "hr", "input"}
+N = "n = 3 seeds × 6 probe batches"
+VOID = {"meta", "img", "source", "link", "br", "hr", "input"}
 
 
-FIGURES = {
-    name: figure(name) for name in figures_for(("smse", "mass", "energy"), ("sensitivity", "cross", "maps", "symmetry"))
-}
+FIGURES = {name: figure(name) for name in figures_for(OBSERVABLES, PARTS)}
+IMAGES = {"png": b"\x89PNG", "gif": b"GIF89a"}
+NAN = float("nan")
 
 
 class Page(HTMLParser):
@@ -60,41 +65,52 @@ class Page(HTMLParser):
         return [attributes for name, attributes in self.elements if name == tag]
 
 
-def caption(name):
+def caption(name: str) -> str:
     spec = figure(name)
     text = (CAPTIONS / f"{spec.caption}.rst").read_text()
     return caption_html(text, "CE", n=N, unit="in its unit", observable=spec.observable)
 
 
 @pytest.fixture
-def study():
+def study() -> Audit:
     figures = tuple(
         ReportFigure(
             name,
             spec.title,
             caption(name),
-            b"\x89PNG",
+            IMAGES[spec.suffixes[-1]],
+            spec.suffixes[-1],
             f"tables/{spec.table}.csv",
             None if spec.table == "snapshots" else b"model,value\n",
+            still=b"\x89PNGstill" if spec.moving else None,
         )
         for name, spec in FIGURES.items()
     )
     scalars = (
-        MainNumber("unet", "largest_eigenvalue", 3.2e7, 3.0e7, 3.5e7, 3, 6, "largest eigenvalue & more"),
-        MainNumber("vit", "largest_eigenvalue", 2.5e7, float("nan"), float("nan"), 3, 6, "largest eigenvalue & more"),
-        MainNumber("vit", "horizon", 1.5, 1.0, 2.0, 3, 6, "lag at which influence halves"),
+        MainNumber("unet", "largest_eigenvalue", 3.2e7, 3.0e7, 3.5e7, 1e8, 1e8, 3, 6, "largest eigenvalue & more"),
+        MainNumber("vit", "largest_eigenvalue", 2.5e7, NAN, NAN, NAN, NAN, 3, 6, "largest eigenvalue & more"),
+        MainNumber("vit", "horizon", 1.5, 1.0, 2.0, 4.5, 6.25, 3, NAN, "lag at which influence halves"),
     )
     verdicts = (Verdict("CE", "unet", "memorises", "Influence is narrow.", "influence within the span"),)
     section = SystemSection("CE", "compressible Euler", verdicts, scalars, figures)
     settings = {"data": {"note": "<script>alert('x')</script>", "seeds": [10, 35]}, "cases": [{"a": 1}], "none": None}
-    return Audit("A study & more", "Did it learn?", (section,), "snakemake --cores all", settings, {"torch": "2.13.0"})
+    return Audit(
+        "A study & more",
+        "unet on compressible Euler",
+        "Did it learn?",
+        (section,),
+        "snakemake --cores all",
+        methods={"Data": ["Both <b>classes</b>."], "Influence": ["H = g.", "Shown is H."]},
+        settings=settings,
+        provenance={"torch": "2.13.0"},
+    )
 
 
-def test_nothing_is_loaded_from_outside(study):
+def test_nothing_is_loaded_from_outside(study: Audit) -> None:
     page = Page(render(study))
     for tag, attributes in page.elements:
         assert tag not in {"script", "link", "iframe", "object", "embed"}
-        assert attributes.get("src", "data:").startswith("data:image/png;base64,") or "src" not in attributes
+        assert "src" not in attributes or re.match("data:image/(png|gif);base64,", attributes["src"])
         if tag != "a":
             assert "href" not in attributes
     (style,) = (text for text in page.text if "prefers-color-scheme" in text)
@@ -102,8 +118,13 @@ def test_nothing_is_loaded_from_outside(study):
     assert "@import" not in style
 
 
-def test_every_figure_has_an_image_a_text_and_a_table(study):
+def test_every_figure_has_an_image_a_text_and_a_table(study: Audit) -> None:
     page = Page(render(study))
+    shown = {(image["src"], image["alt"]) for image in page.all("img")}
+    assert shown == {
+        (f"data:image/{figure.suffix};base64,{b64encode(figure.image).decode()}", alternative_text(figure))
+        for figure in study.systems[0].figures
+    }
     texts = [image["alt"] for image in page.all("img")]
     assert sorted(texts) == sorted(alternative_text(figure) for figure in study.systems[0].figures)
     assert all(len(text) > 40 for text in texts)
@@ -112,7 +133,7 @@ def test_every_figure_has_an_image_a_text_and_a_table(study):
     assert "tables/snapshots.csv" in render(study)
 
 
-def test_a_keyboard_and_a_screen_reader_find_their_way(study):
+def test_a_keyboard_and_a_screen_reader_find_their_way(study: Audit) -> None:
     page = Page(render(study))
     targets = [attributes["id"] for _, attributes in page.elements if "id" in attributes]
     assert len(targets) == len(set(targets))
@@ -125,13 +146,51 @@ def test_a_keyboard_and_a_screen_reader_find_their_way(study):
     assert all(after - before <= 1 for before, after in pairwise(levels))
 
 
-def test_the_verdict_comes_before_the_numbers_and_the_figures(study):
+def test_the_verdict_comes_before_the_numbers_and_the_figures(study: Audit) -> None:
     text = render(study)
     assert text.index("memorises</p>") < text.index("3.2×10⁷") < text.index("data:image/png") < text.index("2.13.0")
-    assert "n = 3 × 6" in text
 
 
-def test_what_the_study_says_is_text_not_markup(study):
+def test_a_number_has_its_interval_and_what_was_published_of_it(study: Audit) -> None:
+    cells = [" ".join(cell.split()) for cell in re.findall(r"<td data-model[^>]*>(.*?)</td>", render(study), re.DOTALL)]
+    plain = [" ".join(re.sub("<[^>]*>", " ", cell).split()) for cell in cells]
+    assert plain == [
+        "3.2×10⁷ 3×10⁷ to 3.5×10⁷ published: 1×10⁸ n = 3 × 6",
+        "2.5×10⁷ n = 3 × 6",
+        "–",
+        "1.5 1 to 2 published: 4.5 to 6.25 n = 3",
+    ]
+
+
+def test_numbers_stand_under_headings_and_none_is_lost(study: Audit) -> None:
+    text = render(study)
+    assert "Further numbers" in text
+    names = [name for names in NUMBERS.values() for name in names]
+    assert sorted(names) == sorted([*SCALARS, "train", "validation", "persistence"])
+
+
+def test_an_animation_has_a_still_for_readers_who_want_no_motion(study: Audit) -> None:
+    sources = Page(render(study)).all("source")
+    assert len(sources) == sum(spec.moving for spec in FIGURES.values())
+    for source in sources:
+        assert source["media"] == "(prefers-reduced-motion: reduce), print"
+        assert source["srcset"] == "data:image/png;base64," + b64encode(b"\x89PNGstill").decode()
+
+
+def test_the_methods_are_sentences_under_headings(study: Audit) -> None:
+    text = render(study)
+    assert '<h3 id="methods-data">Data</h3>' in text
+    assert "<p>Both &lt;b&gt;classes&lt;/b&gt;.</p>" in text
+
+
+def test_every_figure_of_the_catalogue_answers_a_question(study: Audit) -> None:
+    answers = dict(study.systems[0].questions)
+    assert sorted(figure.name for figures in answers.values() for figure in figures) == sorted(FIGURES)
+    assert "Further figures" not in answers
+    assert {figure.name for figure in answers[CONSERVED]} >= {"drift", "two_time_mass", "time_lag_energy"}
+
+
+def test_what_the_study_says_is_text_not_markup(study: Audit) -> None:
     text = render(study)
     assert "<script" not in text
     assert "&lt;script&gt;" in text
@@ -139,15 +198,15 @@ def test_what_the_study_says_is_text_not_markup(study):
     assert render(study) == text
 
 
-def test_a_figure_outside_the_questions_is_shown_all_the_same(study):
-    extra = ReportFigure("anything", "Anything", "<p>Own figure of a study.</p>", b"", "s.csv", None)
+def test_a_figure_outside_the_questions_is_shown_all_the_same(study: Audit) -> None:
+    extra = ReportFigure("anything", "Anything", "<p>Own figure of a study.</p>", b"", "png", "s.csv", None)
     section = SystemSection("NS", "Navier-Stokes", (), (), (extra,))
     assert section.questions == (("Further figures", (extra,)),)
-    Page(render(Audit("t", "q", (section,), "make")))
+    Page(render(Audit("t", "s", "q", (section,), "make")))
 
 
 @pytest.mark.parametrize("name", FIGURES)
-def test_captions_render(name):
+def test_captions_render(name: str) -> None:
     html = caption(name)
     Page(html)
     assert N in html
@@ -156,7 +215,7 @@ def test_captions_render(name):
     assert 2 <= html.count(". ") + html.count(".\n") + html.count(".<") <= 6
 
 
-def test_the_description_of_the_workflow_renders():
+def test_the_description_of_the_workflow_renders() -> None:
     Page(caption_html((CAPTIONS / "workflow.rst").read_text(), ""))
 
 
@@ -169,7 +228,7 @@ def test_the_description_of_the_workflow_renders():
         ("{{ snakemake.input }}", UndefinedError),
     ],
 )
-def test_captions_may_not_reach_out_or_be_faulty(text, error):
+def test_captions_may_not_reach_out_or_be_faulty(text: str, error: type[Exception]) -> None:
     with pytest.raises(error):
         caption_html(text, "CE", n=N)
 
@@ -178,20 +237,20 @@ def test_captions_may_not_reach_out_or_be_faulty(text, error):
     ("value", "text"),
     [(0.01234, "0.0123"), (-4.56, "−4.56"), (1.2e7, "1.2×10⁷"), (3e-6, "3×10⁻⁶"), (float("nan"), "–"), (0, "0")],
 )
-def test_numbers_are_written_for_readers(value, text):
+def test_numbers_are_written_for_readers(value: float, text: str) -> None:
     assert number(value) == text
 
 
-def test_a_data_card_shows_source_and_statistics(study):
+def test_a_data_card_shows_source_and_statistics(study: Audit) -> None:
     card = DataCard("dam", {"licence": "CC0", "trajectories": 12}, {"depth": {"mean": 1.25, "missing": 0.0}})
     page = render(replace(study, systems=(replace(study.systems[0], cards=(card,)),)))
     text = " ".join(Page(page).text)
-    assert "licence: CC0; trajectories: 12." in text
+    assert "licence CC0 trajectories 12" in " ".join(text.split())
     assert "1.25" in text
     assert "Data cards" not in " ".join(Page(render(study)).text)
 
 
-def test_the_cost_is_shown_and_what_is_not_recorded_is_said(study):
+def test_the_cost_is_shown_and_what_is_not_recorded_is_said(study: Audit) -> None:
     costs = (
         StageCost("train", 6, 0.155, 0.1, 1.5, 160.9, 594.6, 2035.0),
         StageCost("cross_gradients", 12, 0.0286, None, None, 40.2, None, None),

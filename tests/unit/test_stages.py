@@ -16,7 +16,7 @@ from surroscope.stages import cli, split, train
 
 STAGES = [
     *("simulate", "listing", "download", "ingest", "split", "train", "calibrate", "gradients", "reduce"),
-    *("full", "influence", "sensitivity", "cross", "maps", "evaluate", "tables", "figures", "report"),
+    *("full", "influence", "sensitivity", "cross", "maps", "orbits", "evaluate", "tables", "figures", "report"),
 ]
 TRAIN = {
     "system": "NS",

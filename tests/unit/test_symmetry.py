@@ -2,6 +2,7 @@
 
 import itertools
 import math
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -12,12 +13,13 @@ from torch.func import jvp, vmap
 from surroscope.errors import UserError
 from surroscope.observables import enstrophy, kinetic_energy
 from surroscope.physics import euler, navier_stokes
-from surroscope.symmetry import D4, Action
+from surroscope.symmetry import D4, Action, actions
 from surroscope.system import COMPRESSIBLE_EULER, NAVIER_STOKES, System
 
 CE, NS = COMPRESSIBLE_EULER, NAVIER_STOKES
-PIPE = System("pipe", "gas in a pipe", ("density", "momentum_x", "energy"), vectors=(("momentum_x",),))
-DYE = System("dye", "two dyes", ("dye", "other"), boundary="open")
+BOTH = ("turns", "shifts")
+PIPE = System("pipe", "gas in a pipe", ("density", "momentum_x", "energy"), vectors=(("momentum_x",),), symmetries=BOTH)
+DYE = System("dye", "two dyes", ("dye", "other"), symmetries=BOTH, boundary="open")
 # What maps a grid that is not square to itself.
 STRAIGHT = ("e", "r2", "s", "sr2")
 ACTIONS = {name: Action.parse(name) for name in (*D4, "x3", "y5", "x2y7")}
@@ -212,3 +214,19 @@ def test_the_solvers_commute_with_every_action(system: System, name: str) -> Non
     plain, moved = (solve(each, [0.0, 0.1]).states[:, 1] for each in (initial, ACTIONS[name](initial, system)))
     assert (plain - initial).norm() > 0.05 * initial.norm()
     assert torch.allclose(moved, ACTIONS[name](plain, system), rtol=0, atol=1e-12)
+
+
+def test_a_study_looks_at_what_fits_and_moves_something() -> None:
+    assert actions((8, 8), CE) == list(D4)
+    shifted = actions((8, 8), CE, line=3, box=2)
+    assert shifted == [*D4, "x1", "x2", "x3", "y1", "y2", "y3", "x1y1", "x1y2", "x2y1", "x2y2"]
+    assert actions((8, 8), CE, line=1, box=2)[8:] == ["x1", "x2", "y1", "y2", "x1y1", "x1y2", "x2y1", "x2y2"]
+    assert actions((4, 8), CE, line=1) == [*STRAIGHT, "x1", "y1"]
+    assert actions((4, 8), DYE, line=2, box=2) == list(STRAIGHT)
+    assert actions((1, 8), PIPE, line=2, box=2) == ["e", "r2", "s", "x1", "x2"]
+
+
+def test_equations_are_looked_at_under_the_symmetries_that_they_have() -> None:
+    assert actions((8, 8), replace(CE, symmetries=()), line=2, box=2) == ["e"]
+    assert actions((8, 8), replace(CE, symmetries=("turns",)), line=2) == list(D4)
+    assert actions((8, 8), replace(CE, symmetries=("shifts",)), line=1) == ["e", "x1", "y1"]

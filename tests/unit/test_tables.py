@@ -1,6 +1,7 @@
 """From Gram matrices to the tables: labels, orientation and pooling, on data whose answer is known."""
 
 import json
+from dataclasses import replace
 
 import numpy as np
 import pandas as pd
@@ -9,17 +10,19 @@ import torch
 import xarray as xr
 from torch import nn
 
+from surroscope.diagnostics import scalars
 from surroscope.diagnostics.rollout import errors
+from surroscope.diagnostics.scalars import Measured
 from surroscope.errors import UserError
 from surroscope.plots.draw import draw
 from surroscope.response.labelled import MATRIX, Grams, Rules, baseline, label
 from surroscope.response.normalize import standard
 from surroscope.response.rows import Response, Rows
-from surroscope.stages import tables
+from surroscope.stages import forward_tables, tables
 
 CLASSES, TIMES, PARAMETERS, OUTPUTS = ["a", "b"], np.arange(3), 40, 30
 SAMPLES = len(CLASSES) * len(TIMES)
-RESPONSES = [Response("smse"), Response("mass"), Response("smse", action="r"), Response("smse", "mass")]
+RESPONSES = [Response("smse"), Response("mass"), Response("energy"), Response("smse", "mass")]
 RULES = Rules("joint", discarded_share=0.0, damping=1e-6, damping_scale="absolute")
 
 
@@ -47,10 +50,10 @@ def labelled(*numbers: int, rules: Rules = RULES) -> xr.Dataset:
 
 
 def test_rows_hold_every_gradient_once_those_of_steps_first() -> None:
-    rows = Rows([Response("mass"), Response("smse", "energy"), Response("smse", action="r"), Response("mass", "smse")])
-    assert rows.names == [("smse", "e"), ("energy", "e"), ("mass", "e"), ("smse", "r")]
+    rows = Rows([Response("mass"), Response("smse", "energy"), Response("enstrophy"), Response("mass", "smse")])
+    assert rows.names == ["smse", "energy", "mass", "enstrophy"]
     assert rows.kets == 2
-    assert rows.place("smse", "r", 5).tolist() == [15, 16, 17, 18, 19]
+    assert rows.place("enstrophy", 5).tolist() == [15, 16, 17, 18, 19]
 
 
 @pytest.mark.parametrize("span", ["ket", "joint"])
@@ -95,29 +98,20 @@ def test_baselines_are_products_of_gradients() -> None:
 
 
 def table_of(matrices: list[xr.Dataset], name: str, normalization: str = "standard") -> pd.DataFrame:
-    chosen = [matrix.isel(solver=0) for matrix in matrices]
+    chosen = [matrix.isel(solver=0).assign_attrs(seed=number) for number, matrix in enumerate(matrices)]
     return tables.influence_tables(chosen, "CE", normalization)[name]
 
 
 def test_the_two_time_table_holds_the_medians_of_the_standardised_matrices() -> None:
-    matrices = [labelled(4, 7), labelled(1)]
+    matrices = [labelled(4, 7), labelled(1, 2)]
     table = table_of(matrices, "two_time")
     assert set(table["quantity"]) == {"span"}
     table = table.set_index(["observable", "step", "perturbation_time", "response_time"])["median"]
     for observable, step, number in (("mass", "smse", 1), ("smse", "mass", 3)):
         raw = np.concatenate([m["influence"].isel(response=number, solver=0).values for m in matrices])
-        h = standard(raw.reshape(3, SAMPLES, SAMPLES)).reshape(raw.shape)
-        expected = np.median([h[n, c, 2, c, 1] for n in range(3) for c in range(2)])
+        h = standard(raw.reshape(4, SAMPLES, SAMPLES)).reshape(raw.shape)
+        expected = np.median([h[n, c, 2, c, 1] for n in range(4) for c in range(2)])
         assert table[observable, step, 1, 2] == pytest.approx(expected)
-
-
-def test_a_sample_s_influence_on_its_image_is_the_diagonal_of_that_response() -> None:
-    matrices = [labelled(4), labelled(1)]
-    table = table_of(matrices, "symmetry").set_index("action")
-    raw = np.concatenate([m["influence"].isel(response=2, solver=0).values for m in matrices])
-    h = standard(raw.reshape(2, SAMPLES, SAMPLES))
-    assert table.loc["r", "median"] == pytest.approx(np.median([np.diag(matrix) for matrix in h]))
-    assert set(table.index) == {"e", "r"}
 
 
 def test_another_normalisation_is_of_the_cost_on_itself_alone() -> None:
@@ -139,28 +133,111 @@ class Unstable(nn.Module):
         return x * 1e25
 
 
-def flight(network: nn.Module) -> xr.Dataset:
+def flight(network: nn.Module) -> np.ndarray:
+    """Errors of rollouts of one unit (1, classes, starts, snapshots)."""
     states = torch.rand(2, 21, 1, 4, 4, generator=torch.Generator().manual_seed(0)) + 1
-    surrogate, persistence = (part.reshape(2, 1, 20, 21).numpy() for part in errors(network, states))
-    lead = ("class", "probe", "start", "snapshot")
-    return xr.Dataset({"error": (lead, surrogate), "persistence": (lead, persistence)})
+    return errors(network, states)[0].numpy()[None]
 
 
 def test_a_rollout_that_blows_up_is_tabled_as_infinite_and_drawn() -> None:
-    flights = [flight(nn.Identity()), flight(Unstable())]
-    table = tables.rollout(flights, "error")
+    both = np.concatenate([flight(nn.Identity()), flight(Unstable())])
+    table = forward_tables.rollout(both, np.array([1, 2]))
     late = table[(table.start == 0) & (table.snapshot == 20)].iloc[0]
     assert np.isfinite(late.q25)
     assert np.isinf(late.q75)
-    frames = [tables.labelled(table, "net", {"n_seeds": 2, "n_probes": 1})]
-    frames.append(
-        tables.labelled(tables.rollout(flights[:1], "persistence"), "persistence", {"n_seeds": 1, "n_probes": 1})
-    )
+    counts = {"n_seeds": 2, "n_probes": 1}
+    frames = [tables.labelled(table, model, counts) for model in ("net", "persistence")]
     assert draw("rollout", pd.concat(frames, ignore_index=True)).axes
 
 
 def test_cumulative_error_is_the_sum_over_the_steps_so_far() -> None:
     made = flight(nn.Identity())
-    table = tables.rollout([made], "error").set_index(["start", "snapshot"])["median"]
-    expected = np.median(made["error"].values[:, 0, 3, 4:7].sum(-1))
-    assert table[3, 6] == pytest.approx(expected)
+    table = forward_tables.rollout(made, np.array([1])).set_index(["start", "snapshot"])["median"]
+    assert table[3, 6] == pytest.approx(np.median(made[0, :, 3, 4:7].sum(-1)))
+
+
+def measured(seeds: int = 3, probes: int = 2, classes: int = 3, times: int = 4) -> Measured:
+    """Random numbers in every place, of a network that has a history as `history` gives it."""
+    draw = np.random.default_rng(0)
+    n, snapshots, samples = seeds * probes, times + 3, classes * times
+    h, shape = draw.normal(size=(n, samples, samples)) + 3 * np.eye(samples), (n, classes, times, classes, times)
+    return Measured(
+        seeds=np.repeat(np.arange(seeds), probes),
+        influence=h.reshape(shape),
+        standardised=standard(h).reshape(shape),
+        centres=(0.1, 0.2, 0.4, 0.8),
+        binned=draw.normal(size=(n, 4)),
+        eigenvalue=draw.uniform(1, 2, size=(n, 5)),
+        outputs=10,
+        error=draw.uniform(1, 2, size=(n, classes, snapshots - 1, snapshots)),
+        persistence=draw.uniform(1, 2, size=(n, classes, snapshots - 1, snapshots)),
+        image_error=draw.uniform(1, 2, size=(n, 2, classes, times)),
+        actions=("e", "r"),
+        drift=draw.uniform(size=(n, classes, snapshots - 1, 2)),
+    )
+
+
+def history(seeds: int = 3) -> pd.DataFrame:
+    rows = [{"seed": seed, "epoch": 5, "train": 1.0 + seed, "validation": 2.0 + seed} for seed in range(seeds)]
+    return pd.DataFrame(rows).assign(persistence=9.0)
+
+
+def test_a_row_of_checkpoints_is_that_of_its_seed_alone_and_the_main_numbers_are_of_all() -> None:
+    m = measured()
+    rows = tables.checkpoints({5: m}, history()).set_index("seed")
+    numbers = tables.main_numbers(m, history(), 5, "CE", "vit").set_index("quantity")
+    assert rows["validation"].tolist() == [2.0, 3.0, 4.0]
+    for name, scalar in scalars.SCALARS.items():
+        for seed in range(3):
+            own = m.take(np.array([2 * seed, 2 * seed + 1]))
+            np.testing.assert_equal(rows.loc[seed, name], scalar.value(own))
+        np.testing.assert_equal(numbers["value"].get(name, np.nan), scalar.value(m))
+    assert numbers.loc["validation", "value"] == 3.0
+    found = numbers.loc["two_time_diagonal"]
+    assert found["low"] < found["value"] < found["high"]
+    assert (found["published_low"], found["published_high"]) == (6.4, 6.4)
+    assert np.isnan(numbers.loc["half_life", "published_low"])
+
+
+@pytest.mark.parametrize("sign", [-1, 1])
+def test_correlation_with_the_rollout_error_is_found_at_every_horizon(sign: int) -> None:
+    m = measured(probes=8)
+    ratio = scalars.off_diagonal_ratio(m.influence)
+    error = 10 + sign * np.broadcast_to(ratio[:, :, None, None], m.error.shape)
+    table = tables.rollout_correlation(replace(m, error=error), "CE", "vit")
+    assert table["horizon"].tolist() == [1, 2, 3, 4]
+    np.testing.assert_allclose(table["value"], sign, atol=1e-6)
+    noise = tables.rollout_correlation(m, "CE", "vit")
+    assert (noise["low"] < noise["value"]).all()
+    assert (noise["value"] < noise["high"]).all()
+    assert (noise["low"] < 0).any()
+    assert noise["published"].tolist()[0] == -0.65
+    assert noise["n_points"].unique().tolist() == [24 * 3]
+
+
+def test_a_rollout_that_blew_up_is_left_out_of_the_correlation_and_counted_so() -> None:
+    m = measured(probes=8)
+    error = m.error.copy()
+    error[0, 0] = np.inf
+    table = tables.rollout_correlation(replace(m, error=error), "NS", "none")
+    assert table["n_points"].unique().tolist() == [24 * 3 - 1]
+    assert table[["value", "low", "high"]].notna().all(axis=None)
+    assert table["published"].isna().all()
+
+
+def test_a_number_that_a_study_cannot_have_has_no_row() -> None:
+    names = set(tables.main_numbers(measured(times=4), history(), 5, "CE", "vit")["quantity"])
+    assert "intra_class_lag_2" in names
+    assert "intra_class_lag_8" not in names
+
+
+def test_a_small_study_shows_large_fields_by_some_of_their_cells() -> None:
+    shape = (2, 3, 1, 130, 70)
+    flight = xr.Dataset(
+        {name: (("class", "snapshot", "channel", "y", "x"), np.zeros(shape)) for name in ("truth", "prediction")},
+        coords={"class": ["a", "b"], "channel": ["u"], "seconds": ("snapshot", np.arange(3.0))},
+    )
+    table = forward_tables.rollout_fields(flight)
+    assert len(table) == 3 * 44 * 24  # every third
+    assert (table["y"].max(), table["x"].max()) == (129, 69)
+    assert set(table["class"]) == {"a"}

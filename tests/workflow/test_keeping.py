@@ -1,12 +1,19 @@
-"""A study that was really run is checked, packed, and compared with its estimate."""
+"""A study that was really run is checked, packed, compared with its estimate, and opened."""
 
 import json
+import os
 import re
 import subprocess
 import sys
 from pathlib import Path
 
-from .conftest import TINY, Project
+import numpy as np
+import pytest
+
+import surroscope
+from surroscope.errors import UserError
+
+from .conftest import ROOT, TINY, Project
 
 
 def tool(project: Project, name: str, *arguments: str) -> subprocess.CompletedProcess[str]:
@@ -45,3 +52,40 @@ def test_an_estimate_counts_snakemakes_jobs(tiny: Project) -> None:
     assert rows["gradients"][:2] == ["2", "8000"]
     assert len(rows["train"]) == 5  # measured, too
     assert re.search(r"on 2 cores of this kind and no GPU: [\d.]+ minutes", found.stdout)
+
+
+def test_the_documented_examples_run_on_a_finished_study(tiny: Project, tmp_path: Path) -> None:
+    page = (ROOT / "docs/api.md").read_text().replace("results/default", "results/tiny").replace("CE", "NS")
+    examples = re.findall(r"```python\n(.*?)```", page, flags=re.DOTALL)
+    assert len(examples) == 3
+    project = tiny.copy(tmp_path / "project")
+    for example in examples:
+        command = [sys.executable, "-W", "error::FutureWarning", "-c", example]
+        environment = os.environ | {"MPLBACKEND": "agg"}
+        done = subprocess.run(command, cwd=project.folder, env=environment, capture_output=True, text=True, check=False)
+        assert done.returncode == 0, done.stderr[-2000:]
+    assert (project.folder / "decay.pdf").stat().st_size > 5000
+
+
+def test_what_is_opened_is_what_the_tables_were_made_of(tiny: Project) -> None:
+    folder = tiny.folder / "results/tiny"
+    study = surroscope.open_study(folder)
+    assert study.attrs["config"]["study"] == "tiny"
+    found = study["NS/vit/influence"].to_dataset().isel(seed=0, epoch=0)
+    found = found.sel(observable="smse", step="smse", solver="subspace")
+    (row,) = surroscope.read_table(folder, "NS", "checkpoints").to_dict("records")
+    rank = found["rank"].values
+    assert row["rank"] == np.median(rank)
+    h = found["influence"].transpose("probe", ...).values
+    assert row["diagonal_mean"] == pytest.approx(np.einsum("nctct->nct", h).mean())
+    error = study["NS/vit/evaluation"]["error"].isel(seed=0, epoch=0)
+    assert error.dims == ("class", "probe", "start", "snapshot")
+    assert [str(name) for name in error["class"].values] == ["NS-BB", "NS-Sines"]
+
+
+def test_what_cannot_be_opened_is_one_line(tiny: Project, tmp_path: Path) -> None:
+    for folder, words in ((tmp_path, "no provenance.json"), (tmp_path / "none", "is not there")):
+        with pytest.raises(UserError, match=words):
+            surroscope.open_study(folder)
+    with pytest.raises(UserError, match="no such table; there are: channels, checkpoints"):
+        surroscope.read_table(tiny.folder / "results/tiny", "NS", "two_times")

@@ -6,13 +6,13 @@ import pytest
 import xarray as xr
 
 from surroscope import store
-from surroscope.catalogue import figures_for, tables_for
+from surroscope.catalogue import figure, figures_for, tables_for
 
 from .conftest import Project, fresh
 
 pytestmark = pytest.mark.slow
 
-PARTS = ("sensitivity", "cross", "maps", "symmetry")
+PARTS = ("sensitivity", "cross", "maps", "symmetry", "epochs", "turns", "conserved", "lines", "box")
 QUANTITIES = ["span", "full", "euclidean", "cosine", "adam"]
 
 
@@ -36,7 +36,7 @@ def square(matrix: xr.DataArray) -> np.ndarray:
 def test_every_figure_and_table_is_there_and_nothing_is_left_to_do(tour: Project) -> None:
     results = tour.folder / "results/tour/CE"
     for name in figures_for(["smse", "mass", "energy"], PARTS):
-        for suffix in ("pdf", "png"):
+        for suffix in figure(name).suffixes:
             assert (results / f"figures/{name}.{suffix}").stat().st_size > 1000, name
     for name in tables_for(PARTS):
         assert len(pd.read_csv(results / f"tables/{name}.csv")), name
@@ -65,6 +65,9 @@ def test_tables_hold_one_reference_and_every_action(tour: Project) -> None:
     assert own.groupby("model").size().to_dict() == {"unet": 1, "vit": 1}
     assert np.allclose(own["correlation"], 1)
     assert set(sensitivity["quantity"]) == set(QUANTITIES)
-    assert set(pd.read_csv(tables / "symmetry.csv")["action"]) == {"e", "r", "s", "x8"}
+    for name in ("symmetry", "equivariance"):
+        # D4, lines of 4 cells along either axis, and a box of 2 x 2.
+        actions = pd.read_csv(tables / f"{name}.csv").groupby("model")["action"].nunique()
+        assert actions.to_dict() == {"unet": 20, "vit": 20}
     pairs = pd.read_csv(tables / "two_time.csv").groupby(["observable", "step"]).ngroups
     assert pairs == 8

@@ -146,6 +146,14 @@ def part(name, file):
     return of_system
 
 
+def looked_at_images(wildcards):
+    """The file of a checkpoint at whose samples' images the study looks: of some seeds, at the last probed epoch."""
+    last = STUDY.systems[wildcards.system].models[wildcards.model].probe_epochs[-1]
+    chosen = int(wildcards.epoch) == last and int(wildcards.seed) in STUDY.seeds_of("symmetry")
+    has = len(STUDY.actions(wildcards.system)) > 1
+    return {"orbits": f"{EPOCH}/orbits.zarr"} if chosen and has else {}
+
+
 def given(option, path):
     """A command line option with its file, or nothing where a stage does without."""
     return f"--{option} {path}" if path else ""
@@ -161,10 +169,10 @@ def figure_names(system):
 
 def all_figures():
     return [
-        f"{RESULTS}/{system}/figures/{figure}.{suffix}"
+        f"{RESULTS}/{system}/figures/{name}.{suffix}"
         for system in STUDY.systems
-        for figure in figure_names(system)
-        for suffix in ("pdf", "png")
+        for name in figure_names(system)
+        for suffix in figure(name).suffixes
     ]
 
 

@@ -4,11 +4,11 @@ rule evaluate:
         split=SPLIT,
         weights=f"{CHECKPOINT}/weights",
     output:
-        rollouts=directory(f"{EPOCH}/rollouts.zarr"),
+        evaluation=directory(f"{EPOCH}/evaluation.zarr"),
     log:
-        f"{EPOCH}/rollouts.log",
+        f"{EPOCH}/evaluation.log",
     benchmark:
-        f"{EPOCH}/rollouts.benchmark.tsv"
+        f"{EPOCH}/evaluation.benchmark.tsv"
     conda:
         "../../envs/torch.yaml"
     resources:
@@ -19,16 +19,16 @@ rule evaluate:
         settings=settings("evaluate"),
         code=code("evaluate"),
     message:
-        "Rollouts of {wildcards.model} on {wildcards.system}, seed {wildcards.seed}, epoch {wildcards.epoch}"
+        "Rollouts and images of {wildcards.model} on {wildcards.system}, seed {wildcards.seed}, epoch {wildcards.epoch}"
     shell:
         "python -m surroscope.launch --gpus {resources.gpu} -- surroscope.stages.evaluate --settings {params.settings:q}"
-        " --stores {input.stores:q} --split {input.split:q} --weights {input.weights:q} --rollouts {output.rollouts:q} > {log:q} 2>&1"
+        " --stores {input.stores:q} --split {input.split:q} --weights {input.weights:q} --evaluation {output.evaluation:q} > {log:q} 2>&1"
 
 
 rule tables:
     input:
         influences=lambda wildcards: checkpoints(wildcards.system, f"{EPOCH}/influence.zarr"),
-        rollouts=lambda wildcards: checkpoints(wildcards.system, f"{EPOCH}/rollouts.zarr", last=True),
+        evaluations=lambda wildcards: checkpoints(wildcards.system, f"{EPOCH}/evaluation.zarr"),
         histories=lambda wildcards: checkpoints(wildcards.system, f"{CHECKPOINT}/history.csv", last=True),
         sensitivities=part("sensitivity", "sensitivity.csv"),
         crosses=part("cross", "cross.zarr"),
@@ -52,6 +52,6 @@ rule tables:
         "Tables of {wildcards.system}"
     shell:
         "python -m surroscope.stages.tables --settings {params.settings:q} --influences {input.influences:q}"
-        " --rollouts {input.rollouts:q} --histories {input.histories:q} --sensitivities {input.sensitivities:q}"
+        " --evaluations {input.evaluations:q} --histories {input.histories:q} --sensitivities {input.sensitivities:q}"
         " --crosses {input.crosses:q} --maps {input.maps:q} --tables {output.tables:q}"
         " --verdict {output.verdict:q} > {log:q} 2>&1"

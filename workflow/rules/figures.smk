@@ -1,23 +1,26 @@
 for FIGURE in dict.fromkeys(name for system in STUDY.systems for name in figure_names(system)):
     SPEC = figure(FIGURE)
+    DRAWN = f"{RESULTS}/{{system}}/figures/{FIGURE}"
 
     rule:
         name:
             f"figure_{FIGURE}"
         input:
             table=f"{RESULTS}/{{system}}/tables/{SPEC.table}.csv",
+            style=f"{SOURCES}/surroscope/plots/publication.mplstyle",
         output:
-            pdf=f"{RESULTS}/{{system}}/figures/{FIGURE}.pdf",
-            png=report(
-                f"{RESULTS}/{{system}}/figures/{FIGURE}.png",
+            # For print first; what the report shows is the last.
+            *(f"{DRAWN}.{suffix}" for suffix in SPEC.suffixes[:-1]),
+            report(
+                f"{DRAWN}.{SPEC.suffixes[-1]}",
                 caption=f"../report/{SPEC.caption}.rst",
                 category="{system}",
                 labels={"figure": SPEC.title},
             ),
         log:
-            f"{RESULTS}/{{system}}/figures/{FIGURE}.log",
+            f"{DRAWN}.log",
         benchmark:
-            f"{RESULTS}/{{system}}/figures/{FIGURE}.benchmark.tsv"
+            f"{DRAWN}.benchmark.tsv"
         localrule: True
         conda:
             "../../envs/figures.yaml"
@@ -34,7 +37,7 @@ for FIGURE in dict.fromkeys(name for system in STUDY.systems for name in figure_
             f"Draw {FIGURE} of {{wildcards.system}}"
         shell:
             "python -m surroscope.stages.figures --settings {params.settings:q} --table {input.table:q}"
-            " --pdf {output.pdf:q} --png {output.png:q} > {log:q} 2>&1"
+            " --files {output:q} > {log:q} 2>&1"
 
 
 rule report:

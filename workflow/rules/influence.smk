@@ -81,8 +81,39 @@ use rule full as full_sweep with:
 FULL = {"full": f"{EPOCH}/full.zarr"} if {"full", "dense"} & set(STUDY.influence.solvers) else {}
 
 
+rule orbits:
+    input:
+        **MEASURED,
+        stores=stores,
+        split=SPLIT,
+        weights=f"{CHECKPOINT}/weights",
+    output:
+        orbits=directory(f"{EPOCH}/orbits.zarr"),
+    log:
+        f"{EPOCH}/orbits.log",
+    benchmark:
+        f"{EPOCH}/orbits.benchmark.tsv"
+    conda:
+        "../../envs/torch.yaml"
+    resources:
+        mem_mb=scaled(8000),
+        runtime=scaled(240),
+        gpu=0,
+    params:
+        settings=settings("orbits"),
+        code=code("orbits"),
+        calibration=lambda wildcards, input: given("calibration", input.get("calibration")),
+    message:
+        "Gradients at images of {wildcards.model} on {wildcards.system}, seed {wildcards.seed}, epoch {wildcards.epoch}"
+    shell:
+        "python -m surroscope.launch --gpus {resources.gpu} -- surroscope.stages.orbits --settings {params.settings:q}"
+        " --stores {input.stores:q} --split {input.split:q} --weights {input.weights:q} {params.calibration} --orbits {output.orbits:q}"
+        " > {log:q} 2>&1"
+
+
 rule influence:
     input:
+        unpack(looked_at_images),
         **FULL,
         grams=f"{EPOCH}/grams.zarr",
     output:
@@ -100,10 +131,11 @@ rule influence:
         settings=settings("influence"),
         code=code("influence"),
         full=lambda wildcards, input: given("full", input.get("full")),
+        orbits=lambda wildcards, input: given("orbits", input.get("orbits")),
     message:
         "Influence of {wildcards.model} on {wildcards.system}, seed {wildcards.seed}, epoch {wildcards.epoch}"
     shell:
-        "python -m surroscope.stages.influence --settings {params.settings:q} --grams {input.grams:q} {params.full}"
+        "python -m surroscope.stages.influence --settings {params.settings:q} --grams {input.grams:q} {params.full} {params.orbits}"
         " --influence {output.influence:q} > {log:q} 2>&1"
 
 

@@ -13,7 +13,7 @@ from typing import Any
 SUFFIX = ".benchmark.tsv"
 # Files that are not called after their stage, as they lie in data/ and in results/.
 BY_FOLDER = {"splits": "split", "gradients": "gradients", "cross": "cross_gradients", "figures": "figures"}
-BY_NAME = {"linearization": "calibrate", "rollouts": "evaluate"}
+BY_NAME = {"linearization": "calibrate", "evaluation": "evaluate"}
 
 
 @dataclass(frozen=True)

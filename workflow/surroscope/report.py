@@ -2,7 +2,7 @@
 
 import re
 from base64 import b64encode
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from html import unescape
 from math import isfinite
@@ -16,30 +16,61 @@ from markupsafe import Markup
 
 from surroscope.cost import StageCost
 
+CONSERVED = "What does it conserve?"
 QUESTIONS = (
-    ("Is it accurate?", ("training", "rollout", "prediction")),
-    ("Does a step in time help other times?", ("two_time", "time_lag")),
+    ("Is it accurate?", ("training", "rollout", "prediction", "rollout_fields")),
+    ("Does a step in time help other times?", ("two_time", "time_lag", "rollout_correlation")),
     ("Does a step in one class help other classes?", ("class_transfer", "interpolation")),
+    (CONSERVED, ("drift",)),
+    (
+        "Which symmetries does it know?",
+        ("equivariance", "equivariance_lines", "equivariance_box", "symmetry", "symmetry_lines", "symmetry_box"),
+    ),
+    ("How did it get there in training?", ("dynamics", "two_time_training", "spectrum")),
     ("How much do the conclusions depend on the choice of influence?", ("sensitivity",)),
     ("What responds, and where?", ("channels", "fronts", "response_maps")),
     ("Which training samples does it lean on?", ("attribution", "leverage")),
-    ("Does it know the symmetries of the equations?", ("symmetry",)),
-    ("What does the metric look like?", ("spectrum",)),
     ("The data", ("snapshots",)),
 )
-QUANTITIES = "What does it do to conserved and other quantities?"
+
+# Headings of the main numbers; a number that is under none of them comes last.
+NUMBERS = {
+    "Error": ("validation", "persistence", "train", "trust_horizon", "conservation_drift", "equivariance_error"),
+    "In time": (
+        "two_time_diagonal",
+        *(f"{relation}_class_lag_{steps}" for relation in ("intra", "inter") for steps in (0, 1, 2, 8)),
+        "half_life",
+        "off_diagonal_ratio",
+        "diagonal_mean",
+        "off_diagonal_mean",
+    ),
+    "Between classes, and with distance": (
+        "class_diagonal",
+        "class_off_diagonal",
+        "class_transfer_ratio",
+        "influence_nearest",
+        "influence_near",
+        "dynamic_correlation_length",
+    ),
+    "Metric": ("largest_metric_eigenvalue", "condition", "participation_ratio", "rank"),
+}
 
 
 @dataclass(frozen=True)
 class ReportFigure:
-    """A figure: name and title in the catalogue, caption, image, path of its table, and the table if it is small."""
+    """A figure: name and title in the catalogue, caption, image, path of its table, and the table if it is small.
+
+    suffix: the kind of image, png or gif, which moves; still: a PNG in its place, for readers who want no motion
+    """
 
     name: str
     title: str
     caption_html: str
-    png: bytes
+    image: bytes
+    suffix: str
     table: str
     csv: bytes | None
+    still: bytes | None = None
 
 
 @dataclass(frozen=True)
@@ -55,13 +86,15 @@ class Verdict:
 
 @dataclass(frozen=True)
 class MainNumber:
-    """One row of scalars.csv: a number with its quartiles and probe batches (NaN where it has none)."""
+    """One row of scalars.csv: a number with its interval, and what was published of it (NaN where there is none)."""
 
     model: str
     quantity: str
     value: float
-    q25: float
-    q75: float
+    low: float
+    high: float
+    published_low: float
+    published_high: float
     n_seeds: int
     n_probes: float
     description: str
@@ -98,25 +131,41 @@ class SystemSection:
         return {name: {s.model: s for s in self.scalars if s.quantity == name} for name in names}
 
     @property
+    def groups(self) -> dict[str, dict[str, dict[str, MainNumber]]]:
+        """Heading -> quantity -> model -> its number."""
+        found = self.quantities
+        known = {name for names in NUMBERS.values() for name in names}
+        headings = NUMBERS | {"Further numbers": tuple(name for name in found if name not in known)}
+        groups = {title: {name: found[name] for name in names if name in found} for title, names in headings.items()}
+        return {title: rows for title, rows in groups.items() if rows}
+
+    @property
     def questions(self) -> tuple[tuple[str, tuple[ReportFigure, ...]], ...]:
         """The figures under the question that each answers; what answers none comes last."""
         known = {name for _, names in QUESTIONS for name in names}
         others = [figure.name for figure in self.figures if figure.name not in known]
         quantities = tuple(name for name in others if name.startswith(("two_time_", "time_lag_")))
         further = tuple(name for name in others if name not in quantities)
-        order = (*QUESTIONS[:-1], (QUANTITIES, quantities), QUESTIONS[-1], ("Further figures", further))
+        answers = dict(QUESTIONS)
+        answers[CONSERVED] += quantities
+        order = (*answers.items(), ("Further figures", further))
         groups = ((title, tuple(f for name in names for f in self.figures if f.name == name)) for title, names in order)
         return tuple((title, figures) for title, figures in groups if figures)
 
 
 @dataclass(frozen=True)
 class Audit:
-    """The whole report; settings and provenance are nested mappings of plain values, shown as they are."""
+    """The whole report; settings and provenance are nested mappings of plain values, shown as they are.
+
+    subject: what was audited, in a line; methods: heading -> sentences of each part
+    """
 
     title: str
+    subject: str
     question: str
     systems: tuple[SystemSection, ...]
     command: str
+    methods: Mapping[str, Sequence[str]] = field(default_factory=dict)
     settings: Mapping[str, Any] = field(default_factory=dict)
     provenance: Mapping[str, Any] = field(default_factory=dict)
     costs: tuple[StageCost, ...] = ()

@@ -19,6 +19,7 @@ from surroscope.errors import UserError
 from surroscope.system import System
 
 D4 = ("e", "r", "r2", "r3", "s", "sr", "sr2", "sr3")
+IDENTITY = D4[0]
 Tensor = Any  # torch's
 
 
@@ -93,3 +94,20 @@ class Action:
             for channel, row in zip(components, self.matrix, strict=False):
                 source[channel], signs[channel] = components[row.index(sum(row))], sum(row)
         return moved[..., source, :, :] * states.new_tensor(signs)[:, None, None]
+
+
+def actions(grid: tuple[int, int], system: System, line: int = 0, box: int = 0) -> list[str]:
+    """The actions that a study looks at, the identity first, without those that do not fit or move nothing.
+
+    Those of D4 if the equations commute with turns; if they do with shifts, on a periodic grid also shifts by 1 to
+    `line` cells along either axis, and by 0 to `box` cells along both
+    """
+    rows, columns = grid
+    x_line, x_box = (range(1, min(furthest + 1, columns)) for furthest in (max(line, box), box))
+    y_line, y_box = (range(1, min(furthest + 1, rows)) for furthest in (max(line, box), box))
+    along = [*(f"x{cells}" for cells in x_line), *(f"y{cells}" for cells in y_line)]
+    both = [f"x{x}y{y}" for x in x_box for y in y_box]
+    turns, shifts = (name in system.symmetries for name in ("turns", "shifts"))
+    wanted = {name: Action.parse(name) for name in (*D4[1:] * turns, *(*along, *both) * shifts)}
+    fits = [name for name, a in wanted.items() if not a.misfit(grid, system) and not a.moves_nothing(grid, system)]
+    return [IDENTITY, *fits]

@@ -29,6 +29,7 @@ class System:
     conserved: channels whose integral over the domain the equations keep; each gets its conservation observable
     vectors: the channels (of the x, of the y component) of every vector field, on a line of the x component alone; the
         other channels are scalars
+    symmetries: what the equations commute with, of "turns" (quarter turns and mirror images) and "shifts"
     boundary: "periodic", or "open" for anything else: networks then see the nearest cell beyond the edge
     """
 
@@ -38,6 +39,7 @@ class System:
     positive: tuple[str, ...] = ()
     conserved: tuple[str, ...] = ()
     vectors: tuple[tuple[str, ...], ...] = ()
+    symmetries: tuple[str, ...] = ()
     boundary: Literal["periodic", "open"] = "periodic"
     units: str = "dimensionless"
 
@@ -92,6 +94,7 @@ COMPRESSIBLE_EULER = System(
     positive=("density", "energy"),
     conserved=("density", "momentum_x", "momentum_y", "energy"),
     vectors=(("momentum_x", "momentum_y"),),
+    symmetries=("turns", "shifts"),
 )
 
 NAVIER_STOKES = System(
@@ -100,6 +103,7 @@ NAVIER_STOKES = System(
     channels=("velocity_x", "velocity_y"),
     conserved=("velocity_x", "velocity_y"),
     vectors=(("velocity_x", "velocity_y"),),
+    symmetries=("turns", "shifts"),
 )
 
 SYSTEMS = {system.name: system for system in (COMPRESSIBLE_EULER, NAVIER_STOKES)}

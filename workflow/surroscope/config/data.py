@@ -136,6 +136,7 @@ class Equations(Section):
     positive: list[str] = []
     conserved: list[str] = []
     vectors: list[Annotated[list[str], Field(min_length=1, max_length=2)]] = []
+    symmetries: list[Literal["turns", "shifts"]] = []
     boundary: Literal["periodic", "open"] = "periodic"
 
     @model_validator(mode="after")

@@ -8,8 +8,6 @@ from pydantic import AfterValidator, Field, field_validator, model_validator
 
 from surroscope.config.base import Count, Name, NonNegative, Positive, Section, once
 from surroscope.config.data import Equations
-from surroscope.errors import UserError
-from surroscope.symmetry import Action
 
 BASELINE = "persistence"
 SolverName = Literal["subspace", "full", "dense", "euclidean", "cosine", "adam"]
@@ -79,23 +77,12 @@ class SystemStudy(Section):
     classes: Annotated[list[str], Field(min_length=2)] | None = None
     observables: Annotated[list[str], Field(min_length=1)] | None = None
     pairs: list[Annotated[list[str], Field(min_length=2, max_length=2)]] = []
-    symmetries: list[str] = []
     models: Annotated[dict[Name, Model], Field(min_length=1)]
 
-    @field_validator("classes", "observables", "symmetries", "pairs")
+    @field_validator("classes", "observables", "pairs")
     @classmethod
     def _distinct(cls, names: list[Any] | None) -> list[Any] | None:
         return names and once(names)
-
-    @field_validator("symmetries")
-    @classmethod
-    def _actions(cls, names: list[str]) -> list[str]:
-        for name in names:
-            try:
-                Action.parse(name)
-            except UserError as error:
-                raise ValueError(str(error)) from None
-        return names
 
     @field_validator("models")
     @classmethod
@@ -223,6 +210,18 @@ Pair = Annotated[tuple[str, Annotated[int, Field(ge=0)], str, Annotated[int, Fie
 class Maps(Section):
     seed: Annotated[int, Field(ge=0)]
     pairs: Annotated[list[Pair], Field(min_length=1)] | None = None
+
+
+class Symmetry(Section):
+    seeds: Annotated[list[Annotated[int, Field(ge=0)]], Field(min_length=1)] | None = None
+    probes: Count = 1
+    line: Annotated[int, Field(ge=0)] | None = None
+    box: Annotated[int, Field(ge=0)] | None = None
+
+    @field_validator("seeds")
+    @classmethod
+    def _distinct(cls, seeds: list[int] | None) -> list[int] | None:
+        return seeds and once(seeds)
 
 
 class Figures(Section):

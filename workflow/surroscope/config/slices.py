@@ -8,9 +8,12 @@ from dataclasses import asdict, replace
 from typing import Any
 
 from surroscope import pdegym
+from surroscope.config import methods
 from surroscope.config.study import Study
 
-COST = {"observable": "smse", "step": "smse", "action": "e"}
+# The networks of arXiv 2509.00024.
+PUBLISHED = {"surroscope.models.unet:build": "unet", "surroscope.models.vit:build": "vit"}
+COST = {"observable": "smse", "step": "smse"}
 
 
 def settings(study: Study, stage: str, **wildcards: str) -> str:
@@ -96,8 +99,9 @@ def linearize(
     """What a linearization at a checkpoint for some responses takes: of the study's own observables only theirs."""
     names = {response[key] for response in responses for key in ("observable", "step")}
     chosen = study.gradients.method
-    # Its title is of messages and its units are of the store: neither is to run a linearization again.
-    equations = replace(study.system(system), title=system, units="")
+    # Its title is of messages, its units are of the store, and its symmetries are told as actions: none of them is to
+    # run a linearization again.
+    equations = replace(study.system(system), title=system, units="", symmetries=())
     return calibrate(study, system, model) | {
         "equations": asdict(equations),
         "seed": int(seed),
@@ -196,14 +200,33 @@ def typical_pairs(study: Study, system: str) -> list[list[Any]]:
 
 
 def evaluate(study: Study, system: str, model: str, seed: str, epoch: str) -> dict[str, Any]:
-    own = {"seed": int(seed), "epoch": int(epoch), "probes": study.probe.batches}
-    return network(study, system, model) | own | {"channels": study.system(system).channels}
+    return network(study, system, model) | {
+        "equations": asdict(replace(study.system(system), title=system, units="", symmetries=())),
+        "seed": int(seed),
+        "epoch": int(epoch),
+        "probes": study.probe.batches,
+        "snapshots": study.probe.snapshots,
+        "actions": study.actions(system),
+    }
+
+
+def orbits(study: Study, **checkpoint: str) -> dict[str, Any]:
+    assert study.symmetry
+    return linearize(study, [], **checkpoint) | {
+        "probes": list(range(study.symmetry.probes)),
+        "actions": study.actions(checkpoint["system"]),
+    }
 
 
 def tables(study: Study, system: str) -> dict[str, Any]:
     return {
         "system": system,
         "models": list(study.systems[system].models),
+        "architectures": {
+            name: PUBLISHED.get(model.factory, "") for name, model in study.systems[system].models.items()
+        }
+        if study.systems[system].equations is None
+        else {},
         "normalization": study.influence.normalization,
     }
 
@@ -216,7 +239,9 @@ def figures(study: Study, system: str, figure: str) -> dict[str, Any]:
 def report(study: Study, command: str, n: str, unit: str) -> dict[str, Any]:
     titles = {name: study.system(name).title for name in study.systems}
     config = json.loads(public(study.model_dump_json(exclude_none=True, exclude={"dask"})))
-    return {"config": config, "titles": titles, "command": public(command), "n": n, "unit": unit}
+    # A list, since the keys of settings are sorted.
+    told = json.loads(public(json.dumps(list(methods.sections(study).items()))))
+    return {"config": config, "titles": titles, "methods": told, "command": public(command), "n": n, "unit": unit}
 
 
 def public(text: str) -> str:
@@ -229,6 +254,6 @@ SLICES: dict[str, Callable[..., dict[str, Any]]] = {
     stage.__name__: stage
     for stage in (
         *(simulate, listing, download, ingest, split, train, calibrate, gradients, reduce, full, influence),
-        *(full_sweep, sensitivity, cross_gradients, cross, maps, evaluate, tables, figures, report),
+        *(full_sweep, sensitivity, cross_gradients, cross, maps, orbits, evaluate, tables, figures, report),
     )
 }

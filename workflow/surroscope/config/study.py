@@ -19,14 +19,16 @@ from surroscope.config.sections import (
     Probe,
     Sensitivity,
     Split,
+    Symmetry,
     SystemStudy,
 )
 from surroscope.errors import UserError
 from surroscope.partition import split_counts
-from surroscope.symmetry import Action
+from surroscope.symmetry import Action, actions
 from surroscope.system import CLASSES, OBSERVABLES, SYSTEMS, System
 
 PACKAGE = "surroscope"
+BOX = 17  # arXiv 2601.20172
 
 
 class Study(Section):
@@ -43,6 +45,7 @@ class Study(Section):
     sensitivity: Sensitivity | None = None
     cross: Cross | None = None
     maps: Maps | None = None
+    symmetry: Symmetry | None = None
     figures: Figures = Figures()
 
     @field_validator("seeds")
@@ -72,15 +75,6 @@ class Study(Section):
                     f"probe.batches is {self.probe.batches}, but systems.{name}.trajectories = {system.trajectories} "
                     f"leaves {test} test trajectories a class; lower it or add trajectories"
                 )
-            for action in system.symmetries:
-                wanted = Action.parse(action)
-                if reason := wanted.misfit(self.data.grid, self.system(name)):
-                    raise ValueError(f"systems.{name}.symmetries holds {action!r}: {reason}; remove it")
-                if wanted.moves_nothing(self.data.grid, self.system(name)):
-                    raise ValueError(
-                        f"systems.{name}.symmetries holds {action!r}, which moves nothing on {self.data.grid[1]} "
-                        "cells; influence of a sample on itself is shown anyway, so remove it"
-                    )
             known = (*self.system(name).known_observables, *self.observables)
             require_known(f"systems.{name}.observables", system.observables, known)
             for pair in system.pairs:
@@ -103,8 +97,14 @@ class Study(Section):
                         f"cross.test is {self.cross.test} and cross.train {self.cross.train}, but there are "
                         f"{self.probe.batches} probe batches and {counts[0]} training trajectories a class; lower them"
                     )
-        if self.sensitivity and self.sensitivity.probes > self.probe.batches:
-            raise ValueError(f"sensitivity.probes is above probe.batches, {self.probe.batches}; lower it")
+        for key, part in (("sensitivity", self.sensitivity), ("symmetry", self.symmetry)):
+            if part and part.probes > self.probe.batches:
+                raise ValueError(f"{key}.probes is above probe.batches, {self.probe.batches}; lower it")
+        for key in ("line", "box"):
+            if (found := getattr(self.symmetry, key, None)) and found >= max(self.data.grid):
+                raise ValueError(
+                    f"symmetry.{key} is {found}; a shift by {max(self.data.grid)} cells is none, so lower it"
+                )
         own = self.influence.damping
         if (
             self.sensitivity
@@ -147,17 +147,42 @@ class Study(Section):
 
     @property
     def asked(self) -> tuple[str, ...]:
-        """The optional parts that this study asks for."""
-        return tuple(key for key in ("sensitivity", "cross", "maps") if getattr(self, key))
+        """The optional parts that this study asks for, sections of the configuration."""
+        return tuple(key for key in ("sensitivity", "cross", "maps", "symmetry") if getattr(self, key))
 
     def seeds_of(self, part: str) -> list[int]:
         """The seeds that an optional part looks at; none if it was not asked for."""
-        chosen = getattr(self, part)
-        return [] if chosen is None else getattr(chosen, "seeds", None) or [chosen.seed]
+        match getattr(self, part):
+            case None:
+                return []
+            case Sensitivity(seeds=seeds):
+                return seeds
+            case Symmetry(seeds=seeds):
+                return seeds or self.seeds
+            case chosen:
+                return [chosen.seed]
 
     def parts(self, system: str) -> tuple[str, ...]:
-        """Those, and what its systems ask for by themselves."""
-        return (*self.asked, *(["symmetry"] if self.systems[system].symmetries else []))
+        """Those, and what its networks, equations and grid have: several epochs, conserved totals, symmetries."""
+        shifts = [Action.parse(name).shift for name in self.actions(system)]
+        has = {
+            "epochs": any(len(model.probe_epochs) > 1 for model in self.systems[system].models.values()),
+            "conserved": bool(self.system(system).conserved),
+            "turns": any(not (x or y) for x, y in shifts[1:]),
+            "lines": any((x > 0) != (y > 0) for x, y in shifts),
+            "box": any(x and y for x, y in shifts),
+        }
+        return (*self.asked, *(part for part, there in has.items() if there))
+
+    def actions(self, system: str) -> list[str]:
+        """The symmetries at whose images a system's networks are looked at, shifts only if they are asked for."""
+        rows, columns = self.data.grid
+        if not self.symmetry:
+            return actions((rows, columns), self.system(system))
+        furthest = max(rows, columns) - 1
+        line = furthest if self.symmetry.line is None else self.symmetry.line
+        box = min(BOX, furthest) if self.symmetry.box is None else self.symmetry.box
+        return actions((rows, columns), self.system(system), line, box)
 
     def system(self, name: str) -> System:
         """A system of the study: the table's, or the one that the configuration defines."""
@@ -171,6 +196,7 @@ class Study(Section):
             positive=tuple(equations.positive),
             conserved=tuple(equations.conserved),
             vectors=tuple(map(tuple, equations.vectors)),
+            symmetries=tuple(equations.symmetries),
             boundary=equations.boundary,
             units="as in the files",
         )
@@ -184,11 +210,9 @@ class Study(Section):
         return sorted(chosen, key=lambda name: name != "smse")
 
     def responses(self, system: str) -> list[dict[str, str]]:
-        """What responds (`observable`, at the sample moved by `action`) to a step on what (`step`)."""
-        cost = [{"observable": name, "step": "smse", "action": "e"} for name in self.observables_of(system)]
-        pairs = [{"observable": a, "step": b, "action": "e"} for a, b in self.systems[system].pairs]
-        moved = [{"observable": "smse", "step": "smse", "action": g} for g in self.systems[system].symmetries]
-        wanted = cost + pairs + moved
+        """What responds (`observable`) to a step on what (`step`)."""
+        cost = [{"observable": name, "step": "smse"} for name in self.observables_of(system)]
+        wanted = cost + [{"observable": a, "step": b} for a, b in self.systems[system].pairs]
         return [entry for number, entry in enumerate(wanted) if entry not in wanted[:number]]
 
     def factories(self) -> dict[str, Factory]:
@@ -212,7 +236,8 @@ class Study(Section):
     def sample_size(self) -> str:
         """What n counts in the influence figures."""
         seeds, batches = len(self.seeds), self.probe.batches
-        return f"n = {seeds} seed{'s' * (seeds > 1)} x {batches} probe batch{'es' * (batches > 1)}"
+        counted = f"n = {seeds} seed{'s' * (seeds > 1)} × {batches} probe batch{'es' * (batches > 1)}"
+        return counted.replace(" ", "\N{NO-BREAK SPACE}")
 
     def training_mb(self, system: str) -> int:
         """What training needs, in MB: its trajectories, unless they are mapped, and 2 GB to work in."""

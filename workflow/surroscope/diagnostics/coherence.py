@@ -1,13 +1,17 @@
 """Statistics of standardised influence: over times, classes, lags and distances (arXiv 2509.00024).
 
-Every function takes H_std as (n, C, T, C, T): n probe batches (of all seeds), response class and time,
-perturbation class and time. It gives a table with the quartiles q25, median, q75.
+Every function takes H_std as (n, C, T, C, T): n units (a probe batch of a seed), response class and time,
+perturbation class and time; and seeds (n,), the seed of each unit. It gives a table with the quartiles q25, median,
+q75, and the ends low, high of a bootstrap interval of the median.
 """
 
 import numpy as np
 import pandas as pd
 
+from surroscope.diagnostics.bootstrap import median_interval
+
 QUARTILES = {"q25": 0.25, "median": 0.5, "q75": 0.75}
+ENDS = ("low", "high")
 MAX_LAG = 11
 
 
@@ -24,28 +28,37 @@ def quartiles(values: np.ndarray) -> dict[str, float]:
     return dict(zip(QUARTILES, map(float, found), strict=True))
 
 
-def two_time(h: np.ndarray) -> pd.DataFrame:
+def summary(values: np.ndarray, seeds: np.ndarray) -> dict[str, float]:
+    """Quartiles of all values (n, ...), and the 95 % bootstrap interval of their median, over seeds and units."""
+    return quartiles(values) | dict(zip(ENDS, median_interval(values, seeds), strict=True))
+
+
+def two_time(h: np.ndarray, seeds: np.ndarray) -> pd.DataFrame:
     """For each (perturbation time t, response time τ): H[(c, τ), (c, t)] over classes c and batches."""
     same = np.einsum("nctcs->ncts", h)
     times = range(h.shape[2])
     return pd.DataFrame(
-        [{"perturbation_time": t, "response_time": tau} | quartiles(same[:, :, tau, t]) for t in times for tau in times]
+        [
+            {"perturbation_time": t, "response_time": tau} | summary(same[:, :, tau, t], seeds)
+            for t in times
+            for tau in times
+        ]
     )
 
 
-def class_transfer(h: np.ndarray, classes: list[str]) -> pd.DataFrame:
+def class_transfer(h: np.ndarray, seeds: np.ndarray, classes: list[str]) -> pd.DataFrame:
     """For each (perturbation class b, response class a): H[(a, t), (b, t)] over times t and batches."""
     same = np.einsum("natbt->nabt", h)
     return pd.DataFrame(
         [
-            {"perturbation_class": name_b, "response_class": name_a} | quartiles(same[:, a, b])
+            {"perturbation_class": name_b, "response_class": name_a} | summary(same[:, a, b], seeds)
             for b, name_b in enumerate(classes)
             for a, name_a in enumerate(classes)
         ]
     )
 
 
-def time_lag(h: np.ndarray) -> pd.DataFrame:
+def time_lag(h: np.ndarray, seeds: np.ndarray) -> pd.DataFrame:
     """For each lag d = τ - t up to 11 steps: H over all pairs of that lag, within a class and between classes."""
     classes, times = h.shape[1:3]
     same_class = np.eye(classes, dtype=bool)
@@ -54,7 +67,7 @@ def time_lag(h: np.ndarray) -> pd.DataFrame:
     for lag in range(-reach, reach + 1):
         pairs = np.diagonal(h, offset=-lag, axis1=2, axis2=4)
         for relation, chosen in (("intra-class", same_class), ("inter-class", ~same_class)):
-            rows.append({"relation": relation, "lag": lag} | quartiles(pairs[:, chosen]))
+            rows.append({"relation": relation, "lag": lag} | summary(pairs[:, chosen], seeds))
     return pd.DataFrame(rows)
 
 
@@ -69,21 +82,30 @@ def distance_bins(distances: np.ndarray, count: int, half_width: int) -> tuple[n
     return np.exp(centres), np.exp(centres - reach), np.exp(centres + reach)
 
 
-def interpolation(h: np.ndarray, distances: np.ndarray, count: int, half_width: int) -> pd.DataFrame:
-    """Influence against feature-space distance of the two inputs: per batch the mean in each bin, then quartiles.
+def binned(h: np.ndarray, distances: np.ndarray, count: int, half_width: int) -> tuple[np.ndarray, np.ndarray]:
+    """Mean influence of each unit in bins of feature-space distance of the two inputs: centres (k,), means (n, k).
 
-    h, distances: (n, C, T, C, T). A sample's distance to itself, zero, is in no bin. A bin that fewer than half
-    of the batches reach is left out.
+    h, distances: (n, C, T, C, T). A sample's distance to itself, zero, is in no bin. A unit that does not reach a bin
+    has NaN there; a bin that fewer than half of the units reach is left out.
     """
     flat_h, flat_d = (values.reshape(len(values), -1) for values in (h, distances))
-    rows = []
+    centres, means = [], []
     for centre, lower, upper in zip(*distance_bins(distances, count, half_width), strict=True):
         inside = (flat_d > 0) & (flat_d >= lower) & (flat_d <= upper)
-        reached = inside.any(axis=1)
-        if 2 * reached.sum() < len(reached):
-            continue
-        means = np.array([row[mask].mean() for row, mask in zip(flat_h[reached], inside[reached], strict=True)])
-        rows.append({"distance": float(centre)} | quartiles(means))
+        reached = inside.sum(axis=1)
+        if 2 * (reached > 0).sum() >= len(reached):
+            total = (flat_h * inside).sum(axis=1)
+            means.append(np.divide(total, reached, out=np.full(len(reached), np.nan), where=reached > 0))
+            centres.append(centre)
+    return np.array(centres), np.stack(means, axis=1)
+
+
+def interpolation(h: np.ndarray, seeds: np.ndarray, distances: np.ndarray, count: int, half_width: int) -> pd.DataFrame:
+    """Influence against feature-space distance of the two inputs: per batch the mean in each bin, then quartiles."""
+    rows = []
+    for centre, means in zip(*(part.T for part in binned(h, distances, count, half_width)), strict=True):
+        ends = dict(zip(ENDS, median_interval(means, seeds), strict=True))
+        rows.append({"distance": float(centre)} | quartiles(means[~np.isnan(means)]) | ends)
     return pd.DataFrame(rows)
 
 

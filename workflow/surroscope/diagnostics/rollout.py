@@ -18,6 +18,19 @@ def rollout(network: nn.Module, states: Tensor, steps: int) -> Tensor:
     return torch.stack(predictions, dim=1)
 
 
+def drift(trajectory: Tensor, predictions: Tensor) -> Tensor:
+    """|mean ŷ_k - mean s_0| / mean |s| of every channel of a rollout, means over space, the last over time also.
+
+    trajectory: the true s_0, s_1, ... (B, S, F, Y, X); predictions: ŷ_1, ŷ_2, ... (B, steps, F, Y, X), as `rollout`
+    gives them from s_0. Returns (B, steps, F) float64: 0 where nothing moved, infinite where a channel moved that is
+    zero throughout, and where a prediction left the floating-point numbers.
+    """
+    true, later = trajectory.double(), predictions.double()
+    moved = (later.mean(dim=(-2, -1)) - true[:, :1].mean(dim=(-2, -1))).abs()
+    found = moved / true.abs().mean(dim=(1, -2, -1))[:, None]
+    return torch.where(moved == 0, 0.0, torch.where(torch.isfinite(found), found, torch.inf))
+
+
 @torch.no_grad()
 def errors(
     network: nn.Module, trajectories: Tensor, progress: Callable[[int], None] = lambda done: None

@@ -1,87 +1,228 @@
-"""The numbers that sum a checkpoint up, and the verdict that they support."""
+"""The numbers that sum a checkpoint up, and the verdict that they support. docs/scalars.md has each one's formula.
 
-from dataclasses import dataclass
+Every scalar is a function of what was measured at one epoch of one network, pooled over its units (probe batches of
+seeds): over those of one seed it is the checkpoint's own number, over all it is the study's.
+"""
+
+from collections.abc import Callable
+from dataclasses import dataclass, fields
+from functools import cached_property
 
 import numpy as np
-import pandas as pd
 
-from surroscope.diagnostics.coherence import first_crossing
+from surroscope.diagnostics import coherence
+from surroscope.symmetry import D4, IDENTITY
 
 LAGS = (0, 1, 2, 8)
+NEAR = 0.3
 TIME_LOCKED_HALF_LIFE = 2.0
 CLASS_LOCKED_TRANSFER = 0.25
 
 
 @dataclass(frozen=True)
+class Measured:
+    """What was measured at one epoch of one network: n units along the first axis of every array.
+
+    seeds: (n,); influence: H of the cost on itself, not normalised (n, C, T, C, T); standardised: H_std, the same
+    centres, binned: distances (k,), and the mean of H_std of each unit there (n, k), see `coherence.binned`
+    eigenvalue: of η̂, NaN past its rank (n, modes); outputs: M
+    error, persistence: of rollouts (n, C, start, snapshot), NaN where snapshot <= start
+    image_error: SMSE at the image of each sample (n, A, C, T) under each of `actions`
+    drift: of conserved totals (n, C, steps, conserved), of which there may be none
+    """
+
+    seeds: np.ndarray
+    influence: np.ndarray
+    standardised: np.ndarray
+    centres: tuple[float, ...]
+    binned: np.ndarray
+    eigenvalue: np.ndarray
+    outputs: int
+    error: np.ndarray
+    persistence: np.ndarray
+    image_error: np.ndarray
+    actions: tuple[str, ...]
+    drift: np.ndarray
+
+    def take(self, units: np.ndarray) -> "Measured":
+        """Some of the units, which may repeat."""
+        whole = {field.name: getattr(self, field.name) for field in fields(self)}
+        return Measured(**{k: v[units] if isinstance(v, np.ndarray) else v for k, v in whole.items()})
+
+    @cached_property
+    def lags(self) -> dict[str, np.ndarray]:
+        """See `lag_medians`, of H_std."""
+        return lag_medians(self.standardised)
+
+    @cached_property
+    def class_medians(self) -> tuple[np.ndarray, np.ndarray]:
+        """See `class_medians`, of H_std."""
+        return class_medians(self.standardised)
+
+    @cached_property
+    def by_distance(self) -> tuple[np.ndarray, np.ndarray]:
+        """Distances of the bins that any unit reaches, and the median over units of H_std in each."""
+        reached = ~np.isnan(self.binned).all(axis=0)
+        return np.array(self.centres)[reached], np.nanmedian(self.binned[:, reached], axis=0)
+
+
+def lag_medians(h: np.ndarray) -> dict[str, np.ndarray]:
+    """Median of H (n, C, T, C, T) at lags -11 to 11 or as far as there are, within a class and between classes."""
+    same = np.eye(h.shape[1], dtype=bool)
+    reach = min(coherence.MAX_LAG, h.shape[2] - 1)
+    # The offset of a diagonal is minus the lag.
+    pairs = [np.diagonal(h, offset=-lag, axis1=2, axis2=4) for lag in range(-reach, reach + 1)]
+    return {
+        name: np.array([np.median(pair[:, chosen]) for pair in pairs])
+        for name, chosen in (("intra", same), ("inter", ~same))
+    }
+
+
+def class_medians(h: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Median same-time H (n, C, T, C, T) of each class on itself (C,), and of each pair of classes (C (C - 1),)."""
+    same_time = np.einsum("natbt->abnt", h)
+    medians = np.median(same_time.reshape(*same_time.shape[:2], -1), axis=-1)
+    own = np.eye(len(medians), dtype=bool)
+    return medians[own], medians[~own]
+
+
+def half_life(intra: np.ndarray) -> float:
+    """Lag, either way, at which median intra-class H falls to half of its value at lag 0, in steps.
+
+    intra: at lags -L to L, (2 L + 1,)
+    """
+    reach = len(intra) // 2
+    folded = (intra[reach:] + intra[reach::-1]) / 2
+    return coherence.first_crossing(np.arange(reach + 1.0), folded, folded[0] / 2)
+
+
+def class_transfer(own: np.ndarray, others: np.ndarray) -> float:
+    """Median off the diagonal over median on the diagonal of the class matrix's medians."""
+    return float(np.median(others) / np.median(own))
+
+
+def lag(relation: str, steps: int) -> Callable[[Measured], float]:
+    """Median H_std so many steps after the perturbation; NaN beyond the largest lag."""
+
+    def value(m: Measured) -> float:
+        curve = m.lags[relation]
+        reach = len(curve) // 2
+        return float(curve[reach + steps]) if steps <= reach else np.nan
+
+    return value
+
+
+def off_diagonal_ratio(influence: np.ndarray) -> np.ndarray:
+    """R = Σ of intra-class off-diagonal H / Σ of its diagonal, per unit and class: (n, C, T, C, T) to (n, C)."""
+    own = np.einsum("nctcs->ncts", influence)
+    diagonal = np.trace(own, axis1=2, axis2=3)
+    return (own.sum(axis=(2, 3)) - diagonal) / diagonal
+
+
+def diagonal_mean(m: Measured) -> float:
+    """Mean H of a step on its own transition, not normalised."""
+    return float(np.einsum("nctct->nct", m.influence).mean())
+
+
+def off_diagonal_mean(m: Measured) -> float:
+    """Mean H of a step on all other transitions of its batch, not normalised."""
+    size = m.influence.shape[1] * m.influence.shape[2]
+    return float((m.influence.sum() / len(m.influence) - size * diagonal_mean(m)) / (size * (size - 1)))
+
+
+def at_distance(m: Measured, distance: float) -> float:
+    """Median H_std between inputs at a distance, linear in its logarithm between bins; NaN where there are none."""
+    x, y = m.by_distance
+    return float(np.interp(np.log(distance), np.log(x), y, left=np.nan, right=np.nan))
+
+
+def condition(m: Measured) -> float:
+    """Largest over smallest eigenvalue of η̂, median over units; infinite where the smallest is not positive."""
+    largest, smallest = np.nanmax(m.eigenvalue, axis=1), np.nanmin(m.eigenvalue, axis=1)
+    ratios = np.divide(largest, smallest, out=np.full(len(largest), np.inf), where=smallest > 0)
+    return float(np.median(ratios))
+
+
+def participation_ratio(m: Measured) -> float:
+    """(Σ λ)² / Σ λ² of the eigenvalues of η̂, median over units: how many directions share the metric."""
+    return float(np.median(np.nansum(m.eigenvalue, axis=1) ** 2 / np.nansum(m.eigenvalue**2, axis=1)))
+
+
+def trust_horizon(m: Measured) -> float:
+    """First step of a rollout from snapshot 0 whose error passes that of no change, median; infinite if none does."""
+    passed = m.error[:, :, 0, 1:] >= m.persistence[:, :, 0, 1:]
+    return float(np.median(np.where(passed.any(axis=-1), passed.argmax(axis=-1) + 1.0, np.inf)))
+
+
+def conservation_drift(m: Measured) -> float:
+    """Drift of the conserved total that drifts most, at the last probed time of a rollout from snapshot 0, median."""
+    return float(np.median(m.drift[:, :, m.influence.shape[2] - 1].max(axis=-1))) if m.drift.shape[-1] else np.nan
+
+
+def relative_errors(m: Measured) -> np.ndarray:
+    """SMSE(g s) / SMSE(s) of every unit, action, class and time (n, A, C, T); 1 where the two are equal."""
+    own = np.broadcast_to(m.image_error[:, [m.actions.index(IDENTITY)]], m.image_error.shape)
+    same = m.image_error == own
+    with np.errstate(divide="ignore", invalid="ignore"):
+        return np.where(same, 1.0, m.image_error / own)
+
+
+def equivariance_error(m: Measured) -> float:
+    """Median SMSE(g s) / SMSE(s) over the turns and mirror images of D4; 1 for an equivariant network."""
+    chosen = [m.actions.index(name) for name in D4[1:] if name in m.actions]
+    return float(np.median(relative_errors(m)[:, chosen])) if chosen else np.nan
+
+
+@dataclass(frozen=True)
 class Scalar:
-    quantity: str
-    value: float
-    q25: float
-    q75: float
+    value: Callable[[Measured], float]
     description: str
 
 
-def signature(
-    two_time: pd.DataFrame, class_transfer: pd.DataFrame, time_lag: pd.DataFrame, interpolation: pd.DataFrame
-) -> list[Scalar]:
-    """The published signature's numbers from the tables of one model and the cost's influence on itself."""
-    found = []
-    diagonal = two_time[two_time.perturbation_time == two_time.response_time]
-    found.append(
-        Scalar(
-            "two_time_diagonal",
-            *_middle(diagonal["median"]),
-            "influence of a step on its own transition; quartiles over times",
+SCALARS = {
+    "two_time_diagonal": Scalar(
+        lambda m: float(np.median(np.einsum("nctct->nct", m.standardised))), "influence of a step on its own transition"
+    ),
+    **{
+        f"{relation}_class_lag_{steps}": Scalar(
+            lag(relation, steps), f"{relation}-class influence {steps} steps after the perturbation"
         )
-    )
-    for relation in ("intra-class", "inter-class"):
-        curve = time_lag[time_lag.relation == relation].set_index("lag")
-        for lag in LAGS:
-            if lag in curve.index:
-                row = curve.loc[lag]
-                name = f"{relation.replace('-', '_')}_lag_{lag}"
-                text = f"{relation} influence {lag} steps after the perturbation"
-                found.append(Scalar(name, row["median"], row.q25, row.q75, text))
-    own = class_transfer.perturbation_class == class_transfer.response_class
-    for name, rows, text in (
-        ("class_diagonal", class_transfer[own], "same-time influence within a class; quartiles over classes"),
-        (
-            "class_off_diagonal",
-            class_transfer[~own],
-            "same-time influence between classes; quartiles over pairs",
-        ),
-    ):
-        found.append(Scalar(name, *_middle(rows["median"]), text))
-    found.append(
-        _plain("half_life", half_life(time_lag), "lag at which intra-class influence is half of that at lag 0")
-    )
-    found.append(
-        _plain("class_transfer_ratio", transfer_ratio(class_transfer), "class_off_diagonal over class_diagonal")
-    )
-    distance, height = interpolation.distance.to_numpy(), interpolation["median"].to_numpy()
-    found.append(_plain("influence_nearest", float(height[0]), "influence between the nearest distinct inputs"))
-    crossing = first_crossing(distance, height, 0.0)
-    found.append(_plain("dynamic_correlation_length", crossing, "distance at which influence first crosses zero"))
-    return found
-
-
-def half_life(time_lag: pd.DataFrame) -> float:
-    """Lag, either way, at which median intra-class influence falls to half of its value at lag 0, in steps."""
-    curve = time_lag[time_lag.relation == "intra-class"].groupby(time_lag.lag.abs())["median"].mean()
-    return first_crossing(curve.index.to_numpy(float), curve.to_numpy(), curve.loc[0] / 2)
-
-
-def transfer_ratio(class_transfer: pd.DataFrame) -> float:
-    """Median off the diagonal over median on the diagonal of the class matrix's medians."""
-    own = class_transfer.perturbation_class == class_transfer.response_class
-    return float(class_transfer["median"][~own].median() / class_transfer["median"][own].median())
-
-
-def off_diagonal_ratio(h: np.ndarray) -> np.ndarray:
-    """R = Σ of intra-class off-diagonal H / Σ of its diagonal, per batch and class: (n, C, T, C, T) to (n, C)."""
-    own = np.einsum("nctcs->ncts", h)
-    diagonal = np.trace(own, axis1=2, axis2=3)
-    return (own.sum(axis=(2, 3)) - diagonal) / diagonal
+        for relation in ("intra", "inter")
+        for steps in LAGS
+    },
+    "half_life": Scalar(
+        lambda m: half_life(m.lags["intra"]), "lag at which intra-class influence is half of that at lag 0, in steps"
+    ),
+    "class_diagonal": Scalar(lambda m: float(np.median(m.class_medians[0])), "same-time influence within a class"),
+    "class_off_diagonal": Scalar(lambda m: float(np.median(m.class_medians[1])), "same-time influence between classes"),
+    "class_transfer_ratio": Scalar(
+        lambda m: class_transfer(*m.class_medians), "class_off_diagonal over class_diagonal"
+    ),
+    "off_diagonal_ratio": Scalar(
+        lambda m: float(np.median(off_diagonal_ratio(m.influence))),
+        "R, intra-class influence off the diagonal over that on it, sums, not normalised",
+    ),
+    "influence_nearest": Scalar(lambda m: float(m.by_distance[1][0]), "influence between the nearest distinct inputs"),
+    "influence_near": Scalar(lambda m: at_distance(m, NEAR), f"influence between inputs at distance {NEAR}"),
+    "dynamic_correlation_length": Scalar(
+        lambda m: coherence.first_crossing(*m.by_distance, 0.0), "distance at which influence first crosses zero"
+    ),
+    "diagonal_mean": Scalar(diagonal_mean, "mean influence of a step on its own transition, not normalised"),
+    "off_diagonal_mean": Scalar(off_diagonal_mean, "mean influence of a step on other transitions, not normalised"),
+    "largest_metric_eigenvalue": Scalar(
+        lambda m: float(np.median(np.nanmax(m.eigenvalue, axis=1))) * m.outputs, "largest eigenvalue of M η̂"
+    ),
+    "condition": Scalar(condition, "largest over smallest eigenvalue of η̂"),
+    "participation_ratio": Scalar(participation_ratio, "directions that share the metric η̂"),
+    "rank": Scalar(lambda m: float(np.median((~np.isnan(m.eigenvalue)).sum(axis=1))), "directions kept of the span"),
+    "trust_horizon": Scalar(trust_horizon, "first rollout step whose error reaches that of predicting no change"),
+    "conservation_drift": Scalar(
+        conservation_drift, "relative change of the worst conserved total in a rollout over the probed times"
+    ),
+    "equivariance_error": Scalar(
+        equivariance_error, "one-step error at turned and mirrored states over that at the states themselves"
+    ),
+}
 
 
 def verdict(half_life: float, transfer: float, validation: float, persistence: float, reach: int) -> tuple[str, str]:
@@ -114,11 +255,3 @@ def verdict(half_life: float, transfer: float, validation: float, persistence: f
         f"One-step error {validation:.3g} against {persistence:.3g} for persistence."
     )
     return " and ".join(locks) or "coherent", sentence
-
-
-def _middle(values: pd.Series) -> tuple[float, float, float]:
-    return float(values.median()), float(values.quantile(0.25)), float(values.quantile(0.75))
-
-
-def _plain(name: str, value: float, text: str) -> Scalar:
-    return Scalar(name, value, np.nan, np.nan, text)

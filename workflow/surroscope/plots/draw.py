@@ -8,8 +8,8 @@ import pandas as pd
 from matplotlib.figure import Figure
 
 from surroscope.catalogue import QUANTITIES, figure
-from surroscope.plots import examples, fields, influence, response, sensitivity, training
-from surroscope.plots.style import Options, styled
+from surroscope.plots import animations, dynamics, examples, fields, influence, orbits, response, sensitivity, training
+from surroscope.plots.style import Moving, Options, styled
 
 
 @dataclass(frozen=True)
@@ -34,6 +34,7 @@ class Columns:
 
 
 QUARTILES, COUNTS = ("q25", "median", "q75"), ("n_seeds", "n_probes")
+ENDS = ("low", "high")
 TRAINED, VALIDATED = (
     tuple(f"{part}_{s}" for s in ("minimum", "median", "maximum")) for part in ("train", "validation")
 )
@@ -42,28 +43,28 @@ REQUIRED = {
     "two_time": Columns(
         ("model", "observable", "step", "quantity", "normalization"),
         ("perturbation_time", "response_time"),
-        QUARTILES + COUNTS,
+        QUARTILES + ENDS + COUNTS,
         ascending=(QUARTILES,),
         single=("quantity", "normalization"),
     ),
     "class_transfer": Columns(
         ("model", "observable", "step", "quantity", "normalization", "perturbation_class", "response_class"),
         (),
-        QUARTILES + COUNTS,
+        QUARTILES + ENDS + COUNTS,
         ascending=(QUARTILES,),
         single=("quantity", "normalization"),
     ),
     "time_lag": Columns(
         ("model", "observable", "step", "quantity", "normalization", "relation"),
         ("lag",),
-        QUARTILES + COUNTS,
+        QUARTILES + ENDS + COUNTS,
         ascending=(QUARTILES,),
         single=("quantity", "normalization"),
     ),
     "interpolation": Columns(
         ("model", "quantity", "normalization"),
         ("distance",),
-        QUARTILES + COUNTS,
+        QUARTILES + ENDS + COUNTS,
         ascending=(QUARTILES,),
         positive=("distance",),
         single=("quantity", "normalization"),
@@ -76,6 +77,42 @@ REQUIRED = {
         positive=(*QUARTILES, "maximum", "condition", "largest_metric_eigenvalue"),
         infinite=("condition",),
     ),
+    "two_time_training": Columns(
+        ("model", "quantity"),
+        ("epoch", "perturbation_time", "response_time"),
+        QUARTILES + ENDS + COUNTS,
+        ascending=(QUARTILES,),
+        single=("quantity",),
+    ),
+    "checkpoints": Columns(
+        ("model", "quantity"),
+        ("seed", "epoch"),
+        tuple(dynamics.SHOWN),
+        infinite=tuple(dynamics.SHOWN),
+        missing=tuple(dynamics.SHOWN),
+        single=("quantity",),
+    ),
+    "rollout_correlation": Columns(
+        ("model", "quantity"),
+        ("horizon",),
+        ("value", "low", "high", "n_points", "published", "n_seeds", "n_probes"),
+        missing=("value", "low", "high", "published"),
+        single=("quantity",),
+    ),
+    "drift": Columns(
+        ("model", "channel"),
+        ("snapshot",),
+        QUARTILES + ENDS + COUNTS,
+        ascending=(QUARTILES,),
+        infinite=QUARTILES + ENDS,
+    ),
+    "equivariance": Columns(
+        ("model", "action"),
+        ("shift_x", "shift_y"),
+        QUARTILES + ENDS + COUNTS,
+        ascending=(QUARTILES,),
+        infinite=QUARTILES + ENDS,
+    ),
     "training": Columns(
         ("model",),
         ("epoch",),
@@ -86,10 +123,17 @@ REQUIRED = {
     "rollout": Columns(
         ("model",),
         ("start", "snapshot"),
-        QUARTILES + COUNTS,
+        QUARTILES + ENDS + COUNTS,
         ascending=(("start", "snapshot"), QUARTILES),
         positive=QUARTILES,
-        infinite=QUARTILES,
+        infinite=QUARTILES + ENDS,
+    ),
+    "rollout_fields": Columns(
+        ("model", "class", "channel"),
+        ("start", "snapshot", "y", "x"),
+        ("truth", "prediction"),
+        infinite=("prediction",),
+        single=("class", "start"),
     ),
     "snapshots": Columns(("class", "channel"), ("snapshot", "y", "x"), ("time", "value")),
     "prediction": Columns(
@@ -109,14 +153,14 @@ REQUIRED = {
     "channels": Columns(
         ("model", "quantity", "relation", "response_channel", "perturbation_channel"),
         (),
-        QUARTILES + COUNTS,
+        QUARTILES + ENDS + COUNTS,
         ascending=(QUARTILES,),
         single=("quantity",),
     ),
     "fronts": Columns(
         ("model", "quantity", "relation"),
         (),
-        (*QUARTILES, "area", *COUNTS),
+        (*QUARTILES, *ENDS, "area", *COUNTS),
         ascending=(QUARTILES,),
         single=("quantity", "area"),
     ),
@@ -141,12 +185,16 @@ REQUIRED = {
         single=("quantity",),
     ),
     "symmetry": Columns(
-        ("model", "quantity", "action"), (), QUARTILES + COUNTS, ascending=(QUARTILES,), single=("quantity",)
+        ("model", "quantity", "action"),
+        ("shift_x", "shift_y"),
+        QUARTILES + ENDS + COUNTS,
+        ascending=(QUARTILES,),
+        single=("quantity",),
     ),
 }
 
 
-DRAW: dict[str, Callable[[pd.DataFrame, Options], Figure]] = {
+DRAW: dict[str, Callable[[pd.DataFrame, Options], Figure | Moving]] = {
     "training": training.training,
     "rollout": training.rollout,
     "prediction": fields.prediction,
@@ -159,7 +207,14 @@ DRAW: dict[str, Callable[[pd.DataFrame, Options], Figure]] = {
     "sensitivity": sensitivity.sensitivity,
     "channels": response.channels,
     "fronts": response.fronts,
-    "symmetry": response.symmetry,
+    "turns": orbits.turns,
+    "lines": orbits.lines,
+    "box": orbits.box,
+    "checkpoints": dynamics.dynamics,
+    "rollout_correlation": dynamics.rollout_correlation,
+    "drift": dynamics.drift,
+    "two_time_training": animations.two_time_training,
+    "rollout_fields": animations.rollout_fields,
     "leverage": response.leverage,
     "response_maps": examples.response_maps,
     "attribution_fields": examples.attribution,
@@ -181,8 +236,9 @@ def check(table: pd.DataFrame, name: str) -> None:
         if not pd.api.types.is_numeric_dtype(table[column]):
             raise ValueError(f"table {name}: column {column} is {table[column].dtype}, expected numbers")
         values = table[column].to_numpy(dtype=float)
-        bad = np.isnan(values) & (column not in columns.missing)
-        bad |= np.isinf(values) & (column not in columns.infinite)
+        # Of one probe batch there is no interval, and where some of many rollouts blew up it has no end.
+        bad = np.isnan(values) & (column not in (*columns.missing, *ENDS))
+        bad |= np.isinf(values) & (column not in (*columns.infinite, *ENDS))
         if column in columns.positive:
             bad |= values <= 0
         if bad.any():
@@ -207,7 +263,7 @@ def check(table: pd.DataFrame, name: str) -> None:
         raise ValueError(f"table {name}: columns {', '.join(keys)} do not identify a row; some occur twice")
 
 
-def draw(name: str, table: pd.DataFrame, options: Options | None = None) -> Figure:
+def draw(name: str, table: pd.DataFrame, options: Options | None = None) -> Figure | Moving:
     """Draw a figure of the catalogue from its whole table; raises ValueError if the table cannot carry it."""
     spec = figure(name)
     if spec.observable is not None and "observable" in table:
@@ -221,4 +277,4 @@ def draw(name: str, table: pd.DataFrame, options: Options | None = None) -> Figu
             )
     check(table, spec.table)
     with styled():
-        return DRAW[spec.table](table, options or Options())
+        return DRAW[spec.form or spec.table](table, options or Options())

@@ -20,11 +20,20 @@ from surroscope.plots.fields import (
     widest,
 )
 from surroscope.plots.response import words
-from surroscope.plots.style import DIVERGING, DOUBLE_COLUMN, Options, by_model, footnote, grid, number, quantity_note
+from surroscope.plots.style import (
+    DIVERGING,
+    DOTTED,
+    DOUBLE_COLUMN,
+    Options,
+    by_model,
+    footnote,
+    grid,
+    number,
+    page_width,
+    quantity_note,
+)
 
 GROUPS = {"test": "test", "helped": "helped most", "hurt": "helped least (below zero: hurt)"}
-
-HATCHED = 0.2  # of the largest response: negative values from here on are dotted
 
 
 def first_channel(table: pd.DataFrame) -> tuple[pd.DataFrame, str]:
@@ -44,9 +53,9 @@ def response_maps(table: pd.DataFrame, options: Options) -> Figure:
     size = (DOUBLE_COLUMN - margin) / (1 + len(parts))
     size = min(1.5 / min(shape, 1), size, widest((PAGE_HEIGHT - 0.6) / len(pairs), shape))
     height = row_height(size, shape)
-    width = min(DOUBLE_COLUMN, size * (1 + len(parts)) + margin)
+    width = page_width(size * (1 + len(parts)) + margin)
     # Small text is wider at some resolutions than at the one of the layout.
-    layout = ConstrainedLayoutEngine(w_pad=0.1 if upright else None)
+    layout = ConstrainedLayoutEngine(w_pad=0.1 if upright else None, compress=True)
     figure = Figure(figsize=(width, height * len(pairs) + 0.6), layout=layout)
     axes = figure.subplots(len(pairs), 1 + len(parts), squeeze=False)
     for row, pair in zip(axes, pairs, strict=True):
@@ -65,7 +74,7 @@ def response_maps(table: pd.DataFrame, options: Options) -> Figure:
             image = picture(panel, moved, -limit, limit, DIVERGING, look["color"], behind=spread(states[0], limit))
             if image is not None:
                 # Without colour the two signs look alike, so the negative one is hatched.
-                panel.contourf(moved, levels=[-np.inf, -HATCHED * limit], colors="none", hatches=["......"])
+                panel.contourf(moved, levels=[-np.inf, -DOTTED * limit], colors="none", hatches=["......"])
                 outline(panel, states[0])
             if pair == pairs[0]:
                 panel.set_title(model)
@@ -88,7 +97,7 @@ def response_maps(table: pd.DataFrame, options: Options) -> Figure:
         notes = [f"{state}; dotted: its shape, to compare places", shared]
     else:
         lines = f"{state}; lines: one and two thirds of the state's range"
-        notes = [lines, f"{shared}; dotted: below −{100 * HATCHED:g} % of it"]
+        notes = [lines, f"{shared}; dotted: below −{100 * DOTTED:g} % of it"]
     footnote(
         figure,
         "n = 1 pair of samples a row",

@@ -1,5 +1,6 @@
 """Pictures of the fields themselves: the data, and predictions beside the truth."""
 
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -18,6 +19,7 @@ from surroscope.plots.style import (
     extend,
     footnote,
     grid,
+    page_width,
 )
 
 PAGE_HEIGHT = 8.6  # inches that a column of panels may fill, so that the figure still fits a printed page
@@ -34,6 +36,12 @@ def colour_range(values: np.ndarray) -> tuple[float, float, str]:
         limit = max(-low, high)
         return -limit, limit, DIVERGING
     return low, high if high > low else low + 1.0, SEQUENTIAL
+
+
+def error_limit(errors: np.ndarray, truths: np.ndarray) -> float:
+    """End of the colour range of errors: at most the field's own span, so that one rollout that blew up hides none."""
+    finite = np.abs(errors[np.isfinite(errors)]).max(initial=0.0)
+    return float(min(finite, np.ptp(truths) or np.inf)) or 1.0
 
 
 def on_line(table: pd.DataFrame) -> bool:
@@ -109,6 +117,15 @@ def name_row(panel: Axes, text: str, upright: bool = False, **font: Any) -> None
     panel.set_ylabel(text, **font)
 
 
+def name_columns(row: Sequence[Axes], first: str, models: Sequence[str]) -> None:
+    """Say above a row of panels what its columns show: the truth, then each model and its difference."""
+    size = 8 if len(models) <= 2 else 6
+    row[0].set_title(first, fontweight="normal", fontsize=size)
+    for i, model in enumerate(models):
+        row[2 * i + 1].set_title(model, fontsize=size)
+        row[2 * i + 2].set_title("difference", fontweight="normal", fontsize=size)
+
+
 def ranges(table: pd.DataFrame) -> str:
     """What panels of the table's fields share."""
     return "vertical range" if on_line(table) else "colour range"
@@ -153,20 +170,21 @@ def prediction(table: pd.DataFrame, options: Options) -> Figure:
     cases = {name: table.loc[table["class"] == name, ["start", "snapshot"]].drop_duplicates() for name in classes}
     rows, columns = sum(map(len, cases.values())), 1 + 2 * len(parts)
     shape = proportion(table)
-    size = min(1.3 / min(shape, 1), widest(PAGE_HEIGHT / rows, shape), (DOUBLE_COLUMN - 1.2) / columns)
-    column = max(size, min(TITLE, (DOUBLE_COLUMN - 1.2) / columns))
+    most = (DOUBLE_COLUMN - 1.4) / columns
+    size = min(1.3 / min(shape, 1), widest(PAGE_HEIGHT / rows, shape), most)
+    column = max(size, min(TITLE, most))
     height = row_height(size, shape)
-    figure = Figure(figsize=(column * columns + 1.4, height * rows + 0.6), layout="constrained")
+    width = page_width(column * columns + 1.4)
+    figure = Figure(figsize=(width, height * rows + 0.6), layout="compressed")
     axes = figure.subplots(rows, columns, squeeze=False)
     row = 0
     for name, steps in cases.items():
         of_class = table[table["class"] == name]
         truths, errors = of_class["truth"].to_numpy(), (of_class["prediction"] - of_class["truth"]).to_numpy()
         low, high, colours = colour_range(truths)
-        # A rollout that blew up must not hide how the others err: errors beyond the field's own span are clipped.
-        limit = min(float(np.abs(errors).max()), float(np.ptp(truths)) or np.inf) or 1.0
+        limit = error_limit(errors, truths)
         block = axes[row : row + len(steps)]
-        low_block = on_line(table) or (shape < 1 and height * len(steps) < 2.4)
+        low_block = on_line(table) or height * len(steps) < 2.0
         difference = "difference" if low_block else "difference (prediction − truth)"
         for panels, (start, snapshot) in zip(block, steps.itertuples(index=False), strict=True):
             for i, (_, part, look) in enumerate(parts):
@@ -183,10 +201,7 @@ def prediction(table: pd.DataFrame, options: Options) -> Figure:
         for image, label, arrows in bars[: 1 if on_line(table) else 2]:
             bar(figure, image, block, label, aspect=28, pad=0.01, extend=arrows)
         row += len(steps)
-    axes[0, 0].set_title("truth", fontweight="normal")
-    for i, (model, _, _) in enumerate(parts):
-        axes[0, 2 * i + 1].set_title(model)
-        axes[0, 2 * i + 2].set_title("difference", fontweight="normal")
+    name_columns(axes[0], "truth", [model for model, _, _ in parts])
     notes = ["dotted: truth"] if on_line(table) else []
     footnote(
         figure,

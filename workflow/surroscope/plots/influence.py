@@ -14,6 +14,7 @@ from matplotlib.ticker import MaxNLocator
 
 from surroscope.plots.style import (
     DIVERGING,
+    DOTTED,
     DOUBLE_COLUMN,
     REFERENCE,
     SEQUENTIAL,
@@ -54,6 +55,10 @@ def two_time(table: pd.DataFrame, options: Options) -> Figure:
     for panel, (model, part, _) in zip(axes, parts, strict=True):
         matrix = grid(part, "two_time", "response_time", "perturbation_time", "median", table)
         image = panel.imshow(matrix, origin="lower", cmap=colours, norm=Normalize(low, high), interpolation="nearest")
+        if colours == DIVERGING:
+            rows, columns = np.nonzero(matrix < -DOTTED * high)
+            marks = [text_colour(colour) for colour in np.asarray(image.cmap(image.norm(matrix[rows, columns])))]
+            panel.scatter(columns, rows, s=3, c=marks, linewidths=0)
         for axis, column in ((panel.xaxis, "perturbation_time"), (panel.yaxis, "response_time")):
             times = np.sort(table[column].unique())
             every = ceil(len(times) / 6)
@@ -62,12 +67,9 @@ def two_time(table: pd.DataFrame, options: Options) -> Figure:
         panel.set(title=model, xlabel="perturbation time $t$ (snapshot)", ylabel="response time $τ$ (snapshot)")
         panel.label_outer()
     figure.colorbar(image, ax=axes, label=label_of(table), extend=extend(medians, low, high), shrink=0.9)
-    footnote(
-        figure,
-        sample_size(table),
-        quantity_note(table),
-        f"medians range from {number(medians.min(), '.3g')} to {number(medians.max(), '.3g')}",
-    )
+    notes = [f"dots: below {number(-DOTTED * high, '.2g')}"] if colours == DIVERGING else []
+    extremes = f"medians range from {number(medians.min(), '.3g')} to {number(medians.max(), '.3g')}"
+    footnote(figure, sample_size(table), quantity_note(table), extremes, *notes)
     return figure
 
 

@@ -21,7 +21,6 @@ from surroscope.plots.style import (
     by_model,
     footnote,
     grid,
-    influence_label,
     line_map,
     number,
     panels,
@@ -29,8 +28,6 @@ from surroscope.plots.style import (
     sample_size,
     text_colour,
 )
-
-IDENTITY = "e"
 
 
 def words(channel: str) -> str:
@@ -108,28 +105,6 @@ def fronts(table: pd.DataFrame, options: Options) -> Figure:
     figure.legend(handles=[*entries, even], loc="outside upper center", ncols=3)
     share = f"dashed: the fronts' share of the cells, {area:.3g}"
     footnote(figure, sample_size(table), quantity_note(table), "marker: median, bar: quartiles", share)
-    return figure
-
-
-def symmetry(table: pd.DataFrame, options: Options) -> Figure:
-    """H between a sample and its image under every action, with H between the sample and itself."""
-    parts, actions = by_model(table, options), list(table["action"].unique())
-    figure = Figure(figsize=(SINGLE_COLUMN if len(actions) <= 8 else DOUBLE_COLUMN, 2.8), layout="constrained")
-    axes = figure.subplots()
-    for i, (offset, (model, part, look)) in enumerate(zip(dodged(len(parts)), parts, strict=True)):
-        own = part.loc[part["action"] == IDENTITY, "median"]
-        if own.empty:
-            raise ValueError(f"table symmetry: column action has no {IDENTITY!r} for {model}, the line to compare with")
-        quartile_bars(axes, part["action"].map(actions.index) + offset, part, look, model)
-        axes.axhline(float(own.iloc[0]), color=look["color"], linestyle=LINES[1 + i % 3], linewidth=1.0, zorder=0)
-    axes.axhline(0, color="black", linewidth=0.6, zorder=0)
-    axes.set_xticks(range(len(actions)), actions, rotation=90 if len(actions) > 16 else 0)
-    axes.set(xlim=(-0.5, len(actions) - 0.5), xlabel="action that makes the image of a sample")
-    axes.set_ylabel(influence_label("standard", "on its image "))
-    figure.legend(loc="outside upper center", ncols=len(parts))
-    notes = ["marker: median, bar: quartiles", "broken lines: the sample itself (e)"]
-    legend = ["r: quarter turn", "s: mirror image", "sr: turn, then mirror", "x16: shift by 16 cells along x"]
-    footnote(figure, sample_size(table), quantity_note(table), *notes, ", ".join(legend))
     return figure
 
 

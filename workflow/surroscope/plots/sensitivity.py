@@ -15,7 +15,7 @@ CONCLUSIONS = {
     "half_life": "half-life (steps)",
     "class_transfer": "class transfer\n(dimensionless)",
     "off_diagonal_ratio": "off-diagonal ratio\n(dimensionless)",
-    "correlation": "correlation with\nthe reference $H$",
+    "correlation": "correlation with the\nreference $H$ (dimensionless)",
 }
 # Of one quantity and cut: its name, line and marker. The lines stand apart without colour.
 CURVES: dict[tuple[str, str], tuple[str, Any, str]] = {

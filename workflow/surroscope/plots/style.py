@@ -1,8 +1,9 @@
 """What every figure shares: sizes, fonts, one look per model, the note on sample size, reproducible files."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
+from io import BytesIO
 from math import ceil
 from pathlib import Path
 from textwrap import wrap
@@ -15,39 +16,23 @@ import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.colors import Colormap, ListedColormap
 from matplotlib.figure import Figure
+from PIL import Image
 
 from surroscope.catalogue import QUANTITIES, UNITS
 
 SINGLE_COLUMN, DOUBLE_COLUMN = 3.4, 7.0  # inches: the column widths of a two-column journal page
 
 SEQUENTIAL, DIVERGING = "cividis", "RdBu_r"
+DOTTED = 0.2  # of a diverging map's range: negative values from here on are dotted, for readers without colour
 REFERENCE = "#6b6b6b"  # whatever a model is compared with; colour is kept for the models themselves
-# Okabe-Ito, in an order whose lightness also differs in print without colour (CIE L* 46, 71, 0, 61).
-COLOURS = ("#0072b2", "#e69f00", "#000000", "#cc79a7")
+# Of Okabe-Ito, the last somewhat darker, so that lightness also differs in print without colour (CIE L* 46, 71, 0, 58).
+COLOURS = ("#0072b2", "#e69f00", "#000000", "#c46fa0")
 MARKERS = ("o", "s", "^", "D", "v")  # as many as are coprime to the colours: twenty models before a pair repeats
 LINES = ("-", "--", "-.", ":")
 
-RCPARAMS: dict[str, Any] = {
-    "font.family": "DejaVu Sans",  # shipped with matplotlib: the same glyphs on every machine
-    "font.size": 8,
-    "axes.titlesize": 8,
-    "axes.titleweight": "bold",
-    "axes.labelsize": 8,
-    "xtick.labelsize": 7,
-    "ytick.labelsize": 7,
-    "legend.fontsize": 7,
-    "legend.frameon": False,
-    "lines.linewidth": 1.2,
-    "lines.markersize": 3.5,
-    "axes.linewidth": 0.6,
-    "xtick.major.width": 0.6,
-    "ytick.major.width": 0.6,
-    "hatch.linewidth": 0.3,
-    "axes.spines.top": False,
-    "axes.spines.right": False,
-    "pdf.fonttype": 42,  # TrueType: journals refuse the default Type 3 and text stays searchable
-    "ps.fonttype": 42,
-}
+# The look of every figure; others can have it by plt.style.use("surroscope.plots.publication").
+STYLE = Path(__file__).with_name("publication.mplstyle")
+FRAMES_PER_SECOND = 2
 
 
 @dataclass(frozen=True)
@@ -67,8 +52,8 @@ class Options:
 
 
 def styled() -> AbstractContextManager[None]:
-    """matplotlib's defaults plus RCPARAMS, whatever the user's own matplotlibrc says."""
-    return matplotlib.style.context(RCPARAMS, after_reset=True)
+    """matplotlib's defaults plus the publication style, whatever the user's own matplotlibrc says."""
+    return matplotlib.style.context(STYLE, after_reset=True)
 
 
 def by_model(table: pd.DataFrame, options: Options) -> list[tuple[str, pd.DataFrame, dict[str, Any]]]:
@@ -85,6 +70,11 @@ def by_model(table: pd.DataFrame, options: Options) -> list[tuple[str, pd.DataFr
 def line_map() -> Colormap:
     """The sequential map without its palest end, for lines on white."""
     return ListedColormap(matplotlib.colormaps[SEQUENTIAL](np.linspace(0.0, 0.85, 256)))
+
+
+def page_width(inches: float) -> float:
+    """The column width of the page that holds so many inches."""
+    return SINGLE_COLUMN if inches <= SINGLE_COLUMN else DOUBLE_COLUMN
 
 
 def panels(count: int, height: float | None = None, **subplots: Any) -> tuple[Figure, list[Axes]]:
@@ -137,6 +127,8 @@ def footnote(figure: Figure, *sentences: str) -> None:
 def decades(axes: Axes, values: pd.Series) -> None:
     """Logarithmic y axis over whole decades: a ratio that hardly moves must not look like a drama."""
     finite = np.log10(values[np.isfinite(values)])
+    if not len(finite):
+        return
     low, high = np.floor(finite.min()), np.ceil(finite.max())
     axes.set(yscale="log", ylim=(10.0**low, 10.0 ** max(high, low + 1)))
 
@@ -187,11 +179,40 @@ def grid(table: pd.DataFrame, name: str, row: str, column: str, value: str, shap
     return array
 
 
-def save(figure: Figure, pdf: Path, png: Path, dpi: int) -> None:
-    """Write both files; the same figure gives the same bytes (no dates, no program version)."""
+@dataclass(frozen=True)
+class Moving:
+    """An animation: `update` draws the frame of a number, 0 to frames - 1, on the figure."""
+
+    figure: Figure
+    update: Callable[[int], Any]
+    frames: int
+
+
+def still(figure: Figure, dpi: int) -> Image.Image:
+    """The figure as it stands in 256 colours: its own, where the commonest alone would band the colour bars."""
+    with BytesIO() as buffer:
+        figure.savefig(buffer, format="png", dpi=dpi)
+        return Image.open(buffer).convert("RGB").quantize(256, Image.Quantize.MAXCOVERAGE, dither=Image.Dither.NONE)
+
+
+def save(drawn: Figure | Moving, files: Sequence[Path], dpi: int) -> None:
+    """Write a file of each suffix; the same figure gives the same bytes (no dates, no program version)."""
+    figure = drawn.figure if isinstance(drawn, Moving) else drawn
     with styled():
         # A second layout pass would start from the first one's result and move things by a hair.
         figure.draw_without_rendering()
         figure.set_layout_engine("none")
-        figure.savefig(pdf, dpi=max(dpi, 300), metadata={"CreationDate": None, "Producer": None, "Creator": None})
-        figure.savefig(png, dpi=dpi, metadata={"Software": None})
+        for path in files:
+            if isinstance(drawn, Moving):
+                frames = []
+                for frame in range(drawn.frames):
+                    drawn.update(frame)
+                    frames.append(still(figure, dpi))
+                frames[0].save(
+                    path, save_all=True, append_images=frames[1:], duration=1000 // FRAMES_PER_SECOND, loop=0
+                )
+            elif path.suffix == ".pdf":
+                no_dates = dict.fromkeys(("CreationDate", "Producer", "Creator"))
+                figure.savefig(path, dpi=max(dpi, 300), metadata=no_dates)
+            else:
+                figure.savefig(path, dpi=dpi, metadata={"Software": None})

@@ -10,8 +10,6 @@ from surroscope.response import subspace
 from surroscope.response.rows import Response, Rows
 
 MATRIX = ("response_class", "response_time", "perturbation_class", "perturbation_time")
-# Solver -> the quantity that it computes.
-QUANTITY = {"subspace": "span", "full": "full", "dense": "full"} | {q: q for q in ("euclidean", "cosine", "adam")}
 
 
 @dataclass(frozen=True)
@@ -102,8 +100,8 @@ def label(
     for p, grams in enumerate(probes):
         damping[p] = rules.absolute(grams, samples)
         for r, response in enumerate(responses):
-            bra = rows.place(response.observable, response.action, samples)
-            ket = rows.place(response.step, "e", samples)
+            bra = rows.place(response.observable, samples)
+            ket = rows.place(response.step, samples)
             try:
                 matrix, span = span_influence(grams, bra, ket, rules, damping[p])
                 for s, solver in enumerate(solvers):

@@ -34,6 +34,24 @@ def energy(coefficients: np.ndarray, by_sample: np.ndarray) -> np.ndarray:
     return np.einsum("mi,nmk,ki->ni", coefficients, by_sample, coefficients, optimize=True)
 
 
+def images(source: xr.Dataset, orbits: xr.Dataset, rules: Rules) -> xr.DataArray:
+    """H[g, j, i] = g_C(g s_j) · η⁻¹ g_C(s_i): what a step at sample i does to the cost at the image of sample j.
+
+    source: what the stage `reduce` wrote; orbits: what the stage `orbits` wrote, of some of its probe batches. η⁻¹ is
+    that of the span of the cost's gradients at the samples themselves; what an image's gradient has beyond it is left
+    out. Gives (probe, action, *MATRIX). Raises ValueError if a batch cannot be solved.
+    """
+    shape = (source.sizes["class"], source.sizes["time"])
+    found = []
+    for probe in orbits["probe"].values:
+        at = source.sel(probe=probe)
+        span, k, damping = cost_span(Grams(at["k"].values, at["b"].values), shape[0] * shape[1], rules)
+        found.append([span.influence(bras, k, damping) for bras in orbits["overlap"].sel(probe=probe).values])
+    values = np.stack(found).reshape(len(found), orbits.sizes["action"], *shape, *shape)
+    coords = {"image_probe": orbits["probe"].values, "action": orbits["action"].values}
+    return xr.DataArray(values, dims=("image_probe", "action", *MATRIX), coords=coords)
+
+
 def shares(source: xr.Dataset, rules: Rules) -> xr.Dataset:
     """Of every probe batch: coupling (probe, *MATRIX, channel, step_channel) of the cost, and front_share
     (probe, *MATRIX) of the squared response, 0 where a step moves nothing.

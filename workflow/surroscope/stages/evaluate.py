@@ -1,4 +1,4 @@
-"""Roll one checkpoint out from every start time of every probe trajectory -> errors, and fields of one rollout."""
+"""Run one checkpoint forward -> errors of rollouts, drift of totals, errors at images of states."""
 
 from dataclasses import dataclass
 from pathlib import Path
@@ -7,21 +7,26 @@ import torch
 import xarray as xr
 
 from surroscope import device, store, transitions
-from surroscope.diagnostics.rollout import errors, rollout
+from surroscope.diagnostics import equivariance
+from surroscope.diagnostics.rollout import drift, errors, rollout
 from surroscope.models import loading
 from surroscope.stages import cli, progress
+from surroscope.symmetry import Action
+from surroscope.system import System
 
 
 @dataclass(frozen=True)
 class Settings(cli.Network):
+    equations: System
     seed: int
     epoch: int
     probes: int
-    channels: list[str]
+    snapshots: int
+    actions: list[str]
 
 
-def stage(settings: Settings, *, stores: list[Path], split: Path, weights: Path, rollouts: Path) -> None:
-    place = device.pick()
+def stage(settings: Settings, *, stores: list[Path], split: Path, weights: Path, evaluation: Path) -> None:
+    place, system = device.pick(), settings.equations
     by_class = transitions.by_class(stores, split, "test", chosen=slice(settings.probes))
     states = torch.stack([torch.from_numpy(block) for block in by_class.values()]).to(place)
     classes, probes, snapshots, *grid = states.shape
@@ -29,33 +34,50 @@ def stage(settings: Settings, *, stores: list[Path], split: Path, weights: Path,
     network = loading.build(settings.factory, settings.options, shape=shape, boundary=boundary, seed=settings.seed)
     loading.load_weights(network, weights, settings.epoch)
     network.to(place).eval()
-    with progress.bar(f"rollouts of {settings.model}", snapshots - 1, "start") as bar:
+    steps, actions = settings.snapshots - 1, [Action.parse(name) for name in settings.actions]
+    total = snapshots - 1 + len(actions)
+    with progress.bar(f"evaluation of {settings.model} epoch {settings.epoch}", total, "pass") as bar:
         surrogate, persistence = errors(network, states.flatten(0, 1), bar.update)
-    shown = states[:, 0]
-    predicted = torch.cat([shown[:, :1], rollout(network, shown[:, 0], snapshots - 1)], dim=1)
-    predicted = torch.where(torch.isfinite(predicted), predicted, torch.inf)
+        inputs, targets = (part.flatten(0, 2) for part in (states[:, :, :steps], states[:, :, 1 : steps + 1]))
+        moved = equivariance.errors(network, inputs, targets, actions, system, bar.update)
+    first = states[:, :, 0].flatten(0, 1)
+    flown = rollout(network, first, snapshots - 1)
+    shown = torch.cat([states[:, 0, :1], flown.unflatten(0, (classes, probes))[:, 0]], dim=1)
+    shown = torch.where(torch.isfinite(shown), shown, torch.inf)
+    kept = [system.channels.index(name) for name in system.conserved]
     lead, fields = ("class", "probe", "start", "snapshot"), ("class", "snapshot", "channel", "y", "x")
     errors_of = (classes, probes, snapshots - 1, snapshots)
-    keys = ("system", "model", "seed", "epoch")
+    drifts = drift(states.flatten(0, 1), flown)[:, :, kept].reshape(classes, probes, snapshots - 1, len(kept)).cpu()
     dataset = xr.Dataset(
         {
             "error": (lead, surrogate.reshape(errors_of).numpy(), {"long_name": "SMSE of the rollout at each step"}),
-            "persistence": (lead, persistence.reshape(errors_of).numpy()),
-            "truth": (fields, shown.cpu().numpy()),
-            "prediction": (fields, predicted.cpu().numpy()),
+            "persistence": (lead, persistence.reshape(errors_of).numpy(), {"long_name": "SMSE of no change"}),
+            "drift": (
+                ("class", "probe", "step", "conserved"),
+                drifts.numpy(),
+                {"long_name": "change of a conserved total in a rollout from the first snapshot, relative"},
+            ),
+            "image_error": (
+                ("action", "class", "probe", "time"),
+                moved.reshape(len(actions), classes, probes, steps).numpy(),
+                {"long_name": "SMSE of one step from the image of a state under a symmetry"},
+            ),
+            "truth": (fields, states[:, 0].cpu().numpy()),
+            "prediction": (fields, shown.cpu().numpy()),
         },
         coords={
             "class": store.names("class", list(by_class)),
-            "channel": store.names("channel", settings.channels),
-            "time": ("snapshot", store.read(stores[0], contents=False)["time"].values),
+            "channel": store.names("channel", list(system.channels)),
+            "conserved": store.names("conserved", list(system.conserved)),
+            "action": store.names("action", settings.actions),
+            "seconds": ("snapshot", store.read(stores[0], contents=False)["time"].values),
         },
-        attrs={key: getattr(settings, key) for key in keys},
+        attrs={key: getattr(settings, key) for key in ("system", "model", "seed", "epoch")},
     )
-    with store.writing(
-        rollouts, cli.provenance("evaluate", settings, loading.module_of(settings.factory))
-    ) as temporary:
+    made = cli.provenance("evaluate", settings, loading.module_of(settings.factory))
+    with store.writing(evaluation, made) as temporary:
         dataset.to_zarr(temporary, zarr_format=3, consolidated=False)
 
 
 if __name__ == "__main__":
-    cli.run(stage, Settings, paths=("split", "weights", "rollouts"), lists=("stores",), writes=("rollouts",))
+    cli.run(stage, Settings, paths=("split", "weights", "evaluation"), lists=("stores",), writes=("evaluation",))

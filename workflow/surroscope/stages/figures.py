@@ -1,5 +1,6 @@
-"""Draw one figure from its tidy table -> PDF and PNG."""
+"""Draw one figure from its tidy table -> PDF and PNG, or GIF if it moves."""
 
+from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -21,7 +22,7 @@ class Settings:
     last_training_snapshot: int
 
 
-def stage(settings: Settings, *, table: Path, pdf: Path, png: Path) -> None:
+def stage(settings: Settings, *, table: Path, files: list[Path]) -> None:
     options = style.Options(
         heatmap_limit=settings.heatmap_limit,
         dpi=settings.dpi,
@@ -29,12 +30,12 @@ def stage(settings: Settings, *, table: Path, pdf: Path, png: Path) -> None:
         last_training_snapshot=settings.last_training_snapshot,
     )
     try:
-        figure = draw(settings.figure, pd.read_csv(table), options)
+        drawn = draw(settings.figure, pd.read_csv(table), options)
     except ValueError as error:
         raise UserError(f"{table}: {error}; delete the table and run again") from None
-    with store.atomic(pdf) as temporary_pdf, store.atomic(png) as temporary_png:
-        style.save(figure, temporary_pdf, temporary_png, settings.dpi)
+    with ExitStack() as stack:
+        style.save(drawn, [stack.enter_context(store.atomic(path)) for path in files], settings.dpi)
 
 
 if __name__ == "__main__":
-    cli.run(stage, Settings, paths=("table", "pdf", "png"), writes=("pdf", "png"))
+    cli.run(stage, Settings, paths=("table",), lists=("files",), writes=("files",))

@@ -70,7 +70,7 @@ def stage(
                         found = problem.full(gradients, dampings, lambda rung, bound: report(bar, rung, bound))
                 for r in chosen:
                     response = settings.responses[r]
-                    own = rows.place(response.observable, response.action, problem.samples)
+                    own = rows.place(response.observable, problem.samples)
                     for d, solution in enumerate(found):
                         influence[settings.solvers.index("full"), d, r, b] = solution.influence[own].reshape(*shape * 2)
                         certificate[d, r, b] = solution.certificate[own].reshape(*shape * 2)
@@ -123,11 +123,9 @@ class Problem:
         """Gradients in float64 (R, P): those that are stepped on, which are the same for all, then the responses'."""
         rows = Rows(responses)
         functions = functions_of(rows, self.settings.observables, self.system, self.probe)
-        found = gradients(
-            self.double, self.probe, rows.names, functions, self.system, self.place, self.method, torch.float64
-        )
+        found = gradients(self.double, self.probe, rows.names, functions, self.place, self.method, torch.float64)
         parts = []
-        for (name, _), values in zip(rows.names, found, strict=True):
+        for name, values in zip(rows.names, found, strict=True):
             require_finite(values, "gradients", self.settings, self.probe, name, zero=False)
             parts.append(values)
         return rows, torch.cat(parts)

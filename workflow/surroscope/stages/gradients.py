@@ -20,7 +20,6 @@ from surroscope.observables import Observable
 from surroscope.response.linearize import Linearization, Method
 from surroscope.response.rows import Response, Rows
 from surroscope.stages import cli, progress
-from surroscope.symmetry import Action
 from surroscope.system import System
 
 CHUNK_BYTES = 32 * 2**20
@@ -103,16 +102,16 @@ def stage(
         for number, probe in enumerate(batches):
             states = torch.from_numpy(probe.inputs).to(place)
             keep("cotangents", cotangents(linear, probe, place), number, 0, probe, "smse")
-            own = gradients(linear, probe, rows.names, functions, system, place, method)
+            own = gradients(linear, probe, rows.names, functions, place, method)
             for block, (name, values) in enumerate(zip(rows.names, own, strict=True)):
-                keep("gradients", values, number, block, probe, " of ".join(name[::-1]).removeprefix("e of "))
+                keep("gradients", values, number, block, probe, name)
                 if name in pushed and not pool:
                     tangents = linear.tangents(states, values, method, progress=bar.update).flatten(1)
-                    keep("tangents", tangents, number, block, probe, name[0])
+                    keep("tangents", tangents, number, block, probe, name)
             for block, other in enumerate(pool):
-                (values,) = gradients(linear, other, pushed, functions, system, place, method)
+                (values,) = gradients(linear, other, pushed, functions, place, method)
                 tangents = linear.tangents(states, values, method, progress=bar.update).flatten(1)
-                keep("tangents", tangents, number, block, probe, pushed[0][0])
+                keep("tangents", tangents, number, block, probe, pushed[0])
 
 
 @contextmanager
@@ -157,7 +156,7 @@ def functions_of(
     """The observables of the rows by name, checked on two transitions. Raises UserError."""
     functions = {}
     states, targets = (torch.from_numpy(part[:2]) for part in (probe.inputs, probe.targets))
-    for name in dict.fromkeys(name for name, _ in rows.names):
+    for name in rows.names:
         if name in defined:
             functions[name] = observables.load(defined[name]["factory"], defined[name]["options"], system)
             observables.check(functions[name], name, system, states, targets)
@@ -169,18 +168,16 @@ def functions_of(
 def gradients(
     linear: Linearization,
     probe: transitions.Probe,
-    names: list[tuple[str, str]],
+    names: list[str],
     functions: dict[str, Observable],
-    system: System,
     place: torch.device,
     method: Method,
     dtype: torch.dtype = torch.float32,
 ) -> Iterator[Tensor]:
-    """Gradients (N, P) of each (observable, action) at the samples moved by the action."""
+    """Gradients (N, P) of each observable."""
     states, targets = (torch.from_numpy(part).to(place, dtype) for part in (probe.inputs, probe.targets))
-    for name, action in names:
-        x, y = (Action.parse(action)(part, system) for part in (states, targets))
-        yield linear.gradients(functions[name], x, y, method)
+    for name in names:
+        yield linear.gradients(functions[name], states, targets, method)
 
 
 def cotangents(linear: Linearization, probe: transitions.Probe, place: torch.device) -> Tensor:

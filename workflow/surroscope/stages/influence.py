@@ -9,8 +9,9 @@ import xarray as xr
 
 from surroscope import store
 from surroscope.errors import UserError
+from surroscope.quantities import QUANTITY
 from surroscope.response import resolve
-from surroscope.response.labelled import MATRIX, QUANTITY, Grams, Rules, label
+from surroscope.response.labelled import MATRIX, Grams, Rules, label
 from surroscope.response.rows import Response
 from surroscope.stages import cli
 
@@ -28,7 +29,9 @@ class Settings:
         return Rules(self.span, self.discarded_share, self.damping, self.damping_scale)
 
 
-def stage(settings: Settings, *, grams: Path, influence: Path, full: Path | None = None) -> None:
+def stage(
+    settings: Settings, *, grams: Path, influence: Path, full: Path | None = None, orbits: Path | None = None
+) -> None:
     source = store.read(grams).load()
     responses = responses_of(source)
     shape = (source.sizes["class"], source.sizes["time"])
@@ -42,6 +45,7 @@ def stage(settings: Settings, *, grams: Path, influence: Path, full: Path | None
             rules=settings.rules,
         )
         shares = resolve.shares(source, settings.rules)
+        images = None if orbits is None else resolve.images(source, store.read(orbits).load(), settings.rules)
     except ValueError as error:
         raise UserError(f"{grams}: {error}") from None
     dataset = dataset.assign_coords(probe=source["probe"].values)
@@ -58,6 +62,10 @@ def stage(settings: Settings, *, grams: Path, influence: Path, full: Path | None
     lead = ("solver", "response", "probe")
     dataset["influence"] = ((*lead, *MATRIX), np.stack([found[name] for name in settings.solvers]))
     dataset["distance"] = (("probe", *MATRIX), source["distance"].values.reshape(-1, *shape, *shape))
+    if images is not None:
+        actions = [str(name) for name in images["action"].values]
+        dataset["image_influence"] = images.drop_vars("action")
+        dataset = dataset.assign_coords(action=store.names("action", actions))
     names = [str(name) for name in source["class"].values]
     dataset = dataset.assign_coords(
         {f"{kind}_class": store.names(f"{kind}_class", names) for kind in ("response", "perturbation")}
@@ -100,4 +108,4 @@ def grams_of(source: xr.Dataset, probe: int) -> Grams:
 
 
 if __name__ == "__main__":
-    cli.run(stage, Settings, paths=("grams", "influence"), optional=("full",), writes=("influence",))
+    cli.run(stage, Settings, paths=("grams", "influence"), optional=("full", "orbits"), writes=("influence",))

@@ -8,15 +8,17 @@ import xarray as xr
 
 from surroscope import store
 from surroscope.diagnostics import coherence
-from surroscope.response.labelled import MATRIX, QUANTITY
+from surroscope.quantities import QUANTITY
+from surroscope.response.labelled import MATRIX
 from surroscope.response.normalize import standard
+from surroscope.stages import forward_tables
 
 SHOWN = 3
 # These parts are made from Gram matrices and tangents, within the span of the gradients, whatever the study's solver.
 SPAN = QUANTITY["subspace"]
 
 
-def resolved(matrices: list[xr.Dataset]) -> dict[str, pd.DataFrame]:
+def resolved(matrices: list[xr.Dataset], seeds: np.ndarray) -> dict[str, pd.DataFrame]:
     """The cost's influence between channels, and the share of the response that falls on fronts, of one model.
 
     Both are means over the pairs of a relation in each probe batch, then quartiles over batches and seeds; coupling is
@@ -36,13 +38,28 @@ def resolved(matrices: list[xr.Dataset]) -> dict[str, pd.DataFrame]:
         values = coupling[:, mask].mean(axis=1) / own
         for (f, g), _ in np.ndenumerate(values[0]):
             key = {"relation": relation, "response_channel": channels[f], "perturbation_channel": channels[g]}
-            between.append(key | coherence.quartiles(values[:, f, g]))
+            between.append(key | coherence.summary(values[:, f, g], seeds))
         area = {"area": matrices[0].attrs["front_share"]}
-        fronts.append({"relation": relation} | coherence.quartiles(share[:, mask].mean(axis=1)) | area)
+        fronts.append({"relation": relation} | coherence.summary(share[:, mask].mean(axis=1), seeds) | area)
     return {
         "channels": pd.DataFrame(between).assign(quantity=SPAN),
         "fronts": pd.DataFrame(fronts).assign(quantity=SPAN),
     }
+
+
+def images(matrices: list[xr.Dataset]) -> dict[str, pd.DataFrame]:
+    """Standardised influence of a step at a sample on the sample's own image, if the study looked at any."""
+    looked = [matrix for matrix in matrices if "image_influence" in matrix]
+    if not looked:
+        return {}
+    raw = np.concatenate([m["image_influence"].transpose("image_probe", "action", *MATRIX).values for m in looked])
+    size = raw.shape[2] * raw.shape[3]
+    h = standard(raw.reshape(*raw.shape[:2], size, size))
+    probes = looked[0].sizes["image_probe"]
+    seeds = np.repeat([m.attrs["seed"] for m in looked], probes)
+    actions = [str(name) for name in looked[0]["action"].values]
+    table = forward_tables.orbit(np.diagonal(h, axis1=2, axis2=3), actions, seeds)
+    return {"symmetry": table.assign(quantity=SPAN, n_seeds=len(looked), n_probes=probes)}
 
 
 def optional(sensitivities: list[Path], crosses: list[Path], maps: list[Path]) -> dict[str, pd.DataFrame]:

@@ -2,13 +2,15 @@
 
 import json
 from dataclasses import dataclass
+from io import BytesIO
 from pathlib import Path
 from typing import Any
 
 import pandas as pd
+from PIL import Image
 
 from surroscope import cost, fingerprint, kept, report, store
-from surroscope.catalogue import figure
+from surroscope.catalogue import QUANTITIES, figure
 from surroscope.stages import cli
 
 QUESTION = (
@@ -25,6 +27,7 @@ EMBEDDED_BYTES = 2**18
 class Settings:
     config: dict[str, Any]
     titles: dict[str, str]
+    methods: list[tuple[str, list[str]]]
     command: str
     n: str
     unit: str
@@ -46,13 +49,16 @@ def stage(
     systems = []
     for name in settings.config["systems"]:
         own = {path.stem: path for path in tables if path.parents[1].name == name}
-        drawn = [path for path in figures if path.parents[1].name == name and path.suffix == ".png"]
+        drawn = [path for path in figures if path.parents[1].name == name and path.suffix in (".png", ".gif")]
         verdicts = json.loads(own["verdict"].read_text())
         systems.append(
             report.SystemSection(
                 name=name,
                 title=settings.titles[name],
-                verdicts=tuple(report.Verdict(name, model, **verdict) for model, verdict in verdicts.items()),
+                verdicts=tuple(
+                    report.Verdict(name, model, **verdict | {"influence": QUANTITIES[verdict["influence"]]})
+                    for model, verdict in verdicts.items()
+                ),
                 scalars=tuple(report.MainNumber(**row) for row in pd.read_csv(own["scalars"]).to_dict("records")),
                 figures=tuple(
                     report.ReportFigure(
@@ -61,9 +67,11 @@ def stage(
                         caption_html=report.caption_html(
                             texts[spec.caption], name, n=settings.n, unit=settings.unit, observable=spec.observable
                         ),
-                        png=path.read_bytes(),
+                        image=path.read_bytes(),
+                        suffix=path.suffix.removeprefix("."),
                         table=str(own[spec.table]),
                         csv=small(own[spec.table]),
+                        still=last_frame(path) if spec.moving else None,
                     )
                     for path, spec in ((path, figure(path.stem)) for path in drawn)
                 ),
@@ -72,10 +80,12 @@ def stage(
         )
     study = report.Audit(
         title=f"Study {settings.config['study']}",
+        subject="; ".join([*(f"{', '.join(s.models)} on {s.title}" for s in systems), settings.n]),
         question=QUESTION,
         systems=tuple(systems),
         command=settings.command,
         settings=settings.config,
+        methods=dict(settings.methods),
         provenance=origins(settings, data),
         costs=tuple(stage for stage in cost.by_stage(costs) if stage.stage != "report"),
     )
@@ -109,6 +119,15 @@ def card(path: Path) -> report.DataCard:
     return report.DataCard(path.stem, facts, channels)
 
 
+def last_frame(animation: Path) -> bytes:
+    """As a PNG."""
+    frame = BytesIO()
+    with Image.open(animation) as moving:
+        moving.seek(moving.n_frames - 1)  # type: ignore[attr-defined]
+        moving.save(frame, "png", save_all=False)
+    return frame.getvalue()
+
+
 def small(table: Path) -> bytes | None:
     """The table's bytes, or None where they would weigh the page down (fields, pixel by pixel)."""
     return table.read_bytes() if table.stat().st_size <= EMBEDDED_BYTES else None
@@ -120,9 +139,7 @@ def origins(settings: Settings, data: list[Path]) -> dict[str, Any]:
     sources = {}
     for path in data:
         attributes = dict(store.read(path, contents=False).attrs)
-        sources[path.stem] = {str(key): str(value) for key, value in attributes.items()} | {
-            "digest": store.manifest(path)["digest"]
-        }
+        sources[path.stem] = attributes | {"digest": store.manifest(path)["digest"]}
     return {"versions": made["versions"], "code": made["code"], "data": sources}
 
 

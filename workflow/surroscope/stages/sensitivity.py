@@ -10,9 +10,10 @@ import pandas as pd
 import xarray as xr
 
 from surroscope import store
-from surroscope.diagnostics import coherence, scalars
+from surroscope.diagnostics import scalars
 from surroscope.errors import UserError
-from surroscope.response.labelled import QUANTITY, Rules, baseline, span_influence
+from surroscope.quantities import QUANTITY
+from surroscope.response.labelled import Rules, baseline, span_influence
 from surroscope.response.normalize import standard
 from surroscope.stages import cli
 from surroscope.stages.influence import grams_of
@@ -30,8 +31,8 @@ class Settings:
 
 def stage(settings: Settings, *, grams: Path, table: Path, full: Path | None = None) -> None:
     source = store.read(grams).load()
-    classes = [str(name) for name in source["class"].values]
-    shape = (len(classes), source.sizes["time"])
+
+    shape = (source.sizes["class"], source.sizes["time"])
     try:
         rows = [*variants(source, settings, shape)]
         if full is not None:
@@ -44,7 +45,7 @@ def stage(settings: Settings, *, grams: Path, table: Path, full: Path | None = N
                 f"the study's own choice, {settings.reference}, did not converge here, so nothing can be compared with "
                 "it; raise sensitivity.rungs or sensitivity.tolerance"
             )
-        found = [row | conclusions(matrices, own[0][1], classes, shape) for row, matrices in rows]
+        found = [row | conclusions(matrices, own[0][1], shape) for row, matrices in rows]
     except ValueError as error:
         raise UserError(f"{grams}: {error}") from None
     frame = pd.DataFrame(found).assign(n_probes=len(settings.probes))
@@ -99,16 +100,14 @@ def full_variants(solved: xr.Dataset, settings: Settings) -> Iterator[tuple[dict
         )
 
 
-def conclusions(
-    matrices: np.ndarray, reference: np.ndarray, classes: list[str], shape: tuple[int, int]
-) -> dict[str, float]:
+def conclusions(matrices: np.ndarray, reference: np.ndarray, shape: tuple[int, int]) -> dict[str, float]:
     """What a study would say of these matrices (probes, N, N), and how near they are to the reference."""
     normal = standard(matrices)
     h = normal.reshape(-1, *shape, *shape)
     ratios = scalars.off_diagonal_ratio(matrices.reshape(-1, *shape, *shape))
     return {
-        "half_life": scalars.half_life(coherence.time_lag(h)),
-        "class_transfer": scalars.transfer_ratio(coherence.class_transfer(h, classes)),
+        "half_life": scalars.half_life(scalars.lag_medians(h)["intra"]),
+        "class_transfer": scalars.class_transfer(*scalars.class_medians(h)),
         "off_diagonal_ratio": float(np.median(ratios)),
         "correlation": float(np.corrcoef(normal.ravel(), standard(reference).ravel())[0, 1]),
         "relative_difference": float(np.linalg.norm(matrices - reference) / np.linalg.norm(reference)),

@@ -1,34 +1,44 @@
 """Aggregate all seeds of one system -> tidy tables (CSV), every number that a figure shows, and the verdict."""
 
 import json
-from collections.abc import Iterable
-from dataclasses import asdict, dataclass
+from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 import pandas as pd
 import xarray as xr
 
-from surroscope import store
-from surroscope.catalogue import QUANTITIES
-from surroscope.diagnostics import coherence, scalars
+from surroscope import published, store
+from surroscope.diagnostics import bootstrap, coherence, scalars
+from surroscope.diagnostics.scalars import SCALARS, Measured
 from surroscope.errors import UserError
-from surroscope.response.labelled import MATRIX, QUANTITY
-from surroscope.response.normalize import NORMALIZATIONS
+from surroscope.quantities import QUANTITY
+from surroscope.response.labelled import MATRIX
+from surroscope.response.normalize import NORMALIZATIONS, standard
 from surroscope.response.rows import Response
-from surroscope.stages import cli, part_tables
+from surroscope.stages import cli, forward_tables, part_tables
 from surroscope.stages.influence import responses_of
 
 # Bins of distance and half their width in bins, as in arXiv 2509.00024; other systems get those of CE.
 BINS = {"CE": (19, 1), "NS": (15, 2)}
-SHOWN_SNAPSHOTS = 5
-SHOWN_STEPS = (1, 4, 16)
+# These tables are of one kind of influence, the study's first solver's, and so say which.
+OF_ONE_QUANTITY = ("two_time_training", "rollout_correlation", "checkpoints")
+# One-step errors by epoch, from the history of training: column -> what it is.
+ONE_STEP = {
+    "validation": "one-step SMSE on validation trajectories",
+    "persistence": "SMSE of predicting no change",
+    "train": "one-step SMSE on training transitions, mean of the epoch",
+}
 
 
 @dataclass(frozen=True)
 class Settings:
+    """architectures: model -> the architecture of arXiv 2509.00024 that it is: unet, vit or neither"""
+
     system: str
     models: list[str]
+    architectures: dict[str, str]
     normalization: str
 
 
@@ -36,7 +46,7 @@ def stage(
     settings: Settings,
     *,
     influences: list[Path],
-    rollouts: list[Path],
+    evaluations: list[Path],
     histories: list[Path],
     sensitivities: list[Path],
     crosses: list[Path],
@@ -45,91 +55,117 @@ def stage(
     verdict: Path,
 ) -> None:
     matrices = [store.read(path).load().isel(solver=0) for path in influences]
-    flights = [store.read(path).load() for path in rollouts]
+    flights = [store.read(path) for path in evaluations]
     history = pd.concat([pd.read_csv(path) for path in histories], ignore_index=True)
     frames: dict[str, list[pd.DataFrame]] = {path.stem: [] for path in tables}
     verdicts = {}
     for model in settings.models:
-        own = [matrix for matrix in matrices if matrix.attrs["model"] == model]
-        last = max(matrix.attrs["epoch"] for matrix in own)
-        final = [matrix for matrix in own if matrix.attrs["epoch"] == last]
+        errors = history[history.model == model]
+        epochs = sorted({matrix.attrs["epoch"] for matrix in matrices if matrix.attrs["model"] == model})
+        by_epoch = {
+            epoch: [(m, f.load()) for m, f in zip(matrices, flights, strict=True) if of(m) == of(f) == (model, epoch)]
+            for epoch in epochs
+        }
+        final, flown = ([pair[i] for pair in by_epoch[epochs[-1]]] for i in (0, 1))
+        measured = {epoch: gather(pairs, settings.system) for epoch, pairs in by_epoch.items()}
+        last = measured[epochs[-1]]
         counts = {"n_seeds": len(final), "n_probes": final[0].sizes["probe"]}
-        found = {
-            "spectrum": spectrum(own),
-            "training": training(history[history.model == model]),
-            "rollout": rollout([flight for flight in flights if flight.attrs["model"] == model], "error"),
-            "prediction": prediction(next(flight for flight in flights if flight.attrs["model"] == model)),
+        found = influence_tables(final, settings.system, settings.normalization)
+        found |= part_tables.resolved(final, last.seeds) | part_tables.images(final)
+        found |= forward_tables.of_model(flown, last)
+        found |= {
+            "training": training(errors),
+            "spectrum": pd.DataFrame([{"epoch": epoch} | spectrum(m) for epoch, m in measured.items()]),
+            "two_time_training": two_time_training(measured),
+            "rollout_correlation": rollout_correlation(last, settings.system, settings.architectures.get(model, "")),
+            "checkpoints": checkpoints(measured, errors),
+            "scalars": main_numbers(last, errors, epochs[-1], settings.system, settings.architectures.get(model, "")),
         }
-        found |= influence_tables(final, settings.system, settings.normalization)
-        found |= part_tables.resolved(final)
-        cost = {
-            name: table[(table.observable == "smse") & (table.step == "smse")]
-            for name, table in found.items()
-            if "observable" in table
-        }
-        rows = scalars.signature(**cost | {"interpolation": found["interpolation"]})
-        rows += training_scalars(final, history[history.model == model], last)
-        found["scalars"] = pd.DataFrame([asdict(row) for row in rows])
-        for name, table in found.items():
-            if name not in frames:
-                continue
-            frames[name].append(labelled(table, model, {} if name in ("prediction", "training") else counts))
-        one_step = frames["scalars"][-1]["quantity"].isin(["validation", "persistence", "train"])
-        frames["scalars"][-1].loc[one_step, "n_probes"] = np.nan
-        errors = found["scalars"].set_index("quantity")["value"]
-        half_life, transfer = standard_conclusions(final, settings.system)
-        reach = int(cost["time_lag"]["lag"].max())
-        label, sentence = scalars.verdict(
-            half_life, transfer, float(errors["validation"]), float(errors["persistence"]), reach
+        quantity = QUANTITY[str(final[0]["solver"].item())]
+        for name in OF_ONE_QUANTITY:
+            found[name].insert(0, "quantity", quantity)
+        numbers = found["scalars"].set_index("quantity")["value"]
+        half_life, transfer, validation, persistence = (
+            float(numbers[name]) for name in ("half_life", "class_transfer_ratio", "validation", "persistence")
         )
-        influence = QUANTITIES[QUANTITY[str(final[0]["solver"].item())]]
-        verdicts[model] = {"label": label, "sentence": sentence, "influence": influence}
-
-    baseline = [flight for flight in flights if flight.attrs["model"] == settings.models[0]]
-    counts = {"n_seeds": len(baseline), "n_probes": baseline[0].sizes["probe"]}
-    frames["rollout"].append(labelled(rollout(baseline, "persistence"), "persistence", counts))
-    frames["snapshots"].append(snapshots(flights[0]))
+        reach = len(last.lags["intra"]) // 2
+        label, sentence = scalars.verdict(half_life, transfer, validation, persistence, reach)
+        verdicts[model] = {"label": label, "sentence": sentence, "influence": quantity}
+        for name, table in found.items():
+            if name in frames:
+                frames[name].append(labelled(table, model, counts))
+    first = next(f for f in flights if f.attrs["model"] == settings.models[0]).load()
+    frames["snapshots"].append(forward_tables.snapshots(first))
+    frames["rollout"].append(forward_tables.baseline(frames["rollout"][0], last))
     for name, table in part_tables.optional(sensitivities, crosses, maps).items():
         frames[name].append(table)
     for path in tables:
         with store.atomic(path) as temporary:
-            pd.concat(frames[path.stem], ignore_index=True).to_csv(temporary, index=False)
+            # A system without symmetries has no images.
+            found = frames[path.stem] or [pd.DataFrame(columns=["model"])]
+            pd.concat(found, ignore_index=True).to_csv(temporary, index=False)
     with store.atomic(verdict) as temporary:
         temporary.write_text(json.dumps(verdicts, indent=1) + "\n")
 
 
+def of(dataset: xr.Dataset) -> tuple[str, int]:
+    return dataset.attrs["model"], dataset.attrs["epoch"]
+
+
 def labelled(table: pd.DataFrame, model: str, counts: dict[str, int]) -> pd.DataFrame:
-    table = table.assign(**counts)
+    """The table with its model, and with n where it is of all seeds and does not say it itself."""
+    if "median" in table:
+        table = table.assign(**{name: n for name, n in counts.items() if name not in table})
     table.insert(0, "model", model)
     return table
 
 
-def standard_conclusions(matrices: list[xr.Dataset], system: str) -> tuple[float, float]:
-    """Half-life and class transfer of the standardised influence, which verdicts are about, whatever is drawn."""
-    h = normalized(matrices, 0, Response("smse"), system, "standard")
-    classes = [str(name) for name in matrices[0]["response_class"].values]
-    return scalars.half_life(coherence.time_lag(h)), scalars.transfer_ratio(coherence.class_transfer(h, classes))
+def gather(pairs: list[tuple[xr.Dataset, xr.Dataset]], system: str) -> Measured:
+    """Influence and evaluation of all seeds at one epoch, unit by unit."""
+    matrices, flights = zip(*pairs, strict=True)
+    cost = [m.isel(response=responses_of(m).index(Response("smse"))) for m in matrices]
+
+    def stacked(datasets: Sequence[xr.Dataset], name: str, *dims: str) -> np.ndarray:
+        return np.concatenate([dataset[name].transpose("probe", *dims).values for dataset in datasets])
+
+    influence = stacked(cost, "influence", *MATRIX)
+    size = influence.shape[1] * influence.shape[2]
+    try:
+        standardised = standard(influence.reshape(-1, size, size)).reshape(influence.shape)
+    except ValueError as error:
+        about = "{model} on {system}, epoch {epoch}".format_map(matrices[0].attrs)
+        raise UserError(f"{about}, influence of the error on itself: {error}; probe another epoch") from None
+    distance = stacked(matrices, "distance", *MATRIX)
+    centres, binned = coherence.binned(standardised, distance, *BINS.get(system, BINS["CE"]))
+    return Measured(
+        seeds=np.repeat([m.attrs["seed"] for m in matrices], matrices[0].sizes["probe"]),
+        influence=influence,
+        standardised=standardised,
+        centres=tuple(centres),
+        binned=binned,
+        eigenvalue=stacked(cost, "eigenvalue", "mode"),
+        outputs=matrices[0].attrs["outputs"],
+        error=stacked(flights, "error", "class", "start", "snapshot"),
+        persistence=stacked(flights, "persistence", "class", "start", "snapshot"),
+        image_error=stacked(flights, "image_error", "action", "class", "time"),
+        actions=tuple(str(name) for name in flights[0]["action"].values),
+        drift=stacked(flights, "drift", "class", "step", "conserved"),
+    )
 
 
 def influence_tables(matrices: list[xr.Dataset], system: str, normalization: str) -> dict[str, pd.DataFrame]:
     """The influence statistics of one model: matrices of all seeds pooled, a table part a response."""
     classes = [str(name) for name in matrices[0]["response_class"].values]
+    seeds = np.repeat([m.attrs["seed"] for m in matrices], matrices[0].sizes["probe"])
     parts: dict[str, list[pd.DataFrame]] = {"two_time": [], "class_transfer": [], "time_lag": [], "interpolation": []}
-    symmetric = []
     for number, response in enumerate(responses_of(matrices[0])):
-        if response.observable == response.step == "smse":
-            symmetric.append(
-                {"action": response.action} | own_image(normalized(matrices, number, response, system, "standard"))
-            )
-        if response.action != "e":
-            continue
         # Only influence of an observable on itself has a diagonal to normalise by.
         chosen = normalization if response.observable == response.step else "standard"
         h = normalized(matrices, number, response, system, chosen)
         for name, table in (
-            ("two_time", coherence.two_time(h)),
-            ("class_transfer", coherence.class_transfer(h, classes)),
-            ("time_lag", coherence.time_lag(h)),
+            ("two_time", coherence.two_time(h, seeds)),
+            ("class_transfer", coherence.class_transfer(h, seeds, classes)),
+            ("time_lag", coherence.time_lag(h, seeds)),
         ):
             table.insert(0, "normalization", chosen)
             table.insert(0, "step", response.step)
@@ -137,21 +173,14 @@ def influence_tables(matrices: list[xr.Dataset], system: str, normalization: str
             parts[name].append(table)
         if response == Response("smse"):
             distances = np.concatenate([matrix["distance"].values for matrix in matrices])
-            table = coherence.interpolation(h, distances, *BINS.get(system, BINS["CE"]))
+            table = coherence.interpolation(h, seeds, distances, *BINS.get(system, BINS["CE"]))
             table.insert(0, "normalization", chosen)
             parts["interpolation"].append(table)
     quantity = QUANTITY[str(matrices[0]["solver"].item())]
     found = {name: pd.concat(tables, ignore_index=True) for name, tables in parts.items()}
-    found["symmetry"] = pd.DataFrame(symmetric)
     for table in found.values():
         table.insert(0, "quantity", quantity)
     return found
-
-
-def own_image(h: np.ndarray) -> dict[str, float]:
-    """Influence of a step at a sample on the same sample, moved or not."""
-    size = h.shape[1] * h.shape[2]
-    return coherence.quartiles(np.diagonal(h.reshape(-1, size, size), axis1=1, axis2=2))
 
 
 def normalized(
@@ -169,24 +198,21 @@ def normalized(
         ) from None
 
 
-def spectrum(matrices: list[xr.Dataset]) -> pd.DataFrame:
-    """Eigenvalues of η̂ in the cost's span, epoch by epoch, pooled over probes and seeds."""
-    rows = []
-    for epoch in sorted({matrix.attrs["epoch"] for matrix in matrices}):
-        chosen = [matrix for matrix in matrices if matrix.attrs["epoch"] == epoch]
-        spectra = np.concatenate([matrix["eigenvalue"].isel(response=0).values for matrix in chosen])
-        largest, smallest = np.nanmax(spectra, axis=1), np.nanmin(spectra, axis=1)
-        pooled = spectra[~np.isnan(spectra)]
-        rows.append(
-            {"epoch": epoch, "minimum": pooled.min()}
-            | coherence.quartiles(pooled)
-            | {
-                "maximum": pooled.max(),
-                "condition": np.median(np.where(smallest > 0, largest / np.where(smallest > 0, smallest, 1), np.inf)),
-                "largest_metric_eigenvalue": np.median(largest) * chosen[0].attrs["outputs"],
-            }
-        )
-    return pd.DataFrame(rows)
+def spectrum(m: Measured) -> dict[str, float]:
+    """Eigenvalues of η̂ in the cost's span, pooled over probes and seeds."""
+    pooled = m.eigenvalue[~np.isnan(m.eigenvalue)]
+    return (
+        {"minimum": float(pooled.min())}
+        | coherence.quartiles(pooled)
+        | {"maximum": float(pooled.max())}
+        | {name: SCALARS[name].value(m) for name in ("condition", "largest_metric_eigenvalue")}
+    )
+
+
+def two_time_training(measured: dict[int, Measured]) -> pd.DataFrame:
+    """Standardised influence of the cost between times, epoch by epoch."""
+    tables = [coherence.two_time(m.standardised, m.seeds).assign(epoch=epoch) for epoch, m in measured.items()]
+    return pd.concat(tables, ignore_index=True)
 
 
 def training(history: pd.DataFrame) -> pd.DataFrame:
@@ -203,65 +229,81 @@ def training(history: pd.DataFrame) -> pd.DataFrame:
     return table.reset_index()
 
 
-def rollout(flights: list[xr.Dataset], name: str) -> pd.DataFrame:
-    """Cumulative SMSE (sum over the steps so far) for every start and later snapshot, over classes, probes, seeds."""
-    errors = np.stack([flight[name].values for flight in flights])
+def rollout_correlation(m: Measured, system: str, architecture: str) -> pd.DataFrame:
+    """Pearson's correlation, over classes and units, of R with the rollout error at each horizon.
+
+    The error of a rollout is the sum of its steps' errors, the median over its starting times. Rollouts that left the
+    floating-point numbers are left out; n_points counts the others.
+    """
+    ratio = scalars.off_diagonal_ratio(m.influence)
     rows = []
-    for start in range(errors.shape[-2]):
-        cumulative = np.cumsum(errors[..., start, start + 1 :], axis=-1)
-        for step in range(cumulative.shape[-1]):
-            rows.append({"start": start, "snapshot": start + 1 + step} | coherence.quartiles(cumulative[..., step]))
+    theirs = published.CORRELATION.get((system, architecture), {})
+    for horizon in range(1, m.influence.shape[2] + 1):
+        starts = range(m.error.shape[2] + 1 - horizon)
+        cumulative = [m.error[:, :, t, t + 1 : t + 1 + horizon].sum(axis=-1) for t in starts]
+        error = np.median(cumulative, axis=0)
+        points = int(np.isfinite(error).sum())
+
+        def correlation(units: np.ndarray, error: np.ndarray = error) -> np.ndarray:
+            with np.errstate(divide="ignore"):  # of a perfect one it is infinite
+                return np.arctanh(pearson(ratio[units].ravel(), error[units].ravel()))
+
+        # In Fisher's z, where ends cannot leave the range of a correlation.
+        low, high = np.tanh(bootstrap.interval(correlation, m.seeds))
+        value = np.tanh(correlation(np.arange(len(m.seeds))))
+        ours = {"horizon": horizon, "value": value, "low": low, "high": high, "n_points": points}
+        rows.append(ours | {"published": theirs.get(horizon, np.nan)})
+    return pd.DataFrame(rows).assign(n_seeds=len(set(m.seeds)), n_probes=len(m.seeds) // len(set(m.seeds)))
+
+
+def pearson(x: np.ndarray, y: np.ndarray) -> float:
+    """Correlation of the finite points of two samples; NaN where one is constant."""
+    finite = np.isfinite(x) & np.isfinite(y)
+    x, y = x[finite], y[finite]
+    if not x.size or x.std() == 0 or y.std() == 0:
+        return np.nan
+    return float(np.clip(np.corrcoef(x, y)[0, 1], -1, 1))
+
+
+def checkpoints(measured: dict[int, Measured], history: pd.DataFrame) -> pd.DataFrame:
+    """One row a checkpoint: every scalar of each seed at each probed epoch."""
+    rows = []
+    for epoch, m in measured.items():
+        for seed in dict.fromkeys(m.seeds.tolist()):
+            own = m.take(np.flatnonzero(m.seeds == seed))
+            at = history[(history.epoch == epoch) & (history.seed == seed)].iloc[0]
+            one_step = {name: float(at[name]) for name in ONE_STEP}
+            values = {name: scalar.value(own) for name, scalar in SCALARS.items()}
+            rows.append({"seed": seed, "epoch": epoch} | one_step | values | {"n_probes": len(own.seeds)})
     return pd.DataFrame(rows)
 
 
-def snapshots(flight: xr.Dataset) -> pd.DataFrame:
-    """One trajectory of each class at equally spaced snapshots, first channel."""
-    last = flight.sizes["snapshot"] - 1
-    chosen = np.unique(np.linspace(0, last, SHOWN_SNAPSHOTS).round().astype(int))
-    fields = flight["truth"].isel(channel=0, snapshot=chosen).assign_coords(snapshot=chosen).drop_vars("time")
-    table = pixels({"value": fields})
-    table.insert(2, "time", flight["time"].values[table["snapshot"]])
-    return table
-
-
-def prediction(flight: xr.Dataset) -> pd.DataFrame:
-    """Truth and rollout of one trajectory of each class after a few steps, first channel."""
-    chosen = [step for step in SHOWN_STEPS if step < flight.sizes["snapshot"]]
-    names = ("truth", "prediction")
-    table = pixels(
-        {
-            name: flight[name].isel(channel=0, snapshot=chosen).assign_coords(snapshot=chosen).drop_vars("time")
-            for name in names
-        }
-    )
-    table.insert(1, "start", 0)
-    return table
-
-
-def pixels(fields: dict[str, xr.DataArray]) -> pd.DataFrame:
-    numbered = {
-        name: field.assign_coords({axis: np.arange(field.sizes[axis]) for axis in ("y", "x")})
-        for name, field in fields.items()
-    }
-    table = xr.Dataset(numbered).to_dataframe(dim_order=("class", "snapshot", "y", "x")).reset_index()
-    table.insert(2, "channel", table.pop("channel"))
-    return table
-
-
-def training_scalars(matrices: list[xr.Dataset], history: pd.DataFrame, epoch: int) -> Iterable[scalars.Scalar]:
-    """One-step error and the metric's numbers at the epoch that was probed last."""
+def main_numbers(m: Measured, history: pd.DataFrame, epoch: int, system: str, architecture: str) -> pd.DataFrame:
+    """Every scalar at one epoch over all seeds, with its 95 % interval and what was published of it."""
     at = history[history.epoch == epoch]
-    cost = [matrix.isel(response=0) for matrix in matrices]
-    largest = np.concatenate([np.nanmax(matrix["eigenvalue"].values, axis=-1) for matrix in cost])
-    for name, values, text in (
-        ("validation", at["validation"], "one-step SMSE on validation trajectories"),
-        ("persistence", at["persistence"], "SMSE of predicting no change"),
-        ("train", at["train"], "one-step SMSE on training transitions, mean of the epoch"),
-        ("largest_metric_eigenvalue", largest * cost[0].attrs["outputs"], "largest eigenvalue of M η̂"),
-        ("rank", np.concatenate([matrix["rank"].values for matrix in cost]), "directions kept of the span"),
-    ):
-        middle = coherence.quartiles(np.asarray(values, float))
-        yield scalars.Scalar(name, middle["median"], middle["q25"], middle["q75"], text)
+    rows = []
+    for name, text in ONE_STEP.items():
+        values = at[name].to_numpy(float)
+        low, high = bootstrap.median_interval(values, at["seed"].to_numpy())
+        rows.append({"quantity": name, "value": np.median(values), "low": low, "high": high, "description": text})
+    names = list(SCALARS)
+
+    def all_of(units: np.ndarray) -> np.ndarray:
+        part = m.take(units)
+        return np.array([SCALARS[name].value(part) for name in names])
+
+    ends = bootstrap.interval(all_of, m.seeds)
+    for name, value, low, high in zip(names, all_of(np.arange(len(m.seeds))), *ends, strict=True):
+        rows.append(
+            {"quantity": name, "value": value, "low": low, "high": high}
+            | {"description": SCALARS[name].description, "n_probes": len(m.seeds) // len(set(m.seeds))}
+        )
+    # A number that this study cannot have (a lag beyond its times) has no row.
+    table = pd.DataFrame(rows).dropna(subset="value").assign(n_seeds=len(set(m.seeds)))
+    table["published_low"], table["published_high"] = zip(
+        *(published.ends(system, architecture, name) for name in table["quantity"]), strict=True
+    )
+    return table
 
 
 if __name__ == "__main__":
@@ -269,7 +311,7 @@ if __name__ == "__main__":
         stage,
         Settings,
         paths=("verdict",),
-        lists=("influences", "rollouts", "histories", "tables"),
+        lists=("influences", "evaluations", "histories", "tables"),
         parts=("sensitivities", "crosses", "maps"),
         writes=("tables", "verdict"),
     )

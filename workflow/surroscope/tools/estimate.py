@@ -23,8 +23,9 @@ from snakemake.settings.types import ConfigSettings, DAGSettings, OutputSettings
 from surroscope import cost, environment
 from surroscope.config.study import Study
 from surroscope.errors import UserError
+from surroscope.tools.jobs import Job, Work
 from surroscope.tools.verify import configured
-from surroscope.tools.workload import Job, Model, Work
+from surroscope.tools.workload import Model
 
 
 def planned(configuration: Path) -> list[Job]:

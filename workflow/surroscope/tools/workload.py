@@ -18,7 +18,6 @@ from typing import Any
 import torch
 from torch.utils.flop_counter import FlopCounterMode
 
-from surroscope import cost
 from surroscope.config import slices
 from surroscope.config.study import Study
 from surroscope.models import loading
@@ -28,6 +27,7 @@ from surroscope.physics.initial_conditions import sample, start_time
 from surroscope.physics.simulate import BATCH_CELLS, simulate
 from surroscope.response.full import CHECKED, inner
 from surroscope.response.rows import Response, Rows
+from surroscope.tools.jobs import Job, Work
 from surroscope.training import loop
 
 # Per-sample gradients over batched passes, a tangent and a product with the metric over a forward pass
@@ -35,42 +35,16 @@ from surroscope.training import loop
 GRADIENT, TANGENT, PRODUCT, DOUBLE = 1.2, 2.0, 4.0, 2.0
 # Seconds of a stage beside its imports that do not grow with the study: first calls, graphs, drawing. And of a store
 # that is opened, once for every batch.
-FIXED = {"calibrate": 5.0, "tables": 1.5} | dict.fromkeys(
+FIXED = {"calibrate": 5.0, "tables": 5.0} | dict.fromkeys(
     ("gradients", "cross_gradients", "reduce", "figures", "influence", "sensitivity", "maps"), 1.0
 )
 OPENED = 0.05
 # A byte that is written or read and verified, and a byte of raw data in its way to the store, in times of hashing it.
 MOVED, INGESTED = 3.0, 15.0
-TORCH = ("simulate", "train", "calibrate", "gradients", "cross_gradients", "full", "full_sweep", "evaluate")
+TORCH = ("simulate", "train", "calibrate", "gradients", "cross_gradients", "full", "full_sweep", "orbits", "evaluate")
 # Floating-point operations of what a machine is timed on: enough to tell, over within a second or two.
 TIMED = 2e10
 RAW_CHANNELS = {"CE": 5, "NS": 2}
-
-
-@dataclass(frozen=True)
-class Job:
-    """A job of Snakemake's plan; runtime: its limit in minutes; needs: the numbers of those that it waits for."""
-
-    rule: str
-    wildcards: dict[str, str]
-    threads: int
-    mem_mb: int
-    runtime: int
-    needs: tuple[int, ...]
-
-    @property
-    def stage(self) -> str:
-        return cost.stage_of_rule(self.rule)
-
-
-@dataclass(frozen=True)
-class Work:
-    """What a job takes: seconds of one core, operations of networks, and bytes of one kind that it leaves on disk."""
-
-    seconds: float
-    operations: float = 0.0
-    kind: str = "results"
-    size: float = 0.0
 
 
 @dataclass(frozen=True)
@@ -226,7 +200,9 @@ class Model:
     def _evaluate(self, chosen: dict[str, Any], system: str, model: str, seed: str, epoch: str) -> Work:
         network, snapshots = self.network(system, model), self.study.data.snapshots
         classes = len(self.study.classes(system))
-        passes = classes * chosen["probes"] * snapshots * (snapshots - 1) / 2 + classes * snapshots
+        samples = classes * chosen["probes"]
+        passes = samples * (snapshots * (snapshots - 1) / 2 + snapshots - 1)
+        passes += samples * (chosen["snapshots"] - 1) * len(chosen["actions"])
         size = 8.0 * classes * snapshots * math.prod(self.shape(system))
         return Work(passes * network.forward, passes * network.operations, size=size)
 
@@ -250,6 +226,14 @@ class Model:
         return Work(seconds + MOVED * size * self.byte, operations, "shards", size)
 
     _cross_gradients = _gradients
+
+    def _orbits(self, chosen: dict[str, Any], system: str, model: str, **checkpoint: str) -> Work:
+        network = self.network(system, model)
+        _, n, _ = self.linearized(chosen, system)
+        probes, images = len(chosen["probes"]), len(chosen["actions"])
+        gradients = probes * (1 + images) * n
+        seconds = GRADIENT * gradients * network.step + DOUBLE * gradients * n * network.parameters * self.product
+        return Work(seconds, 3 * gradients * network.operations, size=8.0 * probes * images * n * n)
 
     def _reduce(self, chosen: dict[str, Any], **checkpoint: str) -> Work:
         size, operations, kept = 0.0, 0.0, 0.0

@@ -1,0 +1,173 @@
+"""What a study did, in sentences: its configuration as the methods section of its report."""
+
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any
+
+from surroscope.catalogue import QUANTITIES, UNITS
+from surroscope.config.study import Study
+from surroscope.quantities import QUANTITY
+
+SOURCES = {
+    "simulation": "solved by the embedded solver on {fine} cells and stored on {cells}, from initial conditions of the "
+    "{preset} ranges",
+    "pdegym": "the published trajectories, averaged to {cells} cells where they are finer",
+    "files": "read from files of the {format} kind, averaged to {cells} cells where they are finer",
+}
+HOW = {
+    "subspace": "η⁻¹ is taken within the span of {span}; of their singular values the smallest are cut, as many as "
+    "hold {discarded_share:g} of the sum of squares or less; {damping} is added to the eigenvalues of η",
+    "full": "η + {damping} is inverted in the space of all parameters by block Krylov iterations, until the certified "
+    "relative error of every entry is {tolerance:g} or less",
+    "dense": "η + {damping} is inverted in the space of all parameters by dense algebra",
+    "euclidean": "in place of η⁻¹ stands the identity: dot products of gradients",
+    "cosine": "in place of η⁻¹ stands the identity, and gradients have length 1",
+    "adam": "in place of η⁻¹ stands Adam's preconditioner at that checkpoint",
+}
+SPANS = {
+    "ket": "the gradients that are stepped on",
+    "joint": "the gradients that are stepped on and of those that respond",
+}
+PARTS = {
+    "sensitivity": "Sensitivity: the same for other dampings, for other quantities and without the rank cut, of "
+    "{seeds}, probe batches a seed: {probes}.",
+    "cross": "Attribution and leverage: influence in the joint span of several batches, training: {train}, test: "
+    "{test}, with one in {every} of their transitions, of {seeds}.",
+    "maps": "Response maps: the change of a prediction, cell by cell, after a step on another transition, of {seeds}.",
+}
+
+
+def sections(study: Study) -> dict[str, list[str]]:
+    """Heading -> sentences of each part of the methods."""
+    return {
+        "Data": list(data(study)),
+        "Networks and training": list(training(study)),
+        "Influence": list(influence(study)),
+        "Rollouts and symmetries": list(forward(study)),
+        "Statistics": list(statistics(study)),
+    }
+
+
+def data(study: Study) -> Iterator[str]:
+    rows, columns = study.data.grid
+    finer = study.data.refinement
+    made = SOURCES[study.data.source].format(
+        fine=f"{finer * rows} × {finer * columns}",
+        cells=f"{rows} × {columns}",
+        preset=study.data.preset,
+        format=study.data.format,
+    )
+    for name in study.systems:
+        system, classes = study.system(name), study.classes(name)
+        yield (
+            f"{system.title[:1].upper()}{system.title[1:]} ({name}), {', '.join(system.channels)}: "
+            f"{study.systems[name].trajectories} trajectories of each of the classes {listed(classes)}, "
+            f"{study.data.snapshots} snapshots each; {made}."
+        )
+    split = study.split
+    yield (
+        f"Each seed draws its own split of every class's trajectories: {split.train:.0%} to train on, "
+        f"{split.validation:.0%} to validate, {split.test:.0%} to test."
+    )
+
+
+def training(study: Study) -> Iterator[str]:
+    for name, system in study.systems.items():
+        for label, model in system.models.items():
+            rule = model.training
+            yield (
+                f"{label} on {name}: {model.factory}{options(model.options)}; {rule.epochs} epochs of AdamW, learning "
+                f"rate {rule.learning_rate:g}, weight decay {rule.weight_decay:g}, {rule.batch} transitions a step, "
+                f"{rule.precision}{', compiled' if rule.compile else ''}; probed after epoch "
+                f"{listed(model.probe_epochs)}."
+            )
+    yield (
+        "The loss is the SMSE of one step, the mean over channels c and cells of (ŷ − y)² / (RMS_c(y) + 10⁻⁶), over "
+        f"the transitions between snapshots 0 and {study.probe.snapshots - 1}."
+    )
+    yield f"Trained with {seeds(study.seeds)}: a seed fixes a split, initial weights and an order of batches."
+
+
+def influence(study: Study) -> Iterator[str]:
+    rule, probe = study.influence, study.probe
+    yield (
+        f"A probe batch is one test trajectory of every class, all its {probe.snapshots - 1} transitions; batches "
+        f"for each seed: {probe.batches}."
+    )
+    yield (
+        "H = g_jᵀ η⁻¹ g_i is how much the error j falls per unit of a natural gradient step on the error of "
+        "transition i: g are gradients of the network's parameters, η = JᵀJ / M is the metric of its Jacobian J over "
+        "the M outputs of the batch."
+    )
+    scale = "" if rule.damping_scale == "absolute" else " times the largest eigenvalue in the span"
+    how = HOW[rule.solvers[0]].format(
+        span=SPANS[rule.span],
+        discarded_share=rule.discarded_share,
+        damping=f"{rule.damping:g}{scale}",
+        tolerance=rule.tolerance,
+    )
+    yield f"Shown is {QUANTITIES[QUANTITY[rule.solvers[0]]]}: {how}."
+    if others := [QUANTITIES[QUANTITY[name]] for name in rule.solvers[1:]]:
+        yield f"Computed beside it, in each checkpoint's influence store: {listed(others)}."
+    yield f"Figures show {UNITS['standard'][0]}, {UNITS['standard'][1]}; R and means of influence are not normalised."
+    if rule.normalization != "standard":
+        yield (
+            "Influence between times, classes and distances, of an observable on itself, is shown as "
+            f"{UNITS[rule.normalization][0]}, {UNITS[rule.normalization][1]}."
+        )
+    for name in study.systems:
+        pairs = [f"{a} to a step on {b}" for a, b in study.systems[name].pairs]
+        yield (
+            f"What responds to steps on smse in {name}: {listed(study.observables_of(name))}"
+            f"{'; also ' + listed(pairs) if pairs else ''}."
+        )
+    for part in ("sensitivity", "cross", "maps"):
+        if found := getattr(study, part):
+            yield PARTS[part].format(**found.model_dump() | {"seeds": seeds(study.seeds_of(part))})
+
+
+def forward(study: Study) -> Iterator[str]:
+    yield (
+        "From every snapshot of the probe batches' trajectories the network is run on its own predictions to the last "
+        "snapshot; persistence predicts no change. Drift is of rollouts from snapshot 0."
+    )
+    for name in study.systems:
+        found = study.actions(name)
+        if len(found) == 1:
+            continue
+        turns = [action for action in found if not action.startswith(("x", "y"))]
+        shifts = [f"{len(found) - len(turns)} shifts by whole cells"] if len(found) > len(turns) else []
+        yield (
+            f"In {name}, one step is compared at a state and at its images under {listed([*turns[1:], *shifts])} (r: a "
+            "quarter turn, s: a mirror image); vectors turn with the field."
+        )
+    if study.symmetry:
+        yield (
+            "Influence on images is that of a step at the state itself, within the span of the gradients at the states "
+            "themselves (what an image's gradient has beyond it is left out, whatever influence.span says), of "
+            f"{seeds(study.seeds_of('symmetry'))}, probe batches a seed: {study.symmetry.probes}."
+        )
+
+
+def statistics(study: Study) -> Iterator[str]:
+    yield (
+        "Medians and quartiles are over all that is pooled: seeds, probe batches, and the pairs of transitions that a "
+        "caption names."
+    )
+    yield (
+        "Intervals are 95 % bootstrap intervals: seeds are drawn again with replacement, and of each its probe "
+        "batches; entries of one matrix are not, since they depend on one another."
+    )
+
+
+def listed(names: Sequence[Any]) -> str:
+    """For example: a, b and c."""
+    *most, last = map(str, names)
+    return f"{', '.join(most)} and {last}" if most else last
+
+
+def seeds(numbers: Sequence[int]) -> str:
+    return f"seed{'s' * (len(numbers) > 1)} {listed(numbers)}"
+
+
+def options(chosen: Mapping[str, Any]) -> str:
+    return f" ({', '.join(f'{key} {value}' for key, value in chosen.items())})" if chosen else ""

@@ -1,0 +1,83 @@
+"""Bootstrap intervals that resample what is independent: seeds, and within each the probe batches.
+
+Entries of one influence matrix share a network, a batch and a metric, so they are not resampled. A draw takes S of the
+S seeds with replacement, and of each of these P of its P probe batches with replacement.
+"""
+
+import warnings
+from collections.abc import Callable
+from functools import cache
+
+import numpy as np
+
+DRAWS = 500
+LEVEL = 0.95
+
+
+def draws(seeds: np.ndarray) -> np.ndarray:
+    """Resampled units, (DRAWS, n) indices of the n units; `seeds` (n,) says which seed each unit is of.
+
+    The same units always give the same draws. Raises ValueError if seeds have different numbers of units.
+    """
+    return _draws(tuple(seeds.tolist()))
+
+
+@cache
+def _draws(seeds: tuple[int, ...]) -> np.ndarray:
+    groups = [np.flatnonzero(np.array(seeds) == seed) for seed in dict.fromkeys(seeds)]
+    if len({len(group) for group in groups}) != 1:
+        raise ValueError(f"seeds have {sorted(len(group) for group in groups)} probe batches, expected as many of each")
+    units = np.stack(groups)
+    chosen, probes = units.shape
+    generator = np.random.default_rng(0)
+    rows = generator.integers(chosen, size=(DRAWS, chosen, 1))
+    return units[rows, generator.integers(probes, size=(DRAWS, chosen, probes))].reshape(DRAWS, -1)
+
+
+def interval(statistic: Callable[[np.ndarray], np.ndarray], seeds: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Lower and upper ends of the 95 % interval of a statistic, each of the statistic's own shape.
+
+    statistic: of units (n,), indices of those to take; seeds (n,): the seed of each unit
+    """
+    return _ends(
+        np.stack([statistic(units) for units in draws(seeds)]), np.asarray(statistic(np.arange(len(seeds)))), seeds
+    )
+
+
+def median_interval(values: np.ndarray, seeds: np.ndarray) -> tuple[float, float]:
+    """Ends of the 95 % interval of the median of all values (n, ...), one entry of the first axis a unit; NaN: none."""
+    flat = values.reshape(len(values), -1)
+    median = np.nanmedian if np.isnan(flat).any() else np.median
+    with np.errstate(invalid="ignore"), warnings.catch_warnings():
+        warnings.filterwarnings("ignore", "All-NaN slice")
+        found = median(flat[draws(seeds)].reshape(DRAWS, -1), axis=1)
+        low, high = _ends(found, np.asarray(median(flat)), seeds)
+    return float(low), float(high)
+
+
+def _ends(found: np.ndarray, estimate: np.ndarray, seeds: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """The percentile interval, widened about the estimate by sqrt(S / (S - 1)); in the logarithm where all is positive.
+
+    S seeds drawn from S have only (S - 1) / S of the variance between seeds. With one seed the interval is about that
+    seed alone, and of one unit there is none: NaN. Draws without a value (NaN: a correlation among copies of one point)
+    are left out; where none has one, or the estimate has none, the ends are NaN. An end is a draw, since draws may be
+    infinite and then have nothing between them.
+    """
+    if len(seeds) == 1:
+        return np.full_like(estimate, np.nan, dtype=float), np.full_like(estimate, np.nan, dtype=float)
+    count = len(set(seeds.tolist()))
+    widening = np.sqrt(count / (count - 1)) if count > 1 else 1.0
+    ordered = np.sort(found, axis=0)  # NaN last
+    numbers = (~np.isnan(found)).sum(axis=0)
+    ends = []
+    for share in ((1 - LEVEL) / 2, (1 + LEVEL) / 2):
+        place = np.clip(np.ceil(share * numbers).astype(int) - 1, 0, np.maximum(numbers - 1, 0))
+        end = np.take_along_axis(ordered, place[None], axis=0)[0]
+        with np.errstate(invalid="ignore", divide="ignore"):
+            moved = estimate + widening * (end - estimate)
+            # A quantity that is positive by its nature has no end below zero.
+            scaled = estimate * (end / estimate) ** widening
+        moved = np.where((ordered[0] > 0) & (estimate > 0), scaled, moved)
+        moved = np.where(np.isfinite(end) & np.isfinite(estimate), moved, end)
+        ends.append(np.where(np.isnan(estimate), np.nan, moved))
+    return ends[0], ends[1]

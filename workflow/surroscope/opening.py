@@ -1,0 +1,70 @@
+"""A finished study as labelled arrays, for plots and questions of one's own."""
+
+import json
+from collections.abc import Iterable
+from pathlib import Path
+
+import pandas as pd
+import xarray as xr
+
+from surroscope import kept, store
+from surroscope.errors import UserError
+
+
+def open_study(path: str | Path) -> xr.DataTree:
+    """What a study computed, as a tree of xarray datasets, read when it is used.
+
+    path: a folder results/{study} that holds provenance.json, of a study that ran to its end
+
+    - /{system}/{model}/influence: H of every observable on steps on every other, with spectra, distances, channels and
+      fronts; not normalised
+    - /{system}/{model}/evaluation: errors of rollouts and at images of states, drift, fields of one rollout
+
+    Both have the leading dimensions seed and epoch, NaN where a checkpoint has no such number (images are looked at in
+    the last probed epoch alone). Attributes of the root are the configuration, with all defaults, and the versions.
+    Raises UserError where the study is not finished, and DamagedStoreError where a store is not what was written.
+    """
+    folder = Path(path)
+    try:
+        record = json.loads((folder / kept.FILE).read_text())
+    except FileNotFoundError:
+        found = "is not there" if not folder.is_dir() else f"has no {kept.FILE}, so the study is not finished"
+        raise UserError(f"{folder}: {found}; expected results/{{study}} of a study that ran to its end") from None
+    nodes: dict[str, xr.Dataset] = {"/": xr.Dataset(attrs={"config": record["config"], "versions": record["versions"]})}
+    for system, chosen in record["config"]["systems"].items():
+        for model, network in chosen["models"].items():
+            epochs = network["probe_epochs"]
+            for name in ("influence", "evaluation"):
+                nodes[f"/{system}/{model}/{name}"] = _joined(
+                    "seed",
+                    (
+                        _joined("epoch", (_opened(folder / system / model, name, seed, epoch) for epoch in epochs))
+                        for seed in record["config"]["seeds"]
+                    ),
+                )
+    return xr.DataTree.from_dict(nodes)
+
+
+def _opened(folder: Path, name: str, seed: int, epoch: int) -> xr.Dataset:
+    path = folder / f"seed{seed}" / f"epoch{epoch}" / f"{name}.zarr"
+    found = store.read(path, contents=False, chunks={}).assign_coords(seed=seed, epoch=epoch)
+    if responses := json.loads(found.attrs.pop("responses", "[]")):
+        labels = {key: ("response", [response[key] for response in responses]) for key in ("observable", "step")}
+        found = found.assign_coords(labels).set_index(response=["observable", "step"])
+    return found
+
+
+def _joined(dimension: str, datasets: Iterable[xr.Dataset]) -> xr.Dataset:
+    return xr.concat(list(datasets), dimension, join="outer", combine_attrs="drop_conflicts")
+
+
+def read_table(path: str | Path, system: str, name: str) -> pd.DataFrame:
+    """A tidy table of a study's system, as its figures show it: two_time, scalars, checkpoints, ...
+
+    Raises UserError where there is no such table.
+    """
+    file = Path(path) / system / "tables" / f"{name}.csv"
+    if not file.is_file():
+        known = ", ".join(sorted(other.stem for other in file.parent.glob("*.csv"))) or "none"
+        raise UserError(f"{file}: no such table; there are: {known}")
+    return pd.read_csv(file)

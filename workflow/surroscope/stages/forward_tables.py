@@ -1,0 +1,102 @@
+"""Tables of what a network does when it runs forward: rollouts, their fields and totals, errors at images of states."""
+
+from collections.abc import Iterable
+
+import numpy as np
+import pandas as pd
+import xarray as xr
+
+from surroscope.diagnostics import coherence, scalars
+from surroscope.diagnostics.scalars import Measured
+from surroscope.symmetry import Action
+
+SHOWN_SNAPSHOTS = 5
+SHOWN_STEPS = (1, 4, 16)
+SHOWN_CELLS = 64
+
+
+def of_model(flights: list[xr.Dataset], m: Measured) -> dict[str, pd.DataFrame]:
+    """Every such table of one model at one epoch; fields are of the first seed."""
+    return {
+        "rollout": rollout(m.error, m.seeds),
+        "drift": drift(flights[0], m),
+        "equivariance": equivariance(m),
+        "prediction": prediction(flights[0]),
+        "rollout_fields": rollout_fields(flights[0]),
+    }
+
+
+def rollout(errors: np.ndarray, seeds: np.ndarray) -> pd.DataFrame:
+    """Cumulative SMSE (sum over the steps so far) for every start and later snapshot, over classes, probes, seeds."""
+    rows = []
+    for start in range(errors.shape[-2]):
+        cumulative = np.cumsum(errors[:, :, start, start + 1 :], axis=-1)
+        for step in range(cumulative.shape[-1]):
+            key = {"start": start, "snapshot": start + 1 + step}
+            rows.append(key | coherence.summary(cumulative[..., step], seeds))
+    return pd.DataFrame(rows)
+
+
+def baseline(of_model: pd.DataFrame, m: Measured) -> pd.DataFrame:
+    """The errors of predicting no change, as the rows of one more model."""
+    counts = of_model[["n_seeds", "n_probes"]].iloc[0].to_dict()
+    table = rollout(m.persistence, m.seeds).assign(**counts)
+    table.insert(0, "model", "persistence")
+    return table
+
+
+def drift(flight: xr.Dataset, m: Measured) -> pd.DataFrame:
+    """Relative change of each conserved total after each step of rollouts from snapshot 0."""
+    names = [str(name) for name in flight["conserved"].values]
+    rows = [
+        {"channel": name, "snapshot": step + 1} | coherence.summary(m.drift[:, :, step, f], m.seeds)
+        for f, name in enumerate(names)
+        for step in range(m.drift.shape[2])
+    ]
+    return pd.DataFrame(rows)
+
+
+def orbit(values: np.ndarray, actions: list[str], seeds: np.ndarray) -> pd.DataFrame:
+    """A number at the image of every sample under every action, (n, A, ...), with the shift in cells of each."""
+    rows = []
+    for a, name in enumerate(actions):
+        x, y = Action.parse(name).shift
+        rows.append({"action": name, "shift_x": x, "shift_y": y} | coherence.summary(values[:, a], seeds))
+    return pd.DataFrame(rows)
+
+
+def equivariance(m: Measured) -> pd.DataFrame:
+    """SMSE(g s) / SMSE(s): how many times worse one step is at the image of a state."""
+    return orbit(scalars.relative_errors(m), list(m.actions), m.seeds)
+
+
+def snapshots(flight: xr.Dataset) -> pd.DataFrame:
+    """One trajectory of each class at equally spaced snapshots, first channel."""
+    last = flight.sizes["snapshot"] - 1
+    chosen = np.unique(np.linspace(0, last, SHOWN_SNAPSHOTS).round().astype(int))
+    table = pixels(flight[["truth"]].isel(channel=[0], snapshot=chosen), chosen).rename(columns={"truth": "value"})
+    table.insert(3, "time", flight["seconds"].values[table["snapshot"]])
+    return table
+
+
+def prediction(flight: xr.Dataset) -> pd.DataFrame:
+    """Truth and rollout of one trajectory of each class after a few steps, first channel."""
+    chosen = [step for step in SHOWN_STEPS if step < flight.sizes["snapshot"]]
+    return pixels(flight[["truth", "prediction"]].isel(channel=[0], snapshot=chosen), chosen).assign(start=0)
+
+
+def rollout_fields(flight: xr.Dataset) -> pd.DataFrame:
+    """Truth and rollout of one trajectory of the first class, every channel and snapshot; of large grids some cells."""
+    chosen = range(flight.sizes["snapshot"])
+    cells = {axis: np.arange(flight.sizes[axis]) for axis in ("y", "x")}
+    plane = min(flight.sizes["y"], flight.sizes["x"]) > 1
+    some = slice(None, None, -(-max(map(len, cells.values())) // SHOWN_CELLS) if plane else 1)
+    fields = flight[["truth", "prediction"]].assign_coords(cells).isel({"class": [0], "y": some, "x": some})
+    return pixels(fields, chosen).assign(start=0)
+
+
+def pixels(fields: xr.Dataset, snapshots: Iterable[int]) -> pd.DataFrame:
+    """Fields (class, snapshot, channel, y, x) as rows: class, snapshot, channel, y, x, then a column a field."""
+    axes = {"snapshot": list(snapshots)} | {axis: fields[axis].values for axis in ("y", "x")}
+    numbered = fields.drop_vars("seconds").assign_coords(axes)
+    return numbered.to_dataframe(dim_order=("class", "channel", "snapshot", "y", "x")).reset_index()

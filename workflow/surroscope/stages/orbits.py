@@ -1,0 +1,75 @@
+"""Gradients at the images of probe samples under the symmetries -> their products with the gradients of the steps."""
+
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import torch
+import xarray as xr
+from torch import Tensor
+
+from surroscope import device, store, transitions
+from surroscope.observables import smse
+from surroscope.stages import cli, progress
+from surroscope.stages.gradients import Linearized, linearization, linearizing, measured, modules, require_finite
+from surroscope.symmetry import Action
+
+COLUMNS = 2**20
+
+
+@dataclass(frozen=True)
+class Settings(Linearized):
+    probes: list[int]
+    actions: list[str]
+
+
+def stage(
+    settings: Settings, *, stores: list[Path], split: Path, weights: Path, orbits: Path, calibration: Path | None = None
+) -> None:
+    """overlap[p, g, j, i] = ∇C(g s_j) · ∇C(s_i) over the N samples of probe batch p, with C the SMSE"""
+    place, system = device.pick(), settings.equations
+    method = settings.method or measured(calibration)
+    batches = transitions.probes(stores, split, [("test", b) for b in settings.probes], settings.snapshots)
+    linear = linearization(settings, weights, batches[0], place)
+    samples = len(batches[0].inputs)
+    overlap = np.empty((len(batches), len(settings.actions), samples, samples))
+    title = f"images of {settings.model} epoch {settings.epoch}"
+    with (
+        progress.bar(title, overlap[..., 0, 0].size, "image") as bar,
+        linearizing(settings.model, settings.system),
+    ):
+        for p, probe in enumerate(batches):
+            states, targets = (torch.from_numpy(part).to(place) for part in (probe.inputs, probe.targets))
+            kets = linear.gradients(smse, states, targets, method)
+            for g, name in enumerate(settings.actions):
+                action = Action.parse(name)
+                bras = linear.gradients(smse, action(states, system), action(targets, system), method)
+                require_finite(bras, "gradients", settings, probe, f"smse of {name}", zero=False)
+                overlap[p, g] = products(bras, kets)
+                bar.update(1)
+    dataset = xr.Dataset(
+        {"overlap": (("probe", "action", "sample", "other"), overlap)},
+        coords={"probe": settings.probes, "action": store.names("action", settings.actions)},
+        attrs={key: getattr(settings, key) for key in ("system", "model", "seed", "epoch")}
+        | {"weights": store.manifest(weights)["digest"]},
+    )
+    made = cli.provenance("orbits", settings, *modules(settings)) | {"method": str(method)}
+    with store.writing(orbits, made) as temporary:
+        dataset.to_zarr(temporary, zarr_format=3, consolidated=False)
+
+
+def products(bras: Tensor, kets: Tensor) -> np.ndarray:
+    """bras · kets in float64, (N, P) each, some parameters at a time: (N, N)."""
+    parts = zip(bras.split(COLUMNS, dim=1), kets.split(COLUMNS, dim=1), strict=True)
+    return sum(bra.double() @ ket.double().T for bra, ket in parts).cpu().numpy()  # type: ignore[union-attr]
+
+
+if __name__ == "__main__":
+    cli.run(
+        stage,
+        Settings,
+        paths=("split", "weights", "orbits"),
+        lists=("stores",),
+        optional=("calibration",),
+        writes=("orbits",),
+    )

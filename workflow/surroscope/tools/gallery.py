@@ -1,0 +1,149 @@
+"""Write docs/gallery.md, every figure with its rule and table, and docs/signature.md, numbers beside the paper's.
+
+Both are of one study that ran to its end, docs/gallery.md with small pictures of its figures.
+"""
+
+import argparse
+import sys
+from math import isnan
+from pathlib import Path
+
+from PIL import Image
+
+from surroscope.catalogue import FigureSpec, figure, figures_for
+from surroscope.config.study import Study
+from surroscope.errors import UserError
+from surroscope.opening import read_table
+from surroscope.report import number
+from surroscope.tools.verify import RESULTS, configured
+
+STUDY = Path("workflow/presets/both-systems.yaml")
+GALLERY, SIGNATURE = Path("docs/gallery.md"), Path("docs/signature.md")
+WIDTH, COLOURS = 320, 64
+PAPERS = {"T": "[T](https://arxiv.org/abs/2509.00024)", "S": "[S](https://arxiv.org/abs/2601.20172)"}
+FIGURES = """# Every figure
+
+Of the study `{study}`, drawn by `{command}`. `make gallery` makes this page. Each figure is a rule of its own,
+`snakemake --cores 1 --configfile {configuration} results/{study}/{system}/figures/two_time.pdf`,
+and draws the numbers of its table in `results/{study}/{{system}}/tables/` and nothing else. [T] is *Generalization vs.
+Memorization in Autoregressive Deep Learning*, [S] *Loss Landscape Geometry and the Learning of Symmetries*; where a
+figure names one, it has that figure's definition and form, at this study's size. Networks stand side by side or in one
+panel, with one range of colours. Of an animation the last frame is shown.
+
+| figure | shows | rule | table |{heads}
+|---|---|---|---|{rules}
+"""
+NUMBERS = """# The published signature and this project's numbers
+
+Of `{command}`, on {rows} × {columns} grids; `make gallery`
+makes this page. Median over seeds and probe batches, with its 95 % bootstrap interval over both; below it in *italics*
+what arXiv 2509.00024 shows, read off its figures (128 × 128 cells, 10,000 and 20,000 trajectories a class, 150 and 100
+epochs, larger networks). [scalars.md](scalars.md) defines each number.
+
+"""
+
+
+def names(study: Study) -> list[str]:
+    """Figures that any of the study's systems has, in the catalogue's order."""
+    return list(dict.fromkeys(name for system in study.systems for name in of(study, system)))
+
+
+def gallery(study: Study, configuration: Path) -> str:
+    """The page docs/gallery.md."""
+    systems = list(study.systems)
+    command = f"snakemake --cores all --configfile {configuration}"
+    heads, rules = (f" {' | '.join(cells)} |" for cells in (systems, ["---"] * len(systems)))
+    lines = [
+        FIGURES.format(
+            study=study.study, command=command, configuration=configuration, system=systems[0], heads=heads, rules=rules
+        )
+    ]
+    for name in names(study):
+        spec = figure(name)
+        title = f"**{name}**: {spec.title}" + (", moves" if spec.moving else "")
+        pictures = [f"![{name}, {s}](gallery/{s}-{name}.png)" if name in of(study, s) else "" for s in systems]
+        cells = [title, shown(spec), f"`figure_{name}`", f"`{spec.table}.csv`", *pictures]
+        lines.append(f"| {' | '.join(cells)} |\n")
+    return "".join(lines)
+
+
+def of(study: Study, system: str) -> tuple[str, ...]:
+    return figures_for(study.observables_of(system), study.parts(system))
+
+
+def shown(spec: FigureSpec) -> str:
+    paper, _, what = spec.shows.partition(": ")
+    return f"{PAPERS[paper]}: {what}" if paper else "ours"
+
+
+def shrink(drawn: Path, small: Path) -> None:
+    """A small picture; of an animation its last frame."""
+    try:
+        with Image.open(drawn) as image:
+            image.seek(getattr(image, "n_frames", 1) - 1)
+            flat = image.convert("RGB")
+    except FileNotFoundError:
+        raise UserError(f"{drawn}: missing; run the study first") from None
+    height = round(flat.height * WIDTH / flat.width)
+    flat.resize((WIDTH, height), Image.Resampling.LANCZOS).quantize(COLOURS).save(small, optimize=True)
+
+
+def signature(study: Study, configuration: Path) -> str:
+    """The page docs/signature.md. Raises UserError where a table is missing."""
+    tables = {system: read_table(RESULTS / study.study, system, "scalars") for system in study.systems}
+    networks = [(system, model) for system, chosen in study.systems.items() for model in chosen.models]
+    rows, columns = study.data.grid
+    command = f"snakemake --cores all --configfile {configuration}"
+    lines = [NUMBERS.format(command=command, rows=rows, columns=columns)]
+    lines.append(f"| | {' | '.join(f'{system} {model}' for system, model in networks)} |\n")
+    lines.append(f"|---|{'---|' * len(networks)}\n")
+    for quantity in dict.fromkeys(name for table in tables.values() for name in table["quantity"]):
+        cells = []
+        for system, model in networks:
+            table = tables[system]
+            found = table[(table["model"] == model) & (table["quantity"] == quantity)].to_dict("records")
+            cells.append(cell(found[0]) if found else "–")
+        lines.append(f"| {quantity.replace('_', ' ')} | {' | '.join(cells)} |\n")
+    lines.append("\n| correlation of R with rollout error, horizon | ours | theirs |\n|---|---|---|\n")
+    for system, model in networks:
+        table = read_table(RESULTS / study.study, system, "rollout_correlation")
+        for row in table[(table["model"] == model) & table["published"].notna()].to_dict("records"):
+            ours = f"{number(row['value'])} ({number(row['low'])} to {number(row['high'])})"
+            lines.append(f"| {system} {model}, {row['horizon']} | {ours} | *{number(row['published'])}* |\n")
+    return "".join(lines)
+
+
+def cell(row: dict[str, float]) -> str:
+    """For example: 2.8 (2.5 to 3.1)<br>*4.5 to 6*."""
+    text = number(row["value"])
+    if not isnan(row["low"]):
+        text += f" ({number(row['low'])} to {number(row['high'])})"
+    ends = dict.fromkeys(number(row[name]) for name in ("published_low", "published_high"))
+    return text if isnan(row["published_low"]) else f"{text}<br>*{' to '.join(ends)}*"
+
+
+def write(study: Study, configuration: Path) -> None:
+    """Both pages and the pictures, in place of what was there; without its results they stay."""
+    pictures = GALLERY.with_suffix("")
+    pictures.mkdir(parents=True, exist_ok=True)
+    drawn = {
+        pictures / f"{system}-{name}.png": (system, name) for system in study.systems for name in of(study, system)
+    }
+    for small, (system, name) in drawn.items() if (RESULTS / study.study).is_dir() else ():
+        shrink(RESULTS / study.study / system / "figures" / f"{name}.{figure(name).suffixes[-1]}", small)
+    for old in set(pictures.iterdir()) - set(drawn):
+        old.unlink()
+    if (RESULTS / study.study).is_dir():
+        SIGNATURE.write_text(signature(study, configuration))
+    GALLERY.write_text(gallery(study, configuration))
+
+
+if __name__ == "__main__":
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("configuration", type=Path, nargs="?", default=STUDY, help=f"[{STUDY}]")
+    configuration = parser.parse_args().configuration
+    try:
+        write(configured(configuration), configuration)
+    except UserError as error:
+        sys.exit(f"error: {error}")
+    print(f"{GALLERY} and {SIGNATURE}")
