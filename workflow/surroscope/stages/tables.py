@@ -102,8 +102,8 @@ def stage(
     for path in tables:
         with store.atomic(path) as temporary:
             # A system without symmetries has no images.
-            found = frames[path.stem] or [pd.DataFrame(columns=["model"])]
-            pd.concat(found, ignore_index=True).to_csv(temporary, index=False)
+            parts = frames[path.stem] or [pd.DataFrame(columns=["model"])]
+            pd.concat(parts, ignore_index=True).to_csv(temporary, index=False)
     with store.atomic(verdict) as temporary:
         temporary.write_text(json.dumps(verdicts, indent=1) + "\n")
 
