@@ -14,7 +14,7 @@ run: $(VENV)/ready
 	snakemake --cores $(CORES)
 
 test: $(VENV)/ready
-	pytest -n 2 --dist loadfile -m "not slow and not gpu and not slurm and not browser"
+	pytest -n 2 --dist loadfile -m "not slow and not gpu and not slurm and not browser" tests/workflow tests/unit
 
 test-slow: $(VENV)/ready
 	pytest -n 2 --dist loadfile -m slow
