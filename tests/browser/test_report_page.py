@@ -145,7 +145,7 @@ def test_verdicts_follow_from_the_main_numbers(desktop: "Page", study: Study) ->
 def test_captions_give_the_number_of_seeds_and_probe_batches(desktop: "Page", study: Study) -> None:
     for system in study.systems:
         said = section(desktop, system).locator("figcaption").all_inner_texts()
-        found = {match for text in said for match in re.findall(r"n = (\d+) seeds? [x×] (\d+) probe batch", text)}
+        found = {match for text in said for match in re.findall(r"n = (\d+) seeds? × (\d+) probe batch", line(text))}
         most = study.table(system, "scalars")[["n_seeds", "n_probes"]].max()
         assert found == {tuple(f"{count:.0f}" for count in most)}
 
