@@ -68,7 +68,7 @@ def test_every_shipped_study_is_valid(path: Path) -> None:
         ("seeds", [-1], ["seeds.0", "-1", "greater than or equal to 0"]),
         ("systems.CE.classes", ["CE-RP", "CE-RP"], ["systems.CE.classes", "'CE-RP' stands twice"]),
         ("systems.CE.observables", ["smse", "smse"], ["systems.CE.observables", "'smse' stands twice"]),
-        ("symmetry", {"line": 32}, ["symmetry.line is 32", "32 cells"]),
+        ("symmetry", {"line": 32}, ["symmetry.line is 32", "31 cells"]),
         ("symmetry", {"probes": 99}, ["symmetry.probes", "probe.batches"]),
         ("symmetry", {"seeds": [3]}, ["symmetry asks for seed 3"]),
         ("observables", {"energy": {"factory": "a:b"}}, ["observables", "'energy'", "rename it"]),

@@ -103,7 +103,7 @@ class Study(Section):
         for key in ("line", "box"):
             if (found := getattr(self.symmetry, key, None)) and found >= max(self.data.grid):
                 raise ValueError(
-                    f"symmetry.{key} is {found}; a shift by {max(self.data.grid)} cells is none, so lower it"
+                    f"symmetry.{key} is {found}, but shifts go {max(self.data.grid) - 1} cells at most; lower it"
                 )
         own = self.influence.damping
         if (

@@ -23,9 +23,12 @@ WIDTH, COLOURS = 320, 64
 PAPERS = {"T": "[T](https://arxiv.org/abs/2509.00024)", "S": "[S](https://arxiv.org/abs/2601.20172)"}
 FIGURES = """# Every figure
 
-Of the study `{study}`, drawn by `{command}`. `make gallery` makes this page. Each figure is a rule of its own,
-`snakemake --cores 1 --configfile {configuration} results/{study}/{system}/figures/two_time.pdf`,
-and draws the numbers of its table in `results/{study}/{{system}}/tables/` and nothing else. [T] is *Generalization vs.
+Of the study `{study}`, drawn by `{command}`. `make gallery` makes this page. Each figure is a rule of its own and draws
+the numbers of its table in `results/{study}/{{system}}/tables/` and nothing else; one alone is drawn by its file,
+`snakemake results/{study}/{system}/figures/two_time.pdf --force --cores 1 --configfile {configuration}`
+(of the default study `snakemake results/default/CE/figures/two_time.pdf --force --cores 1`; what is missing before it
+is computed first). How all of them look is in `workflow/surroscope/plots/publication.mplstyle` and the modules beside
+it; any change there redraws every figure and the report, and nothing else. [T] is *Generalization vs.
 Memorization in Autoregressive Deep Learning*, [S] *Loss Landscape Geometry and the Learning of Symmetries*; where a
 figure names one, it has that figure's definition and form, at this study's size. Networks stand side by side or in one
 panel, with one range of colours. Of an animation the last frame is shown.
