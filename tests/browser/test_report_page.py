@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from surroscope import store
-from surroscope.diagnostics.scalars import verdict
+from surroscope.diagnostics.scalars import Estimate, verdict
 from surroscope.report import number
 
 from .conftest import Study
@@ -129,9 +129,11 @@ def test_verdicts_follow_from_the_main_numbers(desktop: "Page", study: Study) ->
     for system in study.systems:
         reach = study.table(system, "time_lag")["lag"].max()
         for model, numbers in study.table(system, "scalars").groupby("model"):
-            value = numbers.set_index("quantity")["value"]
-            names = ("half_life", "class_transfer_ratio", "validation", "persistence")
-            label, sentence = verdict(*(float(value[name]) for name in names), int(reach))
+            rows = numbers.set_index("quantity")
+            names = ("half_life", "class_transfer_ratio")
+            locks = (Estimate(*rows.loc[name, ["value", "low", "high"]]) for name in names)
+            errors = (float(rows.loc[name, "value"]) for name in ("validation", "persistence"))
+            label, sentence = verdict(*locks, *errors, int(reach))
             kept = json.loads((study.results / system / "tables/verdict.json").read_text())[str(model)]
             assert (label, sentence) == (kept["label"], kept["sentence"])
             own = [text for text in shown if text.startswith(f"{model} on ") and f"({system})" in text]

@@ -5,6 +5,8 @@ perturbation class and time; and seeds (n,), the seed of each unit. It gives a t
 q75, and the ends low, high of a bootstrap interval of the median.
 """
 
+from collections.abc import Iterator
+
 import numpy as np
 import pandas as pd
 
@@ -60,15 +62,20 @@ def class_transfer(h: np.ndarray, seeds: np.ndarray, classes: list[str]) -> pd.D
 
 def time_lag(h: np.ndarray, seeds: np.ndarray) -> pd.DataFrame:
     """For each lag d = τ - t up to 11 steps: H over all pairs of that lag, within a class and between classes."""
-    classes, times = h.shape[1:3]
-    same_class = np.eye(classes, dtype=bool)
-    reach = min(MAX_LAG, times - 1)
-    rows = []
+    return pd.DataFrame(
+        [{"relation": f"{relation}-class", "lag": lag} | summary(values, seeds) for relation, lag, values in by_lag(h)]
+    )
+
+
+def by_lag(h: np.ndarray) -> Iterator[tuple[str, int, np.ndarray]]:
+    """Relation (intra or inter), lag from -11 to 11 or as far as there are, and H of its pairs, (n, pairs, times)."""
+    same = np.eye(h.shape[1], dtype=bool)
+    reach = min(MAX_LAG, h.shape[2] - 1)
     for lag in range(-reach, reach + 1):
+        # The offset of a diagonal is minus the lag.
         pairs = np.diagonal(h, offset=-lag, axis1=2, axis2=4)
-        for relation, chosen in (("intra-class", same_class), ("inter-class", ~same_class)):
-            rows.append({"relation": relation, "lag": lag} | summary(pairs[:, chosen], seeds))
-    return pd.DataFrame(rows)
+        yield "intra", lag, pairs[:, same]
+        yield "inter", lag, pairs[:, ~same]
 
 
 def distance_bins(distances: np.ndarray, count: int, half_width: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:

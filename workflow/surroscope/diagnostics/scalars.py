@@ -7,6 +7,7 @@ seeds): over those of one seed it is the checkpoint's own number, over all it is
 from collections.abc import Callable
 from dataclasses import dataclass, fields
 from functools import cached_property
+from typing import NamedTuple
 
 import numpy as np
 
@@ -67,15 +68,11 @@ class Measured:
 
 
 def lag_medians(h: np.ndarray) -> dict[str, np.ndarray]:
-    """Median of H (n, C, T, C, T) at lags -11 to 11 or as far as there are, within a class and between classes."""
-    same = np.eye(h.shape[1], dtype=bool)
-    reach = min(coherence.MAX_LAG, h.shape[2] - 1)
-    # The offset of a diagonal is minus the lag.
-    pairs = [np.diagonal(h, offset=-lag, axis1=2, axis2=4) for lag in range(-reach, reach + 1)]
-    return {
-        name: np.array([np.median(pair[:, chosen]) for pair in pairs])
-        for name, chosen in (("intra", same), ("inter", ~same))
-    }
+    """Median of H (n, C, T, C, T) at each lag, intra and inter-class, see `coherence.by_lag`."""
+    found: dict[str, list[float]] = {"intra": [], "inter": []}
+    for relation, _, values in coherence.by_lag(h):
+        found[relation].append(np.median(values))
+    return {relation: np.array(medians) for relation, medians in found.items()}
 
 
 def class_medians(h: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
@@ -225,10 +222,25 @@ SCALARS = {
 }
 
 
-def verdict(half_life: float, transfer: float, validation: float, persistence: float, reach: int) -> tuple[str, str]:
+class Estimate(NamedTuple):
+    """A number and the ends of its 95 % interval, NaN where it has none."""
+
+    value: float
+    low: float = np.nan
+    high: float = np.nan
+
+    def spans(self, limit: float) -> bool:
+        """Whether the interval has numbers on both sides of a limit."""
+        return self.low < limit < self.high
+
+
+def verdict(
+    half_life: Estimate, transfer: Estimate, validation: float, persistence: float, reach: int
+) -> tuple[str, str]:
     """A label and a sentence; reach: the largest lag that there is.
 
-    Time-locked: half-life of 2 steps or fewer. Class-locked: transfer below 1/4.
+    Time-locked: half-life of 2 steps or fewer. Class-locked: transfer below 1/4. Where the interval of either spans its
+    limit, the sentence says that the label is not settled.
 
     The thresholds are ours: half the published curve's width at 128 x 128 is below one step, and its transfer 0.1.
     Raises ValueError where a number is missing.
@@ -238,20 +250,33 @@ def verdict(half_life: float, transfer: float, validation: float, persistence: f
             f"One-step error {validation:.3g} does not beat persistence ({persistence:.3g}): "
             "influence of an untrained network says nothing about generalisation."
         )
-    if np.isnan(half_life) or np.isnan(transfer):
-        raise ValueError(f"half-life {half_life} and class transfer {transfer} support no verdict")
-    locks = []
-    if half_life <= TIME_LOCKED_HALF_LIFE:
-        locks.append("time-locked")
-    if transfer < CLASS_LOCKED_TRANSFER:
-        locks.append("class-locked")
-    after = f"{half_life:.2g} steps" if np.isfinite(half_life) else f"more than {reach} steps"
-    share = f"{100 * abs(transfer):.0f} %"
-    given = f"{share} of it reaches other classes" if transfer >= 0 else f"harms other classes by {share} of it"
-    limits = (f"{TIME_LOCKED_HALF_LIFE:g} or fewer", f"below {100 * CLASS_LOCKED_TRANSFER:.0f} %")
+    if np.isnan(half_life.value) or np.isnan(transfer.value):
+        raise ValueError(f"half-life {half_life.value} and class transfer {transfer.value} support no verdict")
+    locks = {
+        "time-locked": (half_life.value <= TIME_LOCKED_HALF_LIFE, half_life.spans(TIME_LOCKED_HALF_LIFE)),
+        "class-locked": (transfer.value < CLASS_LOCKED_TRANSFER, transfer.spans(CLASS_LOCKED_TRANSFER)),
+    }
+    unsettled = [name for name, (_, spans) in locks.items() if spans]
+
+    def steps(value: float) -> str:
+        return f"{value:.2g}" if np.isfinite(value) else f"more than {reach}"
+
+    def percent(value: float) -> str:
+        return f"{100 * value:.0f} %"
+
+    def between(estimate: Estimate, written: Callable[[float], str]) -> str:
+        low, high = written(estimate.low), written(estimate.high)
+        return "" if np.isnan(estimate.low) or low == high else f"{low} to {high}"
+
+    told = "not told from zero" if transfer.spans(0.0) else "harm" if transfer.value < 0 else ""
+    after = [between(half_life, steps), f"time-locked: {TIME_LOCKED_HALF_LIFE:g} or fewer"]
+    reaches = [between(transfer, percent), told, f"class-locked: below {percent(CLASS_LOCKED_TRANSFER)}"]
     sentence = (
-        f"A gradient step's help within its class halves after {after} (time-locked: {limits[0]}), and "
-        f"{given} (class-locked: {limits[1]}). "
+        f"A gradient step's help within its class halves after {steps(half_life.value)} steps"
+        f" ({'; '.join(filter(None, after))}), and {percent(transfer.value)} of it reaches other classes"
+        f" ({'; '.join(filter(None, reaches))}). "
         f"One-step error {validation:.3g} against {persistence:.3g} for persistence."
     )
-    return " and ".join(locks) or "coherent", sentence
+    if unsettled:
+        sentence += f" Whether it is {' and '.join(unsettled)} is not settled: the 95 % interval spans the limit."
+    return " and ".join(name for name, (locked, _) in locks.items() if locked) or "coherent", sentence

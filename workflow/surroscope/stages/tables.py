@@ -84,10 +84,12 @@ def stage(
         quantity = QUANTITY[str(final[0]["solver"].item())]
         for name in OF_ONE_QUANTITY:
             found[name].insert(0, "quantity", quantity)
-        numbers = found["scalars"].set_index("quantity")["value"]
-        half_life, transfer, validation, persistence = (
-            float(numbers[name]) for name in ("half_life", "class_transfer_ratio", "validation", "persistence")
+        numbers = found["scalars"].set_index("quantity")
+        half_life, transfer = (
+            scalars.Estimate(*numbers.loc[name, list(scalars.Estimate._fields)])
+            for name in ("half_life", "class_transfer_ratio")
         )
+        validation, persistence = (float(numbers.loc[name, "value"]) for name in ("validation", "persistence"))
         reach = len(last.lags["intra"]) // 2
         label, sentence = scalars.verdict(half_life, transfer, validation, persistence, reach)
         verdicts[model] = {"label": label, "sentence": sentence, "influence": quantity}
