@@ -139,7 +139,7 @@ def test_verdicts_follow_from_the_main_numbers(desktop: "Page", study: Study) ->
             own = [text for text in shown if text.startswith(f"{model} on ") and f"({system})" in text]
             assert len(own) == 1
             assert label in own[0]
-            assert sentence in own[0]
+            assert line(sentence) in own[0]
             count += 1
     assert len(shown) == count
 

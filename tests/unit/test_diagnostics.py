@@ -224,10 +224,11 @@ def test_a_verdict_gives_its_intervals_and_says_what_they_leave_open() -> None:
     label, sentence = scalars.verdict(open_ended, scalars.Estimate(-0.03, -0.1, 0.05), 0.1, 1.0, 7)
     assert label == "time-locked and class-locked"
     assert "1.5 steps (0.5 to more than 7; time-locked: 2 or fewer)" in sentence
-    assert "-3 % of it reaches other classes (-10 % to 5 %; not told from zero; class-locked: below 25 %)" in sentence
+    reaches = "−3 % of it reaches other classes (−10 % to 5 %; not told from zero; class-locked: below 25 %)"
+    assert reaches in sentence.replace("\N{NO-BREAK SPACE}", " ")
     assert sentence.endswith("Whether it is time-locked is not settled: the 95 % interval spans the limit.")
     _, sentence = scalars.verdict(scalars.Estimate(9, 8, 10), scalars.Estimate(-0.2, -0.3, -0.1), 0.1, 1.0, 7)
-    assert "(-30 % to -10 %; harm; class-locked: below 25 %)" in sentence
+    assert "(−30 % to −10 %; harm; class-locked: below 25 %)" in sentence.replace("\N{NO-BREAK SPACE}", " ")
     assert "settled" not in sentence
     _, sentence = scalars.verdict(scalars.Estimate(9, 1, 10), scalars.Estimate(0.2, 0.1, 0.3), 0.1, 1.0, 7)
     assert "time-locked and class-locked is not settled" in sentence

@@ -262,7 +262,7 @@ def verdict(
         return f"{value:.2g}" if np.isfinite(value) else f"more than {reach}"
 
     def percent(value: float) -> str:
-        return f"{100 * value:.0f} %"
+        return f"{100 * value:z.0f}\N{NO-BREAK SPACE}%".replace("-", "−")
 
     def between(estimate: Estimate, written: Callable[[float], str]) -> str:
         low, high = written(estimate.low), written(estimate.high)
