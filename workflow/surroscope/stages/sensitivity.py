@@ -31,7 +31,6 @@ class Settings:
 
 def stage(settings: Settings, *, grams: Path, table: Path, full: Path | None = None) -> None:
     source = store.read(grams).load()
-
     shape = (source.sizes["class"], source.sizes["time"])
     try:
         rows = [*variants(source, settings, shape)]

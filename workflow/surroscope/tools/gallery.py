@@ -125,20 +125,26 @@ def cell(row: dict[str, float]) -> str:
     return text if isnan(row["published_low"]) else f"{text}<br>*{' to '.join(ends)}*"
 
 
-def write(study: Study, configuration: Path) -> None:
-    """Both pages and the pictures, in place of what was there; without its results they stay."""
+def write(study: Study, configuration: Path) -> list[Path]:
+    """Both pages and the pictures, in place of what was there; of a study without results docs/gallery.md alone.
+
+    Returns the pages written. Raises UserError where results are incomplete.
+    """
+    results, pages = RESULTS / study.study, [GALLERY]
     pictures = GALLERY.with_suffix("")
     pictures.mkdir(parents=True, exist_ok=True)
     drawn = {
         pictures / f"{system}-{name}.png": (system, name) for system in study.systems for name in of(study, system)
     }
-    for small, (system, name) in drawn.items() if (RESULTS / study.study).is_dir() else ():
-        shrink(RESULTS / study.study / system / "figures" / f"{name}.{figure(name).suffixes[-1]}", small)
+    if results.is_dir():
+        for small, (system, name) in drawn.items():
+            shrink(results / system / "figures" / f"{name}.{figure(name).suffixes[-1]}", small)
+        SIGNATURE.write_text(signature(study, configuration))
+        pages.append(SIGNATURE)
     for old in set(pictures.iterdir()) - set(drawn):
         old.unlink()
-    if (RESULTS / study.study).is_dir():
-        SIGNATURE.write_text(signature(study, configuration))
     GALLERY.write_text(gallery(study, configuration))
+    return pages
 
 
 if __name__ == "__main__":
@@ -146,7 +152,9 @@ if __name__ == "__main__":
     parser.add_argument("configuration", type=Path, nargs="?", default=STUDY, help=f"[{STUDY}]")
     configuration = parser.parse_args().configuration
     try:
-        write(configured(configuration), configuration)
+        pages = write(configured(configuration), configuration)
     except UserError as error:
         sys.exit(f"error: {error}")
-    print(f"{GALLERY} and {SIGNATURE}")
+    print(f"wrote {' and '.join(map(str, pages))}")
+    if SIGNATURE not in pages:
+        print(f"{configuration}: not run, so {SIGNATURE} and the pictures are as they were", file=sys.stderr)
