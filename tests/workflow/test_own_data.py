@@ -33,11 +33,11 @@ def own_study(folder: Path, configuration: dict) -> Project:
     return project
 
 
-def configuration(system: str, equations: dict, data: dict) -> dict:
+def configuration(system: str, equations: dict, data: dict, **models: dict) -> dict:
     return yaml.safe_load((ROOT / QUICK).read_text()) | {
         "study": "own",
         "data": {"dataset": "own", "source": "files", "snapshots": 9} | data,
-        "systems": {system: {"trajectories": 8, "equations": equations, "models": {"unet": UNET, "vit": VIT}}},
+        "systems": {system: {"trajectories": 8, "equations": equations, "models": models}},
     }
 
 
@@ -60,7 +60,7 @@ def test_a_shallow_water_study_by_configuration_alone(tmp_path: Path) -> None:
         "dimensions": {"trajectory": "run", "time": "t", "y": "lat", "x": "lon"},
         "dtype": "float64",
     }
-    chosen = configuration("SW", equations, data)
+    chosen = configuration("SW", equations, data, unet=UNET, vit=VIT)
     chosen["symmetry"] = {}
     project = own_study(tmp_path, chosen)
     project.run()
@@ -84,7 +84,7 @@ def test_a_study_on_a_line(tmp_path: Path) -> None:
         "channels": {"velocity": "state[0]"},
         "time_step": 0.02,
     }
-    chosen = configuration("BU", {"channels": ["velocity"], "conserved": ["velocity"]}, data)
+    chosen = configuration("BU", {"channels": ["velocity"], "conserved": ["velocity"]}, data, unet=UNET)
     chosen["symmetry"] = {}
     project = own_study(tmp_path, chosen)
     project.run()
@@ -95,7 +95,8 @@ def test_a_study_on_a_line(tmp_path: Path) -> None:
 
 
 def test_a_missing_file_stops_before_any_job(tmp_path: Path) -> None:
-    chosen = configuration("BU", {"channels": ["u"]}, {"files": {"a": "a.npy", "b": "b.npy"}, "format": "apebench"})
+    data = {"files": {"a": "a.npy", "b": "b.npy"}, "format": "apebench"}
+    chosen = configuration("BU", {"channels": ["u"]}, data, unet=UNET)
     project = own_study(tmp_path, chosen)
     command = project.command("--cores", "1")
     finished = subprocess.run(command, cwd=project.folder, capture_output=True, text=True, check=False)
