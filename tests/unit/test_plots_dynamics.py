@@ -63,6 +63,18 @@ def test_a_checkpoint_alone_shows_its_range(tables: Tables) -> None:
     assert axes.get_yscale() == "log"
 
 
+def test_a_range_without_an_end_reaches_the_top_under_a_cross(tables: Tables) -> None:
+    table = tables["checkpoints"].copy()
+    rows = table.index[(table["model"] == MODELS[0]) & (table["epoch"] == 10)]
+    table.loc[rows, "trust_horizon"] = [5.0, 5.0, np.inf]
+    figure = draw("dynamics", table, OPTIONS)
+    axes = labelled(figure, "trust_horizon")
+    bars = [segment for found in axes.collections if hasattr(found, "get_segments") for segment in found.get_segments()]
+    assert any(bar.tolist() == [[10, 5], [10, axes.get_ylim()[1]]] for bar in bars)
+    assert [list(line.get_xdata()) for line in axes.lines if line.get_marker() == "x"] == [[10]]
+    assert "cross: infinite in a seed" in figure.get_supxlabel()
+
+
 def test_numbers_that_a_study_lacks_have_no_panel(tables: Tables) -> None:
     figure = draw("dynamics", tables["checkpoints"].assign(trust_horizon=np.nan, class_transfer_ratio=np.inf), OPTIONS)
     shown = {name for name, (label, _) in SHOWN.items() if label in {axes.get_ylabel() for axes in figure.axes}}

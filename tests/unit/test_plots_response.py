@@ -29,6 +29,11 @@ def points(lines: Iterable[Line2D]) -> set[tuple[float, ...]]:
     return {tuple(point) for line in lines for point in line.get_xydata()}
 
 
+def damping(place: float) -> float:
+    """The damping beside which a point stands."""
+    return float(10.0 ** round(np.log10(place)))
+
+
 def test_sensitivity_curves_are_medians_over_seeds(tables: Tables) -> None:
     table = tables["sensitivity"]
     figure = draw("sensitivity", table.sample(frac=1, random_state=1), Options(models=MODELS))
@@ -39,7 +44,7 @@ def test_sensitivity_curves_are_medians_over_seeds(tables: Tables) -> None:
         for (quantity, cut), line in {("span", "cut"): "-", ("span", "none"): "--", ("full", "-"): ":"}.items():
             (curve,) = (c for c in panel.lines if (c.get_color(), c.get_linestyle()) == (colour, line))
             np.testing.assert_array_equal(curve.get_ydata(), middle[model, quantity, cut])
-            assert list(curve.get_xdata()) == [1e-6, 1e-3, 1.0]
+            assert [damping(x) for x in curve.get_xdata()] == [1e-6, 1e-3, 1.0]
         heights = {height for line in strip.lines if line.get_color() == colour for height in line.get_ydata()}
         assert heights == set(middle[model].loc[["euclidean", "adam"]])
     assert [label.get_text() for label in strip.get_xticklabels()] == ["dot product", "Adam step"]
@@ -55,11 +60,13 @@ def test_sensitivity_marks_what_is_not_a_plain_point(tables: Tables) -> None:
     middle = table.groupby(["model", "quantity", "cut", "damping"])["half_life"].median()
     panel, _ = labelled(figure, "half-life")
     hollow = points(line for line in panel.lines if line.get_markerfacecolor() == "white")
-    assert hollow == {(1e-6, middle[model, "full", "-", 1e-6]) for model in MODELS}
+    assert {(damping(x), y) for x, y in hollow} == {(1e-6, middle[model, "full", "-", 1e-6]) for model in MODELS}
     rings = points(line for line in panel.lines if line.get_markersize() == 8)
-    assert rings == {(1e-6, middle[model, "span", "cut", 1e-6]) for model in MODELS}
-    crosses = [line for line in panel.lines if line.get_marker() == "x"]
-    assert [list(line.get_xdata()) for line in crosses] == [[1.0]] * 6
+    assert {(damping(x), y) for x, y in rings} == {(1e-6, middle[model, "span", "cut", 1e-6]) for model in MODELS}
+    crosses = [x for line in panel.lines if line.get_marker() == "x" for x in line.get_xdata()]
+    assert [damping(x) for x in crosses] == [1.0] * 6
+    # Side by side, so that none hides another.
+    assert len({round(np.log10(x), 3) for x in crosses}) == 6
     for word in ("hollow", "cross", "ring"):
         assert word in figure.get_supxlabel()
     calm = table.assign(converged=True, half_life=1.0)

@@ -92,7 +92,9 @@ def study() -> Audit:
         MainNumber("vit", "horizon", 1.5, 1.0, 2.0, 4.5, 6.25, 3, NAN, "lag at which influence halves"),
     )
     verdicts = (Verdict("CE", "unet", "memorises", "Influence is narrow.", "influence within the span"),)
-    section = SystemSection("CE", "compressible Euler", verdicts, scalars, figures)
+    section = SystemSection(
+        "CE", "compressible Euler", verdicts, scalars, figures, "results/a/CE/tables", {"scalars": b"model,value\n"}
+    )
     settings = {"data": {"note": "<script>alert('x')</script>", "seeds": [10, 35]}, "cases": [{"a": 1}], "none": None}
     return Audit(
         "A study & more",
@@ -129,8 +131,17 @@ def test_every_figure_has_an_image_a_text_and_a_table(study: Audit) -> None:
     assert sorted(texts) == sorted(alternative_text(figure) for figure in study.systems[0].figures)
     assert all(len(text) > 40 for text in texts)
     tables = [link["href"] for link in page.all("a") if "download" in link]
-    assert tables == ["data:text/csv;base64," + b64encode(b"model,value\n").decode()] * (len(FIGURES) - 1)
+    assert tables == ["data:text/csv;base64," + b64encode(b"model,value\n").decode()] * len(FIGURES)
+    names = {link["download"] for link in page.all("a") if "download" in link}
+    assert names == {"CE-scalars.csv"} | {f"CE-{figure.name}.csv" for figure in study.systems[0].figures if figure.csv}
     assert "tables/snapshots.csv" in render(study)
+
+
+def test_only_a_system_of_the_papers_is_compared_with_them(study: Audit) -> None:
+    (section,) = study.systems
+    own = tuple(replace(scalar, published_low=NAN, published_high=NAN) for scalar in section.scalars)
+    assert "read off its figures" in render(study)
+    assert "read off its figures" not in render(replace(study, systems=(replace(section, scalars=own),)))
 
 
 def test_a_keyboard_and_a_screen_reader_find_their_way(study: Audit) -> None:
@@ -200,7 +211,7 @@ def test_what_the_study_says_is_text_not_markup(study: Audit) -> None:
 
 def test_a_figure_outside_the_questions_is_shown_all_the_same(study: Audit) -> None:
     extra = ReportFigure("anything", "Anything", "<p>Own figure of a study.</p>", b"", "png", "s.csv", None)
-    section = SystemSection("NS", "Navier-Stokes", (), (), (extra,))
+    section = SystemSection("NS", "Navier-Stokes", (), (), (extra,), "results/a/NS/tables")
     assert section.questions == (("Further figures", (extra,)),)
     Page(render(Audit("t", "s", "q", (section,), "make")))
 

@@ -104,7 +104,6 @@ FIGURES = {
         "two_time_training",
         None,
         "Influence between times during training",
-        "T: two-time influence",
         needs=("epochs",),
         moving=True,
     ),

@@ -20,9 +20,10 @@ def open_study(path: str | Path) -> xr.DataTree:
       fronts; not normalised
     - /{system}/{model}/evaluation: errors of rollouts and at images of states, drift, fields of one rollout
 
-    Both have the leading dimensions seed and epoch, NaN where a checkpoint has no such number (images are looked at in
-    the last probed epoch alone). Attributes of the root are the configuration, with all defaults, and the versions.
-    Raises UserError where the study is not finished, and DamagedStoreError where a store is not what was written.
+    Both have the leading dimensions seed and epoch, NaN where a checkpoint has no such number (influence on images
+    is of the last probed epoch alone). Attributes of the root are the configuration, with all defaults, and the
+    versions. Raises UserError where the study is not finished, and DamagedStoreError where a store is not what was
+    written.
     """
     folder = Path(path)
     try:

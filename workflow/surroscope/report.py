@@ -5,7 +5,7 @@ from base64 import b64encode
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from html import unescape
-from math import isfinite
+from math import isfinite, isnan
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -111,18 +111,28 @@ class DataCard:
 
 @dataclass(frozen=True)
 class SystemSection:
-    """What there is to say about one physical system."""
+    """What there is to say about one physical system.
+
+    folder: of all its tables; downloads: name -> bytes of those of the main numbers
+    """
 
     name: str
     title: str
     verdicts: tuple[Verdict, ...]
     scalars: tuple[MainNumber, ...]
     figures: tuple[ReportFigure, ...]
+    folder: str
+    downloads: Mapping[str, bytes] = field(default_factory=dict)
     cards: tuple[DataCard, ...] = ()
 
     @property
     def models(self) -> tuple[str, ...]:
         return tuple(dict.fromkeys(scalar.model for scalar in self.scalars))
+
+    @property
+    def is_published(self) -> bool:
+        """Whether the paper shows any of its numbers."""
+        return any(not isnan(scalar.published_low) for scalar in self.scalars)
 
     @property
     def quantities(self) -> dict[str, dict[str, MainNumber]]:

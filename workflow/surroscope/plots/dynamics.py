@@ -49,18 +49,23 @@ def dynamics(table: pd.DataFrame, options: Options) -> Figure:
     axes = list(figure.subplots(rows, COLUMNS, squeeze=False, sharex=True).flat)
     beyond = False
     for panel, (name, (label, logarithmic)) in zip(axes, shown.items(), strict=False):
+        # First the axis, up to whose top a band goes that has no end.
+        if logarithmic and (table[name].dropna() > 0).all():
+            decades(panel, table[name])
+        else:
+            finite = table[name][np.isfinite(table[name])]
+            room = 0.05 * float(np.ptp(finite)) or 1.0
+            panel.set_ylim(finite.min() - room, finite.max() + room)
         for model, part, look in parts:
             by_epoch = part.groupby("epoch")[name]
             low, median, high = by_epoch.min(), by_epoch.median(), by_epoch.max()
             panel.plot(median.index, np.where(np.isfinite(median), median, np.nan), label=model, **look)
-            finite = np.isfinite(low) & np.isfinite(high)
-            panel.fill_between(median.index, low, high, where=finite, color=look["color"], alpha=0.2, linewidth=0)
+            beyond |= mark_above(panel, median.index.to_numpy(), high.to_numpy(), np.finfo(float).max, look["color"])
+            finite, top = np.isfinite(low), high.clip(upper=panel.get_ylim()[1])
+            panel.fill_between(median.index, low, top, where=finite, color=look["color"], alpha=0.2, linewidth=0)
             # A band has no width at an epoch that stands alone.
-            panel.vlines(median.index[finite], low[finite], high[finite], color=look["color"], linewidth=0.8)
-            beyond |= mark_above(panel, median.index.to_numpy(), median.to_numpy(), np.finfo(float).max, look["color"])
+            panel.vlines(median.index[finite], low[finite], top[finite], color=look["color"], linewidth=0.8)
         panel.set_ylabel(label)
-        if logarithmic and (table[name].dropna() > 0).all():
-            decades(panel, table[name])
     figure.align_ylabels(axes)
     lowest_row(axes, len(shown))
     epochs = np.sort(table["epoch"].unique())
@@ -70,7 +75,7 @@ def dynamics(table: pd.DataFrame, options: Options) -> Figure:
     figure.legend(handles, labels, loc="outside upper center", ncols=len(parts))
     notes = ["line: median over seeds, band and bars: range", "dimensionless but for what an axis names"]
     if beyond:
-        notes.append("cross: infinite")
+        notes.append("cross: infinite in a seed")
     seeds = pd.DataFrame({"n_seeds": [table["seed"].nunique()]})
     footnote(figure, sample_size(seeds), quantity_note(table), *notes)
     return figure
@@ -107,7 +112,7 @@ def rollout_correlation(table: pd.DataFrame, options: Options) -> Figure:
     points = str(high) if low == high else f"{low} to {high}"
     notes = ["line: Pearson's correlation, band: 95 % bootstrap interval over seeds and probe batches"]
     if theirs:
-        notes.append("diamonds: the authors' values at the first and last horizon, at their size")
+        notes.append("diamonds: the authors' values, at their size")
     footnote(figure, f"{sample_size(table)}, with the classes {points} points", quantity_note(table), *notes)
     return figure
 

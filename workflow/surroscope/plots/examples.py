@@ -142,14 +142,14 @@ def attribution(table: pd.DataFrame, options: Options) -> Figure:
     places = figure.add_gridspec(
         1 + len(parts), len(widths), width_ratios=widths, height_ratios=[0.2, *[1] * len(parts)]
     )
+    scale = colour_range(table["value"].to_numpy())
     first = 0
     starts = {}
     for role, count in counts.items():
         if count:
             head(figure.add_subplot(places[0, first : first + count]), GROUPS[role])
         starts[role], first = first, first + count + 1
-    for i, (of_model, (model, part, _)) in enumerate(zip(cases, parts, strict=True), start=1):
-        scale = colour_range(part["value"].to_numpy())
+    for i, (of_model, (model, _, _)) in enumerate(zip(cases, parts, strict=True), start=1):
         row = []
         for role, fields in of_model.items():
             for column, (title, cells) in enumerate(fields, start=starts[role]):
@@ -162,7 +162,7 @@ def attribution(table: pd.DataFrame, options: Options) -> Figure:
         figure,
         "n = 1 test transition a model",
         quantity_note(table),
-        f"{channel}, in the units of the data; {ranges(table)} shared along a row",
+        f"{channel}, in the units of the data; one {ranges(table)}",
         "H: standardised influence, summed over the steps of the training trajectory",
     )
     return figure

@@ -1,6 +1,6 @@
 """Influence between times, classes and distances, and the spectrum of its metric (definitions: arXiv 2509.00024).
 
-Every function takes one table that `catalogue.check` has passed and draws its numbers as they are.
+Every function takes one table that `draw.check` has passed and draws its numbers as they are.
 """
 
 from math import ceil

@@ -1,6 +1,6 @@
 """How far the audit's conclusions hang on the choice of influence: its damping, its rank cut, its metric."""
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from typing import Any
 
 import numpy as np
@@ -25,6 +25,7 @@ CURVES: dict[tuple[str, str], tuple[str, Any, str]] = {
 }
 BASELINES = {"euclidean": "dot product", "cosine": "cosine", "adam": "Adam step"}  # no damping: beside the axis
 DODGE = 0.3  # of the distance between two baselines
+WIDTH = 0.4  # decades over which the curves stand side by side at one damping
 
 
 def sensitivity(table: pd.DataFrame, options: Options) -> Figure:
@@ -32,6 +33,8 @@ def sensitivity(table: pd.DataFrame, options: Options) -> Figure:
     _refuse_unknown(table)
     parts = by_model(table.sort_values("damping", kind="stable"), options)
     names = [name for name in BASELINES if (table["quantity"] == name).any()]
+    present = set(zip(table["quantity"], table["cut"], strict=True))
+    drawn = {key: look for key, look in CURVES.items() if key in present}
     figure = Figure(figsize=(DOUBLE_COLUMN, 5.0), layout="constrained")
     widths = (4.2, 1.0) if names else (1.0,)
     grid = figure.subplots(2, 2 * len(widths), squeeze=False, width_ratios=2 * widths)
@@ -41,15 +44,17 @@ def sensitivity(table: pd.DataFrame, options: Options) -> Figure:
         axes = grid.reshape(4, len(widths))[number]
         bottom, top = _range(table[column])
         for model, (_, part, look) in enumerate(parts):
-            for (quantity, cut), (_, line, marker) in CURVES.items():
-                rows = part[(part["quantity"] == quantity) & (part["cut"] == cut)]
+            for method, ((quantity, cut), (_, line, marker)) in enumerate(drawn.items()):
+                found = over_seeds(part[(part["quantity"] == quantity) & (part["cut"] == cut)], column)
+                side = (method * len(parts) + model + 0.5) / (len(drawn) * len(parts)) - 0.5
+                found["place"] = found["damping"] * 10 ** (WIDTH * side)
                 style = {"color": look["color"], "linestyle": line, "marker": marker}
-                infinite |= _curve(axes[0], over_seeds(rows, column), "damping", top, style)
+                infinite |= _curve(axes[0], found, top, style)
             shift = DODGE * (model - (len(parts) - 1) / 2)
             for place, name in enumerate(names):
                 found = over_seeds(part[part["quantity"] == name], column).assign(place=place + shift)
                 style = {"color": look["color"], "linestyle": "none", "marker": "D"}
-                infinite |= _curve(axes[-1], found, "place", top, style)
+                infinite |= _curve(axes[-1], found, top, style)
         for panel in axes:
             panel.set_ylim(bottom, top)
             if bottom < 0:
@@ -62,8 +67,9 @@ def sensitivity(table: pd.DataFrame, options: Options) -> Figure:
         else:
             for panel in axes:
                 panel.tick_params(labelbottom=False)
-    figure.legend(handles=_legend(table, parts), loc="outside upper center", ncols=4, handlelength=2.6)
-    notes = ["median over seeds, bar: range over seeds", "ring: the study's own choice, the reference"]
+    figure.legend(handles=_legend(table, parts, drawn.values()), loc="outside upper center", ncols=4, handlelength=2.6)
+    notes = ["median over seeds, bar: range over seeds", "side by side: of one damping"]
+    notes.append("ring: the study's own choice, the reference")
     if not table["converged"].all():
         notes.append("hollow: the solver did not converge")
     if infinite:
@@ -100,19 +106,19 @@ def _range(values: pd.Series) -> tuple[float, float]:
     return (low - room if low < 0 else 0.0), high + room
 
 
-def _curve(panel: Axes, found: pd.DataFrame, x: str, top: float, style: dict[str, Any]) -> bool:
-    """Line, range over seeds, and rings; True if a value is infinite, which a cross at the top edge says."""
-    colour = style["color"]
+def _curve(panel: Axes, found: pd.DataFrame, top: float, style: dict[str, Any]) -> bool:
+    """At each place line, range over seeds, and rings; True if a value is infinite: a cross at the top edge."""
+    colour, places = style["color"], found["place"]
     shown = found["median"].where(np.isfinite(found["median"]))
-    panel.plot(found[x], shown, **style)
-    panel.vlines(found[x], found["low"].clip(upper=top), found["high"].clip(upper=top), color=colour, linewidth=0.8)
+    panel.plot(places, shown, **style)
+    panel.vlines(places, found["low"].clip(upper=top), found["high"].clip(upper=top), color=colour, linewidth=0.8)
     # Hollow markers and rings also stand where a cross at the top edge says that the value is infinite.
     edge = found["median"].clip(upper=top)
     hollow = style | {"linestyle": "none", "markerfacecolor": "white"}
     for chosen, look in ((~found["converged"], hollow), (found["reference"], RING | {"zorder": 4})):
         if chosen.any():  # an unclipped line without points would upset the layout
-            panel.plot(found.loc[chosen, x], edge[chosen], **look, clip_on=False)
-    return mark_above(panel, found[x].to_numpy(), found["median"].to_numpy(), np.finfo(float).max, colour)
+            panel.plot(places[chosen], edge[chosen], **look, clip_on=False)
+    return mark_above(panel, places.to_numpy(), found["median"].to_numpy(), np.finfo(float).max, colour)
 
 
 RING: dict[str, Any] = {
@@ -134,13 +140,15 @@ def _strip(panel: Axes, names: Sequence[str]) -> None:
     panel.set_facecolor("#f2f2f2")
 
 
-def _legend(table: pd.DataFrame, parts: Sequence[tuple[str, pd.DataFrame, dict[str, Any]]]) -> list[Line2D]:
+def _legend(
+    table: pd.DataFrame,
+    parts: Sequence[tuple[str, pd.DataFrame, dict[str, Any]]],
+    methods: Iterable[tuple[str, Any, str]],
+) -> list[Line2D]:
     """Entries for the models, for the methods that the table has, for the ring and for what did not converge."""
     entries = [Line2D([], [], color=look["color"], linewidth=3, label=model) for model, _, look in parts]
-    present = set(zip(table["quantity"], table["cut"], strict=True))
-    for key, (name, line, marker) in CURVES.items():
-        if key in present:
-            entries.append(Line2D([], [], color=REFERENCE, linestyle=line, marker=marker, label=name))
+    for name, line, marker in methods:
+        entries.append(Line2D([], [], color=REFERENCE, linestyle=line, marker=marker, label=name))
     if not table["converged"].all():
         hollow: dict[str, Any] = {"marker": "o", "markerfacecolor": "white", "linestyle": "none"}
         entries.append(Line2D([], [], color=REFERENCE, label="not converged", **hollow))

@@ -75,6 +75,8 @@ def stage(
                     )
                     for path, spec in ((path, figure(path.stem)) for path in drawn)
                 ),
+                folder=str(own["scalars"].parent),
+                downloads={name: own[name].read_bytes() for name in ("scalars", "checkpoints")},
                 cards=tuple(card(path) for path in data if path.parent.name == name),
             )
         )

@@ -30,7 +30,7 @@ the numbers of its table in `results/{study}/{{system}}/tables/` and nothing els
 is computed first). How all of them look is in `workflow/surroscope/plots/publication.mplstyle` and the modules beside
 it; any change there redraws every figure and the report, and nothing else. [T] is *Generalization vs.
 Memorization in Autoregressive Deep Learning*, [S] *Loss Landscape Geometry and the Learning of Symmetries*; where a
-figure names one, it has that figure's definition and form, at this study's size. Networks stand side by side or in one
+figure names one, it has that figure's definition, at this study's size. Networks stand side by side or in one
 panel, with one range of colours. Of an animation the last frame is shown.
 
 | figure | shows | rule | table |{heads}
@@ -41,7 +41,7 @@ NUMBERS = """# The published signature and this project's numbers
 Of `{command}`, on {rows} × {columns} grids; `make gallery`
 makes this page. Median over seeds and probe batches, with its 95 % bootstrap interval over both; below it in *italics*
 what arXiv 2509.00024 shows, read off its figures (128 × 128 cells, 10,000 and 20,000 trajectories a class, 150 and 100
-epochs, larger networks). [scalars.md](scalars.md) defines each number.
+epochs). [scalars.md](scalars.md) defines each number.
 
 """
 
