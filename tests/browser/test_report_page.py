@@ -3,7 +3,7 @@
 import base64
 import json
 import re
-from math import isnan
+from math import fsum, isnan
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -177,7 +177,7 @@ def test_costs_are_those_of_the_benchmarks(desktop: "Page", study: Study) -> Non
     assert [row[0].replace(" ", "_") for row in rows] == list(dearest.index)
     for stage, *shown in rows:
         own = jobs[jobs["stage"] == stage.replace(" ", "_")]
-        hours = [number(own[name].sum() / 3600) for name in ("core_seconds", "cpu_time", "gpu_seconds")]
+        hours = [number(fsum(own[name]) / 3600) for name in ("core_seconds", "cpu_time", "gpu_seconds")]
         memory = [str(round(own[name].max())) for name in ("max_rss", "asked")]
         assert shown == [str(len(own)), *hours, number(own["s"].max()), *memory], stage
     total = f"{number(jobs['core_seconds'].sum() / 3600)} core-hours and {number(jobs['gpu_seconds'].sum() / 3600)} GPU"
@@ -193,6 +193,12 @@ def test_every_table_can_be_downloaded_as_it_lies_on_disk(desktop: "Page", study
             paths[link.get_attribute("download")] = study.folder / path
             encoded = link.get_attribute("href").removeprefix("data:text/csv;base64,")
             assert base64.b64decode(encoded, validate=True) == (study.folder / path).read_bytes(), path
+    for system in study.systems:
+        for name in ("scalars", "checkpoints"):
+            path = study.results / system / f"tables/{name}.csv"
+            paths[f"{system}-{name}.csv"] = path
+            href = desktop.locator(f'a[download="{system}-{name}.csv"]').get_attribute("href")
+            assert base64.b64decode(href.partition(",")[2], validate=True) == path.read_bytes(), path
     links = desktop.locator('a[href^="data:"]')
     assert links.count() == len(paths) > 0
     with desktop.expect_download() as download:

@@ -7,6 +7,7 @@ the profiles set, it names the rule, its threads and its resources; without, the
 import ast
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
+from math import fsum
 from pathlib import Path
 from typing import Any
 
@@ -71,9 +72,9 @@ def of_jobs(stage: str, done: list[Job]) -> StageCost:
     return StageCost(
         stage=stage,
         jobs=len(done),
-        core_hours=sum(job.threads * job.seconds for job in done) / 3600,
-        cpu_hours=sum(cpu) / 3600 if cpu else None,
-        gpu_hours=sum(gpu) / 3600 if gpu else None,
+        core_hours=fsum(job.threads * job.seconds for job in done) / 3600,
+        cpu_hours=fsum(cpu) / 3600 if cpu else None,
+        gpu_hours=fsum(gpu) / 3600 if gpu else None,
         longest=max(job.seconds for job in done),
         peak_mb=max((job.peak_mb for job in done if job.peak_mb is not None), default=None),
         asked_mb=max((job.asked_mb for job in done if job.asked_mb is not None), default=None),
