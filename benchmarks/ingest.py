@@ -22,7 +22,8 @@ import h5py
 import numcodecs
 import numpy as np
 
-from surroscope import environment, pdegym
+from surroscope.data import pdegym
+from surroscope.runtime import environment
 
 SIZE, SNAPSHOTS, ROWS = 128, 21, 715
 BYTES = SNAPSHOTS * 5 * SIZE**2 * 4

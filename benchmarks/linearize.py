@@ -16,11 +16,12 @@ from collections.abc import Callable
 
 import torch
 
-from surroscope import device, environment
+from surroscope import device
+from surroscope.cost_function import smse
+from surroscope.influence.calibrate import calibrate
+from surroscope.influence.linearize import Linearization
 from surroscope.models import unet, vit
-from surroscope.observables import smse
-from surroscope.response.calibrate import calibrate
-from surroscope.response.linearize import Linearization
+from surroscope.runtime import environment
 
 SAMPLES, GROUP, TURNS = 48, 24, 4
 NETWORKS = {

@@ -24,9 +24,9 @@ from torch import Tensor, nn
 from torch.func import functional_call, grad, jacrev, vmap
 from torch.utils.data import DataLoader, TensorDataset
 
+from surroscope.cost_function import smse
 from surroscope.models import vit
 from surroscope.models.layers import Conv, Linear, pad
-from surroscope.observables import smse
 
 DISCARDED_SHARE, CERTIFIED = 1e-4, 2e-3
 # What calibration picks for these networks; the workflow measures it once for all checkpoints of one.
@@ -123,25 +123,25 @@ def reference(case: Case) -> dict[str, np.ndarray]:
 
 def ours_subspace(case: Case) -> np.ndarray:
     """Exact within the span of the gradients, cut at DISCARDED_SHARE; passes in float32, contractions in float64."""
-    from surroscope.response import subspace
-    from surroscope.response.linearize import Linearization, Method
+    from surroscope.influence.linearize import Linearization, Method
+    from surroscope.influence.span import solve_span
 
     linear, method = Linearization(case.network), Method(**MEASURED)
     g = linear.gradients(smse, case.states, case.targets, method)
     t = linear.tangents(case.states, g, method).flatten(1)
     k, b = ((a.double() @ a.double().T).numpy() for a in (g, t))
-    return subspace.solve(k, b / t.shape[1], discarded_share=DISCARDED_SHARE).influence(k, k, case.damping)
+    return solve_span(k, b / t.shape[1], discarded_share=DISCARDED_SHARE).influence(k, k, case.damping)
 
 
 def full(case: Case) -> np.ndarray:
     """Exact in the full parameter space: entries certified within CERTIFIED of the geometric mean of the diagonals."""
-    from surroscope.response import full
-    from surroscope.response.linearize import Linearization, Method
+    from surroscope.influence import krylov
+    from surroscope.influence.linearize import Linearization, Method
 
     method = Method(**MEASURED)
     single, double = Linearization(case.network), Linearization(copy.deepcopy(case.network).double())
     rows = double.gradients(smse, case.states.double(), case.targets.double(), method)
-    (found,) = full.solve(
+    (found,) = krylov.solve(
         lambda v: single.metric(case.states, v, method),
         rows,
         len(rows),

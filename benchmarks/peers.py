@@ -26,7 +26,7 @@ import numpy as np
 ROOT = Path(__file__).resolve().parents[1]
 sys.path.insert(0, str(ROOT / "workflow"))
 
-from surroscope.environment import FIXED  # noqa: E402
+from surroscope.runtime.environment import FIXED  # noqa: E402
 
 RESULTS = ROOT / "results" / "benchmarks"
 TOLERANCE, LIMIT = 1e-3, 600
@@ -34,7 +34,7 @@ TOLERANCE, LIMIT = 1e-3, 600
 ITERATIONS = {("unet", 1e-2): 130, ("unet", 1e-4): 1200, ("vit", 1e-2): 60, ("vit", 1e-4): 360}
 LIBRARIES = ("torch", "numpy", "curvlinops-for-pytorch", "pyDVL", "dattri", "kronfluence", "captum")
 MODULES = {
-    "Surroscope": "surroscope.response.subspace",
+    "Surroscope": "surroscope.influence.span",
     "curvlinops": "curvlinops",
     "pyDVL": "pydvl.influence.torch",
     "dattri": "dattri.algorithm.influence_function",
@@ -70,7 +70,7 @@ def write_case(study: Path, case: Path) -> None:
     import torch
     import yaml
 
-    from surroscope import transitions
+    from surroscope.data import transitions
 
     preset = yaml.safe_load((ROOT / "workflow/presets/quick.yaml").read_text())
     results, seed = study / "results/quick/CE", preset["seeds"][0]

@@ -28,8 +28,10 @@ import xarray as xr
 import zarr
 from zarr.codecs import BloscCodec, Crc32cCodec
 
-from surroscope import device, environment, store, transitions
-from surroscope.stages import cache
+from surroscope import device
+from surroscope.data import transitions
+from surroscope.data.mapped import built
+from surroscope.runtime import environment, store
 from surroscope.training import loop
 
 TRAIN, VALIDATION, SNAPSHOTS, FRAME = 240, 8, 17, (4, 128, 128)
@@ -69,7 +71,7 @@ def once(folder: Path, task: str) -> None:
     stores, split = [folder / "a.zarr"], folder / "split.json"
     start = time.process_time(), time.perf_counter()
     if task == "cache":
-        cache.built(folder / "cache", stores, split, SNAPSHOTS)
+        built(folder / "cache", stores, split, SNAPSHOTS)
     elif task == "memory":
         transitions.trajectories(stores, split, "train", SNAPSHOTS)
     seconds = time.process_time() - start[0], time.perf_counter() - start[1]

@@ -19,8 +19,8 @@ import dask
 import numpy as np
 import zarr
 
-from surroscope.response.gram import columns_within, gram
-from surroscope.stages.contraction import blocks
+from surroscope.influence.gram import columns_within, gram
+from surroscope.stages.shards import blocks
 
 BUDGET_MB, THREADS, CHUNK_BYTES, SAMPLES = 2000.0, 2, 32 * 2**20, 48
 CASES = {"48 x 14 M": (48, 14_000_000), "864 x 1 M": (864, 1_000_000)}

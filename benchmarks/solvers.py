@@ -33,11 +33,12 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from surroscope import device, environment
+from surroscope import device
 from surroscope.physics import euler, navier_stokes
 from surroscope.physics.clock import Clock, Solution
 from surroscope.physics.initial_conditions import sample
 from surroscope.physics.simulate import BATCH_CELLS
+from surroscope.runtime import environment
 
 SIZE, TRAJECTORIES, SEED, TURNS = 128, 16, 10, 3
 TIMES = np.linspace(0.0, 1.0, 21)

@@ -8,9 +8,9 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from surroscope import store
 from surroscope.diagnostics.scalars import Estimate, verdict
-from surroscope.report import number
+from surroscope.report.page import number
+from surroscope.runtime import store
 
 from .conftest import Study
 from .screenshots import DESKTOP, PHONE

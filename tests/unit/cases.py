@@ -9,12 +9,12 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
+from surroscope.cost_function import Observable
+from surroscope.influence.linearize import Linearization, Method
+from surroscope.influence.span import Span, solve_span
 from surroscope.models import unet, vit
 from surroscope.models.unet import AttentionBlock
-from surroscope.observables import Observable, observable
-from surroscope.response import subspace
-from surroscope.response.linearize import Linearization, Method
-from surroscope.response.subspace import Span
+from surroscope.observables import observable
 from surroscope.system import COMPRESSIBLE_EULER
 
 # On a busy machine small products take many times longer on several threads than on one.
@@ -139,7 +139,7 @@ class Problem:
         return metric(self.linear if double else self.single, self.x.to(directions), directions)
 
     def span(self, rows: Tensor, discarded_share: float = 0.0) -> Span:
-        return subspace.solve(*grams(self.linear, rows, self.x), discarded_share=discarded_share)
+        return solve_span(*grams(self.linear, rows, self.x), discarded_share=discarded_share)
 
     @cached_property
     def eta(self) -> np.ndarray:

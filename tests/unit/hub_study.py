@@ -13,7 +13,7 @@ import pytest
 from huggingface_hub import constants
 from tests.hub_server import Hub
 
-from surroscope import hub as client
+from surroscope.data import hub as client
 from surroscope.stages import download, listing
 
 REPO = "camlab-ethz/NS-BB"

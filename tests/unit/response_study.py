@@ -9,12 +9,13 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from surroscope import store, transitions
 from surroscope.config.sections import Dask
-from surroscope.models import loading
-from surroscope.observables import smse
-from surroscope.response.linearize import Linearization, Method
-from surroscope.response.rows import Response
+from surroscope.cost_function import smse
+from surroscope.data import transitions
+from surroscope.influence.linearize import Linearization, Method
+from surroscope.influence.responses import Response
+from surroscope.models import surrogate
+from surroscope.runtime import store
 from surroscope.stages import gradients, reduce, split
 from surroscope.system import COMPRESSIBLE_EULER
 
@@ -92,7 +93,7 @@ class Study:
     def exact(self, *batches: tuple[str, int]) -> tuple[np.ndarray, np.ndarray]:
         """G (N, P) of the cost and J (N, outputs, P) of the batches, in float64."""
         network = build(CHANNELS, SIZE)
-        loading.load_weights(network, self.weights, 2)
+        surrogate.load_weights(network, self.weights, 2)
         linear = Linearization(network.double())
         probes = transitions.probes(self.stores, self.split, list(batches), SNAPSHOTS)
         x, y = (
@@ -125,8 +126,8 @@ def save(path: Path, network: nn.Module) -> None:
     optimizer.step()
     with store.writing(path, {}) as temporary:
         temporary.mkdir()
-        loading.save_weights(network, loading.weights_of(temporary, 2))
-        loading.save_moments(network, optimizer.state_dict(), loading.moments_of(temporary, 2))
+        surrogate.save_weights(network, surrogate.weights_of(temporary, 2))
+        surrogate.save_moments(network, optimizer.state_dict(), surrogate.moments_of(temporary, 2))
 
 
 def contracted(study: Study, *shards: Path, memory_mb: float = 100, threads: int = 1, at: str = HERE) -> Path:

@@ -11,9 +11,9 @@ import pytest
 import xarray as xr
 import yaml
 
-from surroscope import kept, store
-from surroscope.config import slices
+from surroscope.config import jobs
 from surroscope.errors import UserError
+from surroscope.runtime import provenance, store
 from surroscope.tools import verify
 from surroscope.tools.archive import archive, packed
 
@@ -32,11 +32,11 @@ def finish() -> None:
     """Write what the report writes at the end of a study."""
     page = Path("results/tiny/report.html")
     page.write_text("<p>done</p>")
-    config = json.loads(slices.settings(verify.configured(CONFIG), "report", command="", n="", unit=""))["config"]
-    found = kept.stores_of(config, page.parent)
+    config = json.loads(jobs.settings(verify.configured(CONFIG), "report", command="", n="", unit=""))["config"]
+    found = provenance.stores_of(config, page.parent)
     assert [path.name for path in found] == ["weights", "grams.zarr", "shard0.zarr"]
-    record = kept.record(config, {"versions": {}}, files=[TABLE, page], stores=[DATA, *found])
-    (page.parent / kept.FILE).write_text(json.dumps(record))
+    record = provenance.record(config, {"versions": {}}, files=[TABLE, page], stores=[DATA, *found])
+    (page.parent / provenance.FILE).write_text(json.dumps(record))
 
 
 @pytest.fixture(autouse=True)

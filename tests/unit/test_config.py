@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 import yaml
 
-from surroscope.config.slices import public, settings
+from surroscope.config.jobs import public, settings
 from surroscope.config.study import check
 from surroscope.errors import UserError
 

@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from surroscope import cost
+from surroscope.runtime import cost
 
 SHORT = "s\th:m:s\tmax_rss\tmax_vms\tmax_uss\tmax_pss\tio_in\tio_out\tmean_load\tcpu_time"
 LONG = f"{SHORT}\tjobid\trule_name\twildcards\tparams\tthreads\tcpu_usage\tresources\tinput_size_mb"

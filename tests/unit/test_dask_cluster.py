@@ -21,14 +21,13 @@ from dask import compute
 from distributed import LocalCluster
 from response_study import HERE, Study, contracted
 
-from surroscope import store
-from surroscope.config import slices
+from surroscope.config import jobs
+from surroscope.config.jobs import settings
 from surroscope.config.sections import Dask
-from surroscope.config.slices import settings
 from surroscope.config.study import check
 from surroscope.errors import UserError
-from surroscope.response.gram import gram
-from surroscope.stages import cli, clusters
+from surroscope.influence.gram import gram
+from surroscope.runtime import cli, dask_cluster, store
 
 DEFAULT = yaml.safe_load((Path(__file__).parents[2] / "config.yaml").read_text())
 
@@ -68,7 +67,7 @@ def test_a_cluster_gives_bit_for_bit_what_this_process_gives(
 ) -> None:
     first = store.read(contracted(study, *shards)).load().drop_attrs()
     keys = {"tls": tls} if encrypted else {}
-    security = clusters._security(cli.load(clusters.Place, at("local", **keys)))
+    security = dask_cluster._security(cli.load(dask_cluster.Place, at("local", **keys)))
     options = {"security": security, "protocol": "tls://"} if encrypted else {}
     with LocalCluster(n_workers=1, threads_per_worker=1, dashboard_address=None, **options) as cluster:
         # The workers are in the folder where they were started.
@@ -76,7 +75,7 @@ def test_a_cluster_gives_bit_for_bit_what_this_process_gives(
         relative = [path.relative_to(study.folder) for path in shards]
         identical(contracted(study, *relative, at=at(cluster.scheduler_address, **keys)), first)
         if encrypted:
-            monkeypatch.setattr(clusters, "TIMEOUT", "1s")
+            monkeypatch.setattr(dask_cluster, "TIMEOUT", "1s")
             with pytest.raises(UserError, match="no Dask scheduler answers"):
                 contracted(study, *shards, at=at(cluster.scheduler_address.replace("tls", "tcp")))
     said = capfd.readouterr()
@@ -93,11 +92,11 @@ def test_a_worker_that_is_killed_changes_nothing_and_a_scheduler_that_ends_is_sa
     cluster: LocalCluster, tmp_path: Path
 ) -> None:
     matrix = da.from_array(np.random.default_rng(0).normal(size=(4, 300)), chunks=(4, 10))
-    with clusters.scheduler(cli.load(clusters.Place, HERE), 1, 100, tmp_path, "contract"):
+    with dask_cluster.scheduler(cli.load(dask_cluster.Place, HERE), 1, 100, tmp_path, "contract"):
         (expected,) = compute(gram(matrix))
     pids = [worker.pid for worker in cluster.workers.values()]
-    place = cli.load(clusters.Place, at(cluster.scheduler_address))
-    with clusters.scheduler(place, 1, 100, tmp_path, "contract"):
+    place = cli.load(dask_cluster.Place, at(cluster.scheduler_address))
+    with dask_cluster.scheduler(place, 1, 100, tmp_path, "contract"):
         threading.Timer(1, os.kill, (pids[0], signal.SIGKILL)).start()
         (found,) = compute(gram(matrix.map_blocks(slow)))
     assert pids[0] not in [worker.pid for worker in cluster.workers.values()]
@@ -105,17 +104,17 @@ def test_a_worker_that_is_killed_changes_nothing_and_a_scheduler_that_ends_is_sa
     threading.Timer(1, cluster.close).start()
     with (
         pytest.raises(UserError, match=r"the scheduler of tcp://.* went away"),
-        clusters.scheduler(place, 1, 100, tmp_path, "contract"),
+        dask_cluster.scheduler(place, 1, 100, tmp_path, "contract"),
     ):
         compute(gram(matrix.map_blocks(slow)))
 
 
 def test_a_block_that_kills_every_worker_is_said(cluster: LocalCluster, tmp_path: Path) -> None:
-    place = cli.load(clusters.Place, at(cluster.scheduler_address))
+    place = cli.load(dask_cluster.Place, at(cluster.scheduler_address))
     fatal = da.ones((2, 2), chunks=2).map_blocks(lambda block: os._exit(1), dtype=float, meta=np.ones((0, 0)))
     with (
         pytest.raises(UserError, match=r"4 workers died at .*lower influence\.memory_mb"),
-        clusters.scheduler(place, 1, 100, tmp_path, "contract"),
+        dask_cluster.scheduler(place, 1, 100, tmp_path, "contract"),
     ):
         compute(fatal)
 
@@ -157,10 +156,10 @@ def test_workers_are_jobs_like_this_one_that_listen_on_loopback_alone_and_end_wi
 ) -> None:
     monkeypatch.setenv("SLURM_JOB_PARTITION", "here")
     monkeypatch.setenv("SLURM_JOB_ACCOUNT", "mine")
-    place = cli.load(clusters.Place, at("slurm", workers=2, tls=tls))
+    place = cli.load(dask_cluster.Place, at("slurm", workers=2, tls=tls))
 
     def fail() -> None:
-        with clusters.scheduler(place, 2, 100, tmp_path / "k.workers", "contract"):
+        with dask_cluster.scheduler(place, 2, 100, tmp_path / "k.workers", "contract"):
             (found,) = compute(gram(da.ones((2, 40), chunks=(2, 10))))
             assert np.array_equal(found, np.full((2, 2), 40.0))
             assert len(of_jobs(slurm)) >= 2
@@ -183,8 +182,8 @@ def test_what_slurm_refuses_is_said_in_one_line(slurm: Path, tmp_path: Path, mon
     logs = tmp_path / "k.workers"
 
     def refused(words: str, **keys: Any) -> None:
-        place = cli.load(clusters.Place, at("slurm", **keys))
-        with pytest.raises(UserError, match=words), clusters.scheduler(place, 1, 100, logs, "contract"):
+        place = cli.load(dask_cluster.Place, at("slurm", **keys))
+        with pytest.raises(UserError, match=words), dask_cluster.scheduler(place, 1, 100, logs, "contract"):
             pass
         assert not logs.exists()
 
@@ -197,7 +196,7 @@ def test_what_slurm_refuses_is_said_in_one_line(slurm: Path, tmp_path: Path, mon
 def test_a_scheduler_that_is_not_there_is_said(
     study: Study, shards: list[Path], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(clusters, "TIMEOUT", "1s")
+    monkeypatch.setattr(dask_cluster, "TIMEOUT", "1s")
     with pytest.raises(UserError, match=r"no Dask scheduler answers at tcp://127\.0\.0\.1:9"):
         contracted(study, *shards, at=at("tcp://127.0.0.1:9"))
 
@@ -234,10 +233,10 @@ def test_where_dask_computes_runs_nothing_again() -> None:
     for stage in ("reduce", "cross"):
         assert settings(here, stage, **job) == settings(there, stage, **job)
     words = {"command": "", "n": "", "unit": ""}
-    assert slices.report(here, **words) == slices.report(there, **words)
+    assert jobs.report(here, **words) == jobs.report(there, **words)
 
 
 def test_the_stage_reads_the_whole_section() -> None:
-    assert asdict(cli.load(clusters.Place, HERE)) == Dask().model_dump()
+    assert asdict(cli.load(dask_cluster.Place, HERE)) == Dask().model_dump()
     with pytest.raises(UserError, match="--dask: unknown key 'where'; known keys are cluster, "):
-        cli.load(clusters.Place, '{"where": "here"}', "--dask")
+        cli.load(dask_cluster.Place, '{"where": "here"}', "--dask")

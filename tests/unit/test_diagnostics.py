@@ -10,10 +10,11 @@ import torch
 from torch import nn
 
 from surroscope import observables
+from surroscope.cost_function import smse
 from surroscope.diagnostics import coherence, equivariance, scalars
 from surroscope.diagnostics.rollout import drift, errors, rollout
 from surroscope.diagnostics.scalars import Measured
-from surroscope.response.normalize import standard
+from surroscope.influence.normalize import standard
 from surroscope.symmetry import Action
 from surroscope.system import COMPRESSIBLE_EULER, NAVIER_STOKES
 
@@ -274,7 +275,7 @@ def test_smse_divides_the_squared_error_by_the_scale_of_the_target() -> None:
     target = torch.ones(2, 4, 3, 3, dtype=torch.float64) * torch.tensor([1.0, 2, 4, 8], dtype=torch.float64).view(
         4, 1, 1
     )
-    found = observables.smse(target + 0.5, target, target)
+    found = smse(target + 0.5, target, target)
     expected = np.mean([0.25 / (scale + 1e-6) for scale in (1, 2, 4, 8)])
     assert found.tolist() == pytest.approx([expected] * 2)
 

@@ -18,8 +18,8 @@ import pytest
 import torch
 from torch import nn
 
-from surroscope import launch
-from surroscope.models import loading
+from surroscope.models import surrogate
+from surroscope.runtime import launch
 from surroscope.stages import split, train
 
 ROOT = Path(__file__).parents[2]
@@ -84,7 +84,7 @@ class Job:
         return log
 
     def weights(self) -> dict[str, torch.Tensor]:
-        return torch.load(loading.weights_of(self.paths["weights"], self.settings.epochs), weights_only=True)
+        return torch.load(surrogate.weights_of(self.paths["weights"], self.settings.epochs), weights_only=True)
 
 
 @pytest.fixture(scope="module")

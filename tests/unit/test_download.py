@@ -12,7 +12,7 @@ from hub_study import CONTENT, FILES, LISTED, REPO, fetch, list_files, names, st
 from huggingface_hub import constants
 from tests.hub_server import Fault, Hub
 
-from surroscope import hub as client
+from surroscope.data import hub as client
 from surroscope.errors import UserError
 
 WRONG = bytes(len(CONTENT["velocity_0.nc"]))

@@ -5,8 +5,8 @@ from pathlib import Path
 
 import pytest
 
-from surroscope import fingerprint
 from surroscope.errors import UserError
+from surroscope.runtime import fingerprint
 
 FILES = {
     "__init__.py": "",
@@ -63,3 +63,30 @@ def test_a_missing_module_and_a_syntax_error_are_named(package: Path) -> None:
     (package / "ground.py").write_text("def h(:\n")
     with pytest.raises(UserError, match=r"ground\.py, line 1"):
         of_top()
+
+
+def test_how_a_result_is_made_counts_as_its_format_alone(package: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(fingerprint, "FORMAT_ALONE", ("fakepackage.inner",))
+    (package / "inner" / "__init__.py").write_text("FORMAT = 1\n")
+    before = of_top()
+    (package / "inner" / "__init__.py").write_text('"""Another word."""\nimport math\n\nFORMAT = 1\n')
+    (package / "inner" / "deep.py").write_text("raise SystemExit('another message')\n")
+    assert of_top() == before
+    (package / "inner" / "__init__.py").write_text("FORMAT = 2\n")
+    assert of_top() != before
+
+
+@pytest.mark.parametrize("name", fingerprint.FORMAT_ALONE)
+def test_what_counts_by_its_format_has_one(name: str) -> None:
+    assert fingerprint.of_code(name)
+
+
+@pytest.mark.parametrize("folder", fingerprint.LIBRARY_NAMES)
+def test_a_library_is_one_wherever_it_stands(package: Path, monkeypatch: pytest.MonkeyPatch, folder: str) -> None:
+    library = package.parent / "module" / folder
+    library.mkdir(parents=True)
+    monkeypatch.setattr(sys, "path", [str(library), *sys.path])
+    (package / "ground.py").write_text("import elsewhere\n\ndef h():\n    return 1\n")
+    before = of_top()
+    (library / "elsewhere.py").write_text("this is not Python\n")
+    assert of_top() == before

@@ -11,9 +11,10 @@ import numpy as np
 import pytest
 import xarray as xr
 
-from surroscope import expressions, store
+from surroscope.data import expressions
+from surroscope.data.formats import Fields
 from surroscope.errors import UserError
-from surroscope.formats import Fields
+from surroscope.runtime import store
 from surroscope.stages import ingest
 from surroscope.system import System
 

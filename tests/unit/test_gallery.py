@@ -6,9 +6,9 @@ from pathlib import Path
 import pytest
 from PIL import Image
 
-from surroscope.catalogue import FIGURES
 from surroscope.diagnostics.scalars import SCALARS
 from surroscope.errors import UserError
+from surroscope.report.catalogue import FIGURES
 from surroscope.tools import gallery
 from surroscope.tools.verify import configured
 

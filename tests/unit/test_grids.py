@@ -6,10 +6,10 @@ from torch import Tensor, nn
 from torch.func import functional_call, jvp, linearize
 from torch.nn import functional as F
 
-from surroscope.models import loading, unet, vit
+from surroscope.cost_function import smse
+from surroscope.influence.linearize import Linearization, Method
+from surroscope.models import surrogate, unet, vit
 from surroscope.models.layers import Conv, Grid, pad, pixel_shuffle
-from surroscope.observables import smse
-from surroscope.response.linearize import Linearization, Method
 
 FIELDS = 3
 SMALL = {
@@ -229,10 +229,12 @@ def bounded(channels: int, size: int, boundary: str = "periodic") -> nn.Module:
 @pytest.mark.parametrize(("grid", "size"), [((8, 8), 8), ((4, 8), (4, 8)), ((1, 8), (1, 8))])
 def test_a_factory_is_told_its_grid_and_the_boundary_if_it_asks(grid: tuple[int, int], size: object) -> None:
     for function, expected in (("plain", {}), ("bounded", {"boundary": "open"})):
-        network = loading.build(f"{__name__}:{function}", {}, shape=(2, *grid), boundary="open", seed=0)
+        network = surrogate.build(f"{__name__}:{function}", {}, shape=(2, *grid), boundary="open", seed=0)
         assert network.made == {"channels": 2, "size": size} | expected
 
 
 def test_a_network_of_the_package_is_built_on_a_line_with_open_edges() -> None:
-    network = loading.build("surroscope.models.unet:build", SMALL["unet"][1], shape=(2, 1, 16), boundary="open", seed=0)
+    network = surrogate.build(
+        "surroscope.models.unet:build", SMALL["unet"][1], shape=(2, 1, 16), boundary="open", seed=0
+    )
     assert network.grid == Grid(line=True, boundary="open")

@@ -9,15 +9,16 @@ import torch
 import xarray as xr
 from response_study import CLASSES, DAMPING, SAMPLES, SINGLE, SIZE, SNAPSHOTS, Study, build, contracted, relative
 
-from surroscope import store, transitions
-from surroscope.models import loading
-from surroscope.observables import smse
-from surroscope.response.linearize import Linearization
-from surroscope.response.normalize import standard
+from surroscope.cost_function import smse
+from surroscope.data import transitions
+from surroscope.influence.linearize import Linearization
+from surroscope.influence.normalize import standard
+from surroscope.models import surrogate
+from surroscope.runtime import store
 from surroscope.stages import evaluate, influence, orbits
-from surroscope.stages.part_tables import images
 from surroscope.symmetry import Action
 from surroscope.system import COMPRESSIBLE_EULER
+from surroscope.tables.parts import images
 
 ACTIONS = ["e", "r", "s", "x3", "x1y2"]
 MODEL = {"model": "net", "seed": 1, "epoch": 2}
@@ -50,7 +51,7 @@ def flown(study: Study) -> xr.Dataset:
 def test_influence_on_images_equals_dense_algebra(study: Study, looked_at: xr.Dataset, name: str) -> None:
     g, j = study.exact(("test", 0))
     network = build(4, SIZE)
-    loading.load_weights(network, study.weights, 2)
+    surrogate.load_weights(network, study.weights, 2)
     (probe,) = transitions.probes(study.stores, study.split, [("test", 0)], SNAPSHOTS)
     moved = [
         Action.parse(name)(torch.from_numpy(part).double(), COMPRESSIBLE_EULER)
@@ -93,7 +94,7 @@ def test_an_evaluation_holds_rollouts_of_every_start_and_their_fields(study: Stu
     assert flown["image_error"].sizes == {"action": 5, "class": 2, "probe": 2, "time": 3}
     assert [str(name) for name in flown["class"].values] == CLASSES
     network = build(4, SIZE)
-    loading.load_weights(network, study.weights, 2)
+    surrogate.load_weights(network, study.weights, 2)
     by_class = transitions.by_class(study.stores, study.split, "test", chosen=slice(2))
     state = torch.from_numpy(by_class["CE-CRP"][1])  # snapshots of probe 1
     with torch.no_grad():

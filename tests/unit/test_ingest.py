@@ -13,8 +13,9 @@ import pytest
 import xarray as xr
 import zarr
 
-from surroscope import pdegym, store
+from surroscope.data import pdegym
 from surroscope.errors import UserError
+from surroscope.runtime import store
 from surroscope.stages import ingest, split
 from surroscope.system import COMPRESSIBLE_EULER, NAVIER_STOKES, System
 

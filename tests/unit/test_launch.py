@@ -9,8 +9,8 @@ from pathlib import Path
 
 import pytest
 
-from surroscope import launch
 from surroscope.errors import UserError
+from surroscope.runtime import launch
 
 ROOT = Path(__file__).parents[2]
 # A job: says which GPUs it has and how many processes it is of, and lives for a while.
@@ -43,7 +43,7 @@ class Machine:
             "TMPDIR": str(self.folder),
         }
         return subprocess.Popen(
-            [sys.executable, "-m", "surroscope.launch", "--gpus", str(gpus), "--", "job", str(seconds)],
+            [sys.executable, "-m", "surroscope.runtime.launch", "--gpus", str(gpus), "--", "job", str(seconds)],
             env=kept | own | ({} if visible is None else {launch.VISIBLE: visible}),
             stdout=subprocess.PIPE,
             stderr=subprocess.PIPE,
@@ -131,7 +131,7 @@ def test_no_driver_is_one_line(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) 
 def test_commands(monkeypatch: pytest.MonkeyPatch) -> None:
     python = [sys.executable, "-m"]
     assert launch.command("stage", ["--a", "b"]) == [*python, "stage", "--a", "b"]
-    several = [*python, "surroscope.torchrun", "--nproc-per-node", "2"]
+    several = [*python, "surroscope.runtime.torchrun", "--nproc-per-node", "2"]
     assert launch.command("stage", [], processes=2) == [*several, "--standalone", "-m", "stage"]
     monkeypatch.setenv("SLURM_JOB_ID", "123456")
     monkeypatch.setattr("socket.gethostname", lambda: "node1")
@@ -152,7 +152,17 @@ def test_two_launched_tasks_meet(tmp_path: Path) -> None:
         "    said = f'{group.world} {group.from_first(group.rank)}'\n"
         "    Path(__file__).with_name(f'rank{group.rank}').write_text(said)\n"
     )
-    command = [sys.executable, "-m", "surroscope.launch", "--launcher", str(launcher), "--tasks", "2", "--", "job"]
+    command = [
+        sys.executable,
+        "-m",
+        "surroscope.runtime.launch",
+        "--launcher",
+        str(launcher),
+        "--tasks",
+        "2",
+        "--",
+        "job",
+    ]
     found = f"{ROOT / 'workflow'}{os.pathsep}{tmp_path}"
     own = {"PYTHONPATH": found, "CUDA_VISIBLE_DEVICES": "", "OMP_NUM_THREADS": "1"}
     done = subprocess.run(command, env=os.environ | own, capture_output=True, text=True, timeout=180, check=False)

@@ -9,11 +9,11 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from surroscope.cost_function import smse
+from surroscope.influence import calibrate, linearize
+from surroscope.influence.linearize import Linearization, Method
 from surroscope.models import unet, vit
 from surroscope.models.layers import Attention, Conv, Grid, Linear
-from surroscope.observables import smse
-from surroscope.response import calibrate, linearize
-from surroscope.response.linearize import Linearization, Method
 
 SAMPLES, FIELDS, SIZE = 3, 2, 8
 GRADIENTS = [Method(sample_chunk=2), Method(gradients="expanded_weights", sample_chunk=2)]

@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from surroscope.response.normalize import NORMALIZATIONS, standard
+from surroscope.influence.normalize import NORMALIZATIONS, standard
 
 SIZE = 6
 

@@ -14,8 +14,9 @@ from torch import Tensor
 from torch.func import grad, jvp, vmap
 
 from surroscope import observables
+from surroscope.cost_function import Observable, smse
 from surroscope.errors import UserError
-from surroscope.observables import Observable, check, conservation, load, observable, smse, spectral_band
+from surroscope.observables import check, conservation, load, observable, spectral_band
 from surroscope.system import COMPRESSIBLE_EULER, NAVIER_STOKES, OBSERVABLES, SYSTEMS, System
 
 CE, NS = COMPRESSIBLE_EULER, NAVIER_STOKES

@@ -36,31 +36,46 @@ def test_the_lock_satisfies_the_declared_minimum_versions() -> None:
         assert parts[0] >= parts[1], name
 
 
-# Which folders a module of a folder may import: arrows point down.
-ALLOWED = {
-    "": set(),
-    "config": {""},
-    "physics": {""},
-    "models": {""},
-    "training": {""},
-    "response": {""},
-    "diagnostics": {""},
-    "plots": {""},
-    "stages": {"", "physics", "models", "training", "response", "diagnostics", "plots"},
-    "tools": {"", "config", "stages", "physics", "models", "training", "response"},
-}
+# From the ground up: a module imports rooms below its own, and its own.
+ROOMS = (
+    *("", "runtime", "physics", "data", "models", "training", "influence", "diagnostics", "tables", "report", "plots"),
+    *("config", "stages", "tools"),
+)
+# What opens a finished study stands beside the words that everyone uses, and above the rooms that it needs.
+ABOVE = {"results.py"}
+
+
+def imported(path: Path) -> list[str]:
+    names = []
+    for node in ast.walk(ast.parse(path.read_text())):
+        if isinstance(node, ast.ImportFrom) and node.module:
+            names += [node.module, *(f"{node.module}.{alias.name}" for alias in node.names)]
+        elif isinstance(node, ast.Import):
+            names += [alias.name for alias in node.names]
+    return names
+
+
+def room(name: str) -> str | None:
+    """The room of a module of the package, "" for one that is in none; None for other packages and for the package."""
+    parts = name.split(".")
+    if parts[0] != "surroscope" or len(parts) == 1:
+        return None
+    return parts[1] if (PACKAGE / parts[1]).is_dir() else ""
 
 
 @pytest.mark.parametrize("path", sorted(PACKAGE.rglob("*.py")), ids=lambda path: str(path.relative_to(PACKAGE)))
 def test_imports_point_down(path: Path) -> None:
-    folder = path.parent.relative_to(PACKAGE).as_posix().replace(".", "")
-    for node in ast.walk(ast.parse(path.read_text())):
-        names = [node.module or ""] if isinstance(node, ast.ImportFrom) else []
-        names += [alias.name for alias in node.names] if isinstance(node, ast.Import) else []
-        for name in names:
-            parts = name.split(".")
-            if parts[0] == "surroscope" and len(parts) > 1 and (PACKAGE / parts[1]).is_dir():
-                assert parts[1] in ALLOWED[folder] | {folder}, f"{path.name} imports {name}"
+    own = path.parent.relative_to(PACKAGE).as_posix().replace(".", "")
+    for name in imported(path):
+        if (other := room(name)) is not None and path.name not in ABOVE:
+            assert ROOMS.index(other) <= ROOMS.index(own), f"{path.name} imports {name}"
+
+
+@pytest.mark.parametrize("path", sorted((PACKAGE / "runtime").glob("*.py")), ids=lambda path: path.stem)
+def test_runtime_computes_nothing(path: Path) -> None:
+    libraries = {name.partition(".")[0] for name in imported(path)}
+    assert "numpy" not in libraries
+    assert path.stem == "torchrun" or "torch" not in libraries
 
 
 @pytest.mark.parametrize(
@@ -78,7 +93,6 @@ def test_imports_point_down(path: Path) -> None:
         "split",
         "listing",
         "download",
-        "cache",
     ],
 )
 def test_stages_that_need_no_network_import_no_torch(name: str) -> None:

@@ -16,11 +16,12 @@ import zarr
 from torch import nn
 from zarr.codecs import BloscCodec, Crc32cCodec
 
-from surroscope import store, transitions
+from surroscope.cost_function import smse
+from surroscope.data import mapped, transitions
 from surroscope.errors import UserError
-from surroscope.models import loading
-from surroscope.observables import smse
-from surroscope.stages import cache, train
+from surroscope.models import surrogate
+from surroscope.runtime import store
+from surroscope.stages import train
 from surroscope.training import loop
 
 SNAPSHOTS, KEPT, CELLS = 5, 4, (4, 8, 8)
@@ -78,7 +79,7 @@ class Data:
         return np.concatenate([self.states[name][own[part], :snapshots] for name, own in parts.items()])
 
     def cache(self) -> Path:
-        return cache.built(self.folder / "cache", self.stores, self.split, KEPT)
+        return mapped.built(self.folder / "cache", self.stores, self.split, KEPT)
 
 
 @pytest.fixture
@@ -95,7 +96,7 @@ def test_cache_and_memory_hold_the_split_in_its_order(data: Data, seed: int, blo
     monkeypatch.setattr(transitions, "BLOCK_BYTES", block)
     data.divide(seed)
     path = data.cache()
-    for part in cache.PARTS:
+    for part in mapped.PARTS:
         assert np.array_equal(transitions.trajectories(data.stores, data.split, part, KEPT), data.expected(part))
         assert np.array_equal(transitions.mapped(path, part), data.expected(part))
     assert np.array_equal(transitions.trajectories(data.stores, data.split, "test"), data.expected("test", None))
@@ -128,7 +129,7 @@ def test_each_chunk_is_decompressed_once(data: Data, monkeypatch) -> None:
 
     monkeypatch.setattr(BloscCodec, "_decode_single", counted)
     data.cache()
-    chunks = sum(len(data.expected(part)) for part in cache.PARTS) * KEPT
+    chunks = sum(len(data.expected(part)) for part in mapped.PARTS) * KEPT
     assert len(decoded) == len(set(decoded)) == chunks
 
 
@@ -212,7 +213,7 @@ def trained(data: Data, name: str, reader: str, settings: train.Settings = TRAIN
 
 def equal(one: Path, other: Path) -> None:
     for epoch in TRAIN.save_epochs:
-        first, second = (torch.load(loading.weights_of(folder / "weights", epoch)) for folder in (one, other))
+        first, second = (torch.load(surrogate.weights_of(folder / "weights", epoch)) for folder in (one, other))
         assert all(torch.equal(tensor, second[name]) for name, tensor in first.items())
     first, second = (pd.read_csv(folder / "history").drop(columns="seconds") for folder in (one, other))
     assert first.equals(second)
@@ -231,15 +232,15 @@ def test_training_from_the_cache_is_bitwise_that_from_the_stores(data: Data, cap
 
 def test_a_cache_is_built_once_and_anew_for_another_split_or_length(data: Data, monkeypatch) -> None:
     builds = []
-    build = cache.build
-    monkeypatch.setattr(cache, "build", lambda *arguments: (builds.append(1), build(*arguments)))
+    build = mapped.build
+    monkeypatch.setattr(mapped, "build", lambda *arguments: (builds.append(1), build(*arguments)))
     with ThreadPoolExecutor(3) as pool:
         paths = list(pool.map(lambda _: data.cache(), range(3)))
     assert len(builds) == 1
     assert len(set(paths)) == 1
     data.divide(5)
     assert np.array_equal(transitions.mapped(data.cache(), "train"), data.expected("train"))
-    cache.built(data.folder / "cache", data.stores, data.split, 3)
+    mapped.built(data.folder / "cache", data.stores, data.split, 3)
     assert transitions.mapped(data.folder / "cache", "train").shape[1] == 3
     assert len(builds) == 3
 

@@ -10,8 +10,8 @@ from pathlib import Path
 import psutil
 import pytest
 
-from surroscope import heads
 from surroscope.errors import UserError
+from surroscope.runtime import sessions
 from surroscope.tools.recover import recover
 
 JOBS = {
@@ -63,7 +63,7 @@ def test_only_the_jobs_of_the_folder_are_cancelled(folder: Path, capsys: pytest.
 
 
 def head(folder: Path, host: str, pid: int) -> Path:
-    file = folder / heads.FOLDER / f"{host}_{pid}_{heads.born(pid)}"
+    file = folder / sessions.FOLDER / f"{host}_{pid}_{sessions.born(pid)}"
     file.parent.mkdir(exist_ok=True)
     file.touch()
     return file
@@ -111,11 +111,11 @@ def test_stages_that_run_on_this_machine_are_ended(folder: Path) -> None:
 
 def test_a_head_says_that_it_is_there(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
-    heads.arrive()
-    (found,) = heads.heads(tmp_path)
+    sessions.arrive()
+    (found,) = sessions.heads(tmp_path)
     assert (found.host, found.pid, found.here) == (socket.gethostname(), os.getpid(), True)
-    heads.leave()
-    assert not heads.heads(tmp_path)
+    sessions.leave()
+    assert not sessions.heads(tmp_path)
 
 
 def test_half_written_results_go(folder: Path) -> None:

@@ -12,10 +12,9 @@ from docutils.utils import SystemMessage
 from figure_tables import OBSERVABLES, PARTS
 from jinja2 import UndefinedError
 
-from surroscope.catalogue import figure, figures_for
-from surroscope.cost import StageCost
 from surroscope.diagnostics.scalars import SCALARS
-from surroscope.report import (
+from surroscope.report.catalogue import figure, figures_for
+from surroscope.report.page import (
     CONSERVED,
     NUMBERS,
     Audit,
@@ -29,6 +28,7 @@ from surroscope.report import (
     number,
     render,
 )
+from surroscope.runtime.cost import StageCost
 
 CAPTIONS = Path(__file__).parents[2] / "workflow" / "report"
 N = "n = 3 seeds × 6 probe batches"

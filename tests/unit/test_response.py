@@ -23,12 +23,13 @@ from cases import (
 )
 from torch import Tensor, nn
 
+from surroscope.cost_function import Observable, smse
+from surroscope.influence import krylov
+from surroscope.influence.gram import gram
+from surroscope.influence.linearize import Linearization
+from surroscope.influence.normalize import standard
+from surroscope.influence.span import solve_span
 from surroscope.models import unet
-from surroscope.observables import Observable, smse
-from surroscope.response import full, subspace
-from surroscope.response.gram import gram
-from surroscope.response.linearize import Linearization
-from surroscope.response.normalize import standard
 
 DAMPING = 1e-2
 
@@ -43,7 +44,7 @@ def in_span(p: Problem, function: Observable = smse, damping: float = DAMPING, s
 
 def in_full(p: Problem, function: Observable = smse, damping: float = DAMPING) -> np.ndarray:
     g = gradients(p.linear, function, p.x, p.y)
-    (found,) = full.solve(p.metric, g, len(g), dampings=[damping], tolerance=1e-9, rungs=60)
+    (found,) = krylov.solve(p.metric, g, len(g), dampings=[damping], tolerance=1e-9, rungs=60)
     return found.influence
 
 
@@ -182,7 +183,7 @@ def steps(p: Problem, ket: str, definition: str) -> Iterator[tuple[str, np.ndarr
     n, bras = len(p.x), len(OBSERVABLES)
     rows = p.rows(ket, *OBSERVABLES)
     if definition == "full":
-        (found,) = full.solve(p.metric, rows, n, dampings=[DAMPING], tolerance=1e-6, rungs=60)
+        (found,) = krylov.solve(p.metric, rows, n, dampings=[DAMPING], tolerance=1e-6, rungs=60)
         yield from zip(
             OBSERVABLES, [p.steps(rows[:n], DAMPING)] * bras, np.split(found.influence[n:], bras), strict=True
         )
@@ -223,7 +224,7 @@ def test_single_precision_passes_with_double_contractions_stay_close_to_the_orac
     g = gradients(p.single, smse, x, y)
     t = tangents(p.single, x, g).flatten(1)
     k, b = (gram(da.from_array(a.numpy(), chunks=(-1, 7))).compute() for a in (g, t))
-    found = subspace.solve(k, b / t.shape[1], discarded_share=1e-4).influence(k, k, 1e-6)
+    found = solve_span(k, b / t.shape[1], discarded_share=1e-4).influence(k, k, 1e-6)
     g64 = p.rows("smse")
     k64 = (g64 @ g64.T).numpy()
     assert relative(found, p.span(g64, 1e-4).influence(k64, k64, 1e-6)) < 3e-5

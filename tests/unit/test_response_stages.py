@@ -24,12 +24,12 @@ from response_study import (
     save,
 )
 
-from surroscope import store
 from surroscope.errors import UserError
-from surroscope.models import loading
-from surroscope.response.rows import Response
-from surroscope.stages import contraction, cross, full, influence, maps, sensitivity
-from surroscope.stages.part_tables import attribution
+from surroscope.influence.responses import Response
+from surroscope.models import surrogate
+from surroscope.runtime import store
+from surroscope.stages import cross, full, influence, maps, sensitivity, shards
+from surroscope.tables.parts import attribution
 
 
 def settings(**changes: Any) -> influence.Settings:
@@ -174,11 +174,11 @@ def test_a_full_solution_that_did_not_converge_feeds_no_figure(study: Study, sha
 
 def test_shards_of_different_checkpoints_are_refused(study: Study, shards: list[Path], tmp_path: Path) -> None:
     network = build(CHANNELS, SIZE)
-    loading.load_weights(network, study.weights, 2)
+    surrogate.load_weights(network, study.weights, 2)
     network[2].bias.data[0] += 1
     with store.writing(tmp_path / "weights", {}) as temporary:
         temporary.mkdir()
-        loading.save_weights(network, loading.weights_of(temporary, 2))
+        surrogate.save_weights(network, surrogate.weights_of(temporary, 2))
     other = dataclasses.replace(study, folder=tmp_path, weights=tmp_path / "weights").shard("x.zarr", [("test", 1)])
     with pytest.raises(UserError, match=r"x\.zarr: a shard of .*weights.* delete both"):
         contracted(study, shards[0], other)
@@ -187,11 +187,11 @@ def test_shards_of_different_checkpoints_are_refused(study: Study, shards: list[
 def test_weights_that_are_broken_are_named_by_sample_and_observable(study: Study, tmp_path: Path) -> None:
     save(tmp_path / "whole", build(CHANNELS, SIZE))
     network = build(CHANNELS, SIZE)
-    loading.load_weights(network, tmp_path / "whole", 2)
+    surrogate.load_weights(network, tmp_path / "whole", 2)
     network[2].bias.data[0] = float("nan")
     with store.writing(tmp_path / "weights", {}) as temporary:
         temporary.mkdir()
-        loading.save_weights(network, loading.weights_of(temporary, 2))
+        surrogate.save_weights(network, surrogate.weights_of(temporary, 2))
     broken = dataclasses.replace(study, folder=tmp_path, weights=tmp_path / "weights")
     with pytest.raises(UserError, match=r"of smse at class CE-RP, time 0 are not finite"):
         broken.shard("x.zarr", [("test", 0)])
@@ -209,6 +209,6 @@ def test_an_observable_without_a_gradient_is_named(study: Study, tmp_path: Path)
 def test_fronts_are_the_steepest_cells() -> None:
     step = np.zeros((1, 1, 8, 8))
     step[..., 4:] = 1.0
-    found = contraction.fronts(1 + step, 0.5, "periodic").reshape(8, 8)
+    found = shards.fronts(1 + step, 0.5, "periodic").reshape(8, 8)
     assert found[:, [0, 3, 4, 7]].all()
     assert not found[:, [1, 2, 5, 6]].any()

@@ -6,7 +6,8 @@ import torch
 from cases import CASES, OBSERVABLES, Problem, problem, relative, weights
 from torch import Tensor
 
-from surroscope.response import dense, full, subspace
+from surroscope.influence import dense, krylov
+from surroscope.influence.span import solve_span
 
 DAMPINGS = (1.0, 1e-2, 1e-4)
 ALL = tuple(OBSERVABLES)
@@ -18,13 +19,13 @@ networks = pytest.mark.parametrize("name", CASES)
 
 def solve_full(
     p: Problem, rows: Tensor, tolerance: float = 1e-2, rungs: int = 64, **options
-) -> list[full.FullResponse]:
+) -> list[krylov.FullResponse]:
     """The response of rows to steps on the first observable's."""
     options = {"dampings": DAMPINGS, **options}
-    return full.solve(p.metric, rows, len(p.x), tolerance=tolerance, rungs=rungs, **options)
+    return krylov.solve(p.metric, rows, len(p.x), tolerance=tolerance, rungs=rungs, **options)
 
 
-def assert_certified(p: Problem, rows: Tensor, responses: list[full.FullResponse]) -> None:
+def assert_certified(p: Problem, rows: Tensor, responses: list[krylov.FullResponse]) -> None:
     for response in responses:
         exact = p.influence(rows, len(p.x), response.damping)
         error = np.abs(response.influence - exact)
@@ -115,7 +116,7 @@ def test_the_certificate_holds_where_round_off_depends_on_the_direction() -> Non
     expected = (rows @ torch.linalg.solve(exact, rows[:kets].T)).numpy()
     single = jacobian.float()
     for tolerance in (1e-3, 1e-7):
-        (found,) = full.solve(
+        (found,) = krylov.solve(
             lambda v: v @ single.T @ single / outputs,
             rows,
             kets,
@@ -208,7 +209,7 @@ def test_a_space_that_holds_everything_loses_nothing_by_more_rungs(name: str, dt
 def test_a_space_does_not_grow_by_what_it_holds(dtype: torch.dtype) -> None:
     p = problem("convolution")
     rows = p.rows("smse")
-    space = full.Krylov(p.metric, rows, dtype)
+    space = krylov.Krylov(p.metric, rows, dtype)
     assert space.grow(rows)
     assert not space.grow(rows.flip(0))
     assert len(space.basis) == len(rows)
@@ -216,7 +217,7 @@ def test_a_space_does_not_grow_by_what_it_holds(dtype: torch.dtype) -> None:
 
 def test_the_rank_cut_keeps_the_share_that_it_promises() -> None:
     squares = np.array([1.0, 0.1, 1e-3, 1e-5, 1e-6])
-    cut = subspace.solve(np.diag(squares), np.eye(5), discarded_share=1e-4)
+    cut = solve_span(np.diag(squares), np.eye(5), discarded_share=1e-4)
     assert cut.basis.shape == (5, 3)
     assert cut.discarded_share == pytest.approx(1.1e-5 / squares.sum())
     p = problem("ViT")
@@ -239,27 +240,27 @@ def test_a_gradient_that_is_zero_or_not_finite_is_refused(bad: float) -> None:
     k, b = (rows @ rows.T).numpy(), np.eye(len(rows))
     if bad:
         with pytest.raises(ValueError, match=r"G Gᵀ is not finite in row"):
-            subspace.solve(k, b, discarded_share=0.0)
+            solve_span(k, b, discarded_share=0.0)
         with pytest.raises(ValueError, match="finite"):
             dense.solve(p.metric, rows, len(rows), dampings=[1.0])
     else:
-        span = subspace.solve(k, b, discarded_share=0.0)
+        span = solve_span(k, b, discarded_share=0.0)
         assert (span.influence(k, k, 1.0)[3] == 0).all()
         with pytest.raises(ValueError, match="every gradient of the batch is zero"):
-            subspace.solve(0 * k, b, discarded_share=0.0)
+            solve_span(0 * k, b, discarded_share=0.0)
 
 
 def test_a_metric_that_is_not_finite_is_refused() -> None:
     p = problem("convolution")
     rows = p.rows("smse")
     with pytest.raises(ValueError, match="product with a direction is not finite"):
-        full.solve(lambda v: v * np.nan, rows, 5, dampings=[1.0], tolerance=1e-2, rungs=3)
+        krylov.solve(lambda v: v * np.nan, rows, 5, dampings=[1.0], tolerance=1e-2, rungs=3)
     with pytest.raises(ValueError, match="finite"):
         dense.solve(lambda v: v * np.nan, rows, 5, dampings=[1.0])
     b = np.eye(5)
     b[2, 4] = np.inf
     with pytest.raises(ValueError, match=r"\(J Gᵀ\)ᵀ \(J Gᵀ\) / M is not finite in row 2"):
-        subspace.solve(np.eye(5), b, discarded_share=0.0)
+        solve_span(np.eye(5), b, discarded_share=0.0)
 
 
 def test_dense_refuses_what_it_cannot_hold_or_resolve() -> None:

@@ -10,9 +10,10 @@ import native
 import numpy as np
 import pytest
 
-from surroscope import store, transitions
+from surroscope.data import transitions
 from surroscope.errors import UserError
-from surroscope.stages import cli, split, train
+from surroscope.runtime import cli, store
+from surroscope.stages import split, train
 
 STAGES = [
     *("simulate", "listing", "download", "ingest", "split", "train", "calibrate", "gradients", "reduce"),

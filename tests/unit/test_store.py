@@ -7,8 +7,8 @@ import numpy as np
 import pytest
 import xarray as xr
 
-from surroscope import store
 from surroscope.errors import UserError
+from surroscope.runtime import store
 
 
 def write(path: Path) -> None:

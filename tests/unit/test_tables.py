@@ -14,11 +14,12 @@ from surroscope.diagnostics import scalars
 from surroscope.diagnostics.rollout import errors
 from surroscope.diagnostics.scalars import Measured
 from surroscope.errors import UserError
+from surroscope.influence.matrices import MATRIX, Grams, Rules, baseline, label
+from surroscope.influence.normalize import standard
+from surroscope.influence.responses import Response, Rows
 from surroscope.plots.draw import draw
-from surroscope.response.labelled import MATRIX, Grams, Rules, baseline, label
-from surroscope.response.normalize import standard
-from surroscope.response.rows import Response, Rows
-from surroscope.stages import forward_tables, tables
+from surroscope.stages import tables
+from surroscope.tables import rollouts
 
 CLASSES, TIMES, PARAMETERS, OUTPUTS = ["a", "b"], np.arange(3), 40, 30
 SAMPLES = len(CLASSES) * len(TIMES)
@@ -141,7 +142,7 @@ def flight(network: nn.Module) -> np.ndarray:
 
 def test_a_rollout_that_blows_up_is_tabled_as_infinite_and_drawn() -> None:
     both = np.concatenate([flight(nn.Identity()), flight(Unstable())])
-    table = forward_tables.rollout(both, np.array([1, 2]))
+    table = rollouts.rollout(both, np.array([1, 2]))
     late = table[(table.start == 0) & (table.snapshot == 20)].iloc[0]
     assert np.isfinite(late.q25)
     assert np.isinf(late.q75)
@@ -152,7 +153,7 @@ def test_a_rollout_that_blows_up_is_tabled_as_infinite_and_drawn() -> None:
 
 def test_cumulative_error_is_the_sum_over_the_steps_so_far() -> None:
     made = flight(nn.Identity())
-    table = forward_tables.rollout(made, np.array([1])).set_index(["start", "snapshot"])["median"]
+    table = rollouts.rollout(made, np.array([1])).set_index(["start", "snapshot"])["median"]
     assert table[3, 6] == pytest.approx(np.median(made[0, :, 3, 4:7].sum(-1)))
 
 
@@ -237,7 +238,7 @@ def test_a_small_study_shows_large_fields_by_some_of_their_cells() -> None:
         {name: (("class", "snapshot", "channel", "y", "x"), np.zeros(shape)) for name in ("truth", "prediction")},
         coords={"class": ["a", "b"], "channel": ["u"], "seconds": ("snapshot", np.arange(3.0))},
     )
-    table = forward_tables.rollout_fields(flight)
+    table = rollouts.rollout_fields(flight)
     assert len(table) == 3 * 44 * 24  # every third
     assert (table["y"].max(), table["x"].max()) == (129, 69)
     assert set(table["class"]) == {"a"}

@@ -8,9 +8,9 @@ import pytest
 import torch
 from torch import Tensor
 
-from surroscope import store
 from surroscope.errors import UserError
-from surroscope.models import loading
+from surroscope.models import surrogate
+from surroscope.runtime import store
 from surroscope.training import loop
 from surroscope.training.checkpoints import Checkpoints
 
@@ -19,7 +19,7 @@ OPTIONS = {"patch": 4, "width": 8, "depth": 1, "heads": 2}
 
 
 def network(seed: int = 1) -> torch.nn.Module:
-    return loading.build(VIT, OPTIONS, shape=(2, 8, 8), seed=seed)
+    return surrogate.build(VIT, OPTIONS, shape=(2, 8, 8), seed=seed)
 
 
 def data() -> tuple[Tensor, Tensor]:
@@ -154,18 +154,18 @@ def test_weights_that_were_not_kept_make_it_start_afresh(tmp_path: Path) -> None
 )
 def test_a_factory_that_cannot_be_used_is_one_clear_error(factory: str, options: dict, words: str) -> None:
     with pytest.raises(UserError, match=words) as caught:
-        loading.build(factory, options, shape=(2, 8, 8), seed=0)
+        surrogate.build(factory, options, shape=(2, 8, 8), seed=0)
     assert factory in str(caught.value)
 
 
 def test_weights_of_another_network_are_refused(tmp_path: Path) -> None:
     with store.writing(tmp_path / "weights", {}) as temporary:
         temporary.mkdir()
-        loading.save_weights(network(), loading.weights_of(temporary, 3))
-    loading.load_weights(network(2), tmp_path / "weights", 3)
-    other = loading.build(VIT, OPTIONS | {"width": 16}, shape=(2, 8, 8), seed=0)
+        surrogate.save_weights(network(), surrogate.weights_of(temporary, 3))
+    surrogate.load_weights(network(2), tmp_path / "weights", 3)
+    other = surrogate.build(VIT, OPTIONS | {"width": 16}, shape=(2, 8, 8), seed=0)
     with pytest.raises(UserError, match=r"epoch3\.pt: not weights of this network"):
-        loading.load_weights(other, tmp_path / "weights", 3)
+        surrogate.load_weights(other, tmp_path / "weights", 3)
 
 
 def test_a_folder_without_identity_is_never_resumed_from(tmp_path: Path) -> None:
@@ -178,9 +178,9 @@ def test_a_folder_without_identity_is_never_resumed_from(tmp_path: Path) -> None
 @pytest.mark.parametrize("name", ["latest.pt", "epoch2.pt", "epoch2.moments.pt"])
 def test_a_damaged_checkpoint_is_not_resumed_from(tmp_path: Path, name: str) -> None:
     folder = Checkpoints(tmp_path / "resume", {})
-    loading.save_weights(network(), folder.weights(2))
+    surrogate.save_weights(network(), folder.weights(2))
     moments = network()
-    loading.save_moments(moments, torch.optim.AdamW(moments.parameters()).state_dict(), folder.moments(2))
+    surrogate.save_moments(moments, torch.optim.AdamW(moments.parameters()).state_dict(), folder.moments(2))
     folder.save(state(2) | {"network": network().state_dict()})
     assert folder.load([2]) is not None
     data = bytearray((tmp_path / "resume" / name).read_bytes())

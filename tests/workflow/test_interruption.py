@@ -10,7 +10,7 @@ from pathlib import Path
 import psutil
 import pytest
 
-from surroscope.catalogue import figures_for
+from surroscope.report.catalogue import figures_for
 
 from .conftest import SECRET, TINY, Project, fresh
 

@@ -7,7 +7,7 @@ import numpy as np
 import pandas as pd
 import yaml
 
-from surroscope.catalogue import figure, figures_for
+from surroscope.report.catalogue import figure, figures_for
 
 from . import data_sets
 from .conftest import QUICK, ROOT, Project, fresh

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from surroscope.catalogue import figures_for
+from surroscope.report.catalogue import figures_for
 from surroscope.tools.verify import configured
 
 from .conftest import QUICK, ROOT, Project, fresh
@@ -80,11 +80,15 @@ def test_touched_and_commented_sources_change_nothing(quick: Project, tmp_path: 
             id="one kind of figure",
         ),
         pytest.param(
-            "workflow/surroscope/catalogue.py", '"Snapshots of the data"', '"The data"', DRAWING, id="a figure's title"
+            "workflow/surroscope/report/catalogue.py",
+            '"Snapshots of the data"',
+            '"The data"',
+            DRAWING,
+            id="a figure's title",
         ),
         pytest.param(QUICK, "study: quick", "study: quick\nfigures: {dpi: 80}", DRAWING, id="a figure option"),
         pytest.param(
-            "workflow/surroscope/report_template.html.j2", "</html>", "</html>\n", {"report": 1}, id="the report's page"
+            "workflow/surroscope/report/page.html.j2", "</html>", "</html>\n", {"report": 1}, id="the report's page"
         ),
         pytest.param(
             QUICK,
@@ -110,14 +114,14 @@ def test_touched_and_commented_sources_change_nothing(quick: Project, tmp_path: 
             id="learning rate and weight decay",
         ),
         pytest.param(
-            "workflow/surroscope/response/linearize.py",
+            "workflow/surroscope/influence/linearize.py",
             "import torch\n",
             "import torch\n\nEDITED = True\n",
             {"gradients": 4, "reduce": 4, "influence": 4, "tables": 2} | DRAWING,
             id="the linearization, whose shards were temporary",
         ),
         pytest.param(
-            "workflow/surroscope/response/subspace.py",
+            "workflow/surroscope/influence/span.py",
             "import numpy as np\n",
             "import numpy as np\n\nEDITED = True\n",
             {"influence": 4, "tables": 2} | DRAWING,
@@ -148,7 +152,7 @@ def test_touched_and_commented_sources_change_nothing(quick: Project, tmp_path: 
             id="the number of probe batches, which training does not see",
         ),
         pytest.param(
-            "workflow/surroscope/response/gram.py",
+            "workflow/surroscope/influence/gram.py",
             "import numpy as np\n",
             "import numpy as np\n\nEDITED = True\n",
             {"gradients": 4, "reduce": 4, "influence": 4, "tables": 2} | DRAWING,

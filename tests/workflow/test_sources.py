@@ -6,8 +6,8 @@ from pathlib import Path
 
 import pytest
 
-from surroscope import store
-from surroscope.catalogue import figure, figures_for
+from surroscope.report.catalogue import figure, figures_for
+from surroscope.runtime import store
 from tests.hub_server import Hub
 
 from . import data_sets

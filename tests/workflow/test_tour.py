@@ -5,8 +5,8 @@ import pandas as pd
 import pytest
 import xarray as xr
 
-from surroscope import store
-from surroscope.catalogue import figure, figures_for, tables_for
+from surroscope.report.catalogue import figure, figures_for, tables_for
+from surroscope.runtime import store
 
 from .conftest import Project, fresh
 

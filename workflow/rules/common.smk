@@ -10,11 +10,12 @@ from pathlib import Path
 SOURCES = os.path.relpath(Path(workflow.basedir) / "workflow")
 sys.path[:0] = [os.path.abspath(SOURCES), os.getcwd()]
 
-from surroscope import cost, fingerprint, heads, pdegym
-from surroscope.catalogue import UNITS, figure, figures_for, tables_for
-from surroscope.config import slices
+from surroscope.data import pdegym
+from surroscope.runtime import cost, fingerprint, sessions
+from surroscope.report.catalogue import UNITS, figure, figures_for, tables_for
+from surroscope.config import jobs
 from surroscope.config.study import check
-from surroscope.environment import prepare
+from surroscope.runtime.environment import prepare
 from surroscope.errors import UserError
 
 prepare(Path(SOURCES))
@@ -64,7 +65,7 @@ wildcard_constraints:
 
 def settings(stage, **fixed):
     """The slice of the configuration that a job of this stage reads, as JSON: a change of it reruns the job."""
-    return lambda wildcards: slices.settings(STUDY, stage, **wildcards, **fixed)
+    return lambda wildcards: jobs.settings(STUDY, stage, **wildcards, **fixed)
 
 
 def code(stage, linearizes=None):
@@ -78,7 +79,7 @@ def code(stage, linearizes=None):
         if "model" in wildcards.keys():
             modules.append(STUDY.systems[wildcards.system].models[wildcards.model].module)
         if linearizes:
-            own = json.loads(slices.settings(STUDY, linearizes, **wildcards))["observables"]
+            own = json.loads(jobs.settings(STUDY, linearizes, **wildcards))["observables"]
             modules.extend(STUDY.observables[name].module for name in own)
         return fingerprint.of_code(*modules)
 
@@ -91,7 +92,7 @@ def scaled(amount):
 
 
 def launcher(wildcards, resources):
-    """Options of `surroscope.launch` for several machines, which a profile asks for by the resources mpi and tasks."""
+    """Options of `runtime.launch` for several machines, which a profile asks for by the resources mpi and tasks."""
     mpi = resources.get("mpi")
     return f"--launcher={shlex.quote(mpi)} --tasks {resources.tasks}" if mpi else ""
 

@@ -21,7 +21,7 @@ rule evaluate:
     message:
         "Rollouts and images of {wildcards.model} on {wildcards.system}, seed {wildcards.seed}, epoch {wildcards.epoch}"
     shell:
-        "python -m surroscope.launch --gpus {resources.gpu} -- surroscope.stages.evaluate --settings {params.settings:q}"
+        "python -m surroscope.runtime.launch --gpus {resources.gpu} -- surroscope.stages.evaluate --settings {params.settings:q}"
         " --stores {input.stores:q} --split {input.split:q} --weights {input.weights:q} --evaluation {output.evaluation:q} > {log:q} 2>&1"
 
 

@@ -47,7 +47,7 @@ rule report:
         tables=all_tables(),
         verdicts=expand(f"{RESULTS}/{{system}}/tables/verdict.json", system=STUDY.systems),
         data=[path for system in STUDY.systems for path in expand(STORE, system=system, ic=STUDY.classes(system))],
-        template=f"{SOURCES}/surroscope/report_template.html.j2",
+        template=f"{SOURCES}/surroscope/report/page.html.j2",
         captions=sorted(
             {
                 f"{SOURCES}/report/{figure(name).caption}.rst"

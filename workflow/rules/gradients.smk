@@ -25,7 +25,7 @@ rule calibrate:
     message:
         "Measure how to linearize {wildcards.model} on {wildcards.system}"
     shell:
-        "python -m surroscope.launch --gpus {resources.gpu} -- surroscope.stages.calibrate --settings {params.settings:q}"
+        "python -m surroscope.runtime.launch --gpus {resources.gpu} -- surroscope.stages.calibrate --settings {params.settings:q}"
         " --stores {input.stores:q} --calibration {output.calibration:q} > {log:q} 2>&1"
 
 
@@ -55,7 +55,7 @@ rule gradients:
         "Gradients and tangents of {wildcards.model} on {wildcards.system}, seed {wildcards.seed},"
         " epoch {wildcards.epoch}, shard {wildcards.shard}"
     shell:
-        "python -m surroscope.launch --gpus {resources.gpu} -- surroscope.stages.gradients --settings {params.settings:q}"
+        "python -m surroscope.runtime.launch --gpus {resources.gpu} -- surroscope.stages.gradients --settings {params.settings:q}"
         " --stores {input.stores:q} --split {input.split:q} --weights {input.weights:q} {params.calibration} --shard {output.shard:q}"
         " > {log:q} 2>&1"
 

@@ -57,7 +57,7 @@ rule full:
         "Influence in all parameters of {wildcards.model} on {wildcards.system}, seed {wildcards.seed},"
         " epoch {wildcards.epoch}"
     shell:
-        "python -m surroscope.launch --gpus {resources.gpu} -- surroscope.stages.full --settings {params.settings:q}"
+        "python -m surroscope.runtime.launch --gpus {resources.gpu} -- surroscope.stages.full --settings {params.settings:q}"
         " --stores {input.stores:q} --split {input.split:q} --weights {input.weights:q} {params.calibration} --solved {output.solved:q}"
         " > {log:q} 2>&1"
 
@@ -106,7 +106,7 @@ rule orbits:
     message:
         "Gradients at images of {wildcards.model} on {wildcards.system}, seed {wildcards.seed}, epoch {wildcards.epoch}"
     shell:
-        "python -m surroscope.launch --gpus {resources.gpu} -- surroscope.stages.orbits --settings {params.settings:q}"
+        "python -m surroscope.runtime.launch --gpus {resources.gpu} -- surroscope.stages.orbits --settings {params.settings:q}"
         " --stores {input.stores:q} --split {input.split:q} --weights {input.weights:q} {params.calibration} --orbits {output.orbits:q}"
         " > {log:q} 2>&1"
 

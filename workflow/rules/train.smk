@@ -29,7 +29,7 @@ rule train:
     message:
         "Train {wildcards.model} on {wildcards.system}, seed {wildcards.seed}"
     shell:
-        "python -m surroscope.launch --gpus {resources.gpu} --processes {resources.processes} {params.launcher} --"
+        "python -m surroscope.runtime.launch --gpus {resources.gpu} --processes {resources.processes} {params.launcher} --"
         " surroscope.stages.train --settings {params.settings:q} --stores {input.stores:q}"
         " --split {input.split:q} --checkpoints {params.checkpoints:q} --mapping {params.mapping:q}"
         " --reader {resources.reader} --weights {output.weights:q} --history {output.history:q} > {log:q} 2>&1"

@@ -13,12 +13,12 @@ __all__ = ["open_study", "read_table"]
 
 # By name, when they are called: what is imported here is part of the code of every stage, and would run them all again.
 def open_study(path: "str | Path") -> "xr.DataTree":
-    """What a finished study computed, as labelled arrays; see `surroscope.opening.open_study`."""
-    tree: xr.DataTree = import_module("surroscope.opening").open_study(path)
+    """What a finished study computed, as labelled arrays; see `surroscope.results.open_study`."""
+    tree: xr.DataTree = import_module("surroscope.results").open_study(path)
     return tree
 
 
 def read_table(path: "str | Path", system: str, name: str) -> "pd.DataFrame":
-    """A table of a finished study; see `surroscope.opening.read_table`."""
-    table: pd.DataFrame = import_module("surroscope.opening").read_table(path, system, name)
+    """A table of a finished study; see `surroscope.results.read_table`."""
+    table: pd.DataFrame = import_module("surroscope.results").read_table(path, system, name)
     return table

@@ -1,4 +1,4 @@
-"""Differentiable per-sample scalars: the cost, what a prediction fails to conserve, and what else it gets wrong.
+"""Differentiable per-sample scalars: what a prediction fails to conserve, and what else it gets wrong.
 
 Each is a function of (prediction, target, state), all (B, F, Y, X), and gives (B,). The value of a sample depends on
 that sample alone. A study takes them by name (`observable`) or by the import path of a factory (`load`).
@@ -13,12 +13,11 @@ import torch
 from torch import Tensor
 from torch.func import grad_and_value, vmap
 
+from surroscope.cost_function import EPSILON, Observable, smse
 from surroscope.errors import UserError
 from surroscope.system import System
 
-Observable = Callable[[Tensor, Tensor, Tensor], Tensor]
 Quantity = Callable[[Tensor], Tensor]
-EPSILON = 1e-6
 
 
 def _mean(field: Tensor) -> Tensor:
@@ -27,16 +26,6 @@ def _mean(field: Tensor) -> Tensor:
 
 def _rms(field: Tensor) -> Tensor:
     return field.square().mean((-2, -1)).sqrt()
-
-
-def smse(prediction: Tensor, target: Tensor, state: Tensor) -> Tensor:
-    """Scaled mean squared error: mean over channel and space of (ŷ_c - y_c)² / (RMS_c(y) + 1e-6).
-
-    RMS_c = sqrt(mean over space of y_c²) of the target. The error is squared, the scale is not
-    (arXiv 2509.00024, training loss).
-    """
-    scale = target.square().mean((-2, -1), keepdim=True).sqrt() + EPSILON
-    return ((prediction - target).square() / scale).mean((-3, -2, -1))
 
 
 def spectral_band(system: System, *, low: float, high: float = math.inf) -> Observable:

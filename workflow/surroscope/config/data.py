@@ -6,10 +6,10 @@ from typing import Annotated, Any, Literal
 
 from pydantic import BeforeValidator, Field, PlainValidator, field_validator, model_validator
 
-from surroscope import expressions, pdegym
 from surroscope.config.base import Count, Name, Positive, Section, once, require_known
+from surroscope.data import expressions, pdegym
+from surroscope.data.files import by_number
 from surroscope.errors import UserError
-from surroscope.numbered import by_number
 from surroscope.system import OBSERVABLES
 
 

@@ -3,9 +3,9 @@
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
-from surroscope.catalogue import QUANTITIES, UNITS
 from surroscope.config.study import Study
-from surroscope.quantities import QUANTITY
+from surroscope.influence.solvers import QUANTITY
+from surroscope.report.catalogue import QUANTITIES, UNITS
 
 SOURCES = {
     "simulation": "solved by the embedded solver on {fine} cells and stored on {cells}, from initial conditions of the "

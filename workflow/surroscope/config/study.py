@@ -5,7 +5,6 @@ from typing import Annotated, Any
 
 from pydantic import BaseModel, Field, ValidationError, field_validator, model_validator
 
-from surroscope import pdegym
 from surroscope.config.base import Name, Section, once, require_known
 from surroscope.config.data import Data
 from surroscope.config.sections import (
@@ -22,8 +21,9 @@ from surroscope.config.sections import (
     Symmetry,
     SystemStudy,
 )
+from surroscope.data import pdegym
+from surroscope.data.splits import split_counts
 from surroscope.errors import UserError
-from surroscope.partition import split_counts
 from surroscope.symmetry import Action, actions
 from surroscope.system import CLASSES, OBSERVABLES, SYSTEMS, System
 

@@ -5,7 +5,7 @@ from collections.abc import Callable, Sequence
 import torch
 from torch import Tensor, nn
 
-from surroscope.observables import smse
+from surroscope.cost_function import smse
 from surroscope.symmetry import Action
 from surroscope.system import System
 

@@ -5,7 +5,7 @@ from collections.abc import Callable
 import torch
 from torch import Tensor, nn
 
-from surroscope.observables import smse
+from surroscope.cost_function import smse
 
 
 @torch.no_grad()

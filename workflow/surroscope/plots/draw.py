@@ -7,9 +7,9 @@ import numpy as np
 import pandas as pd
 from matplotlib.figure import Figure
 
-from surroscope.catalogue import QUANTITIES, figure
 from surroscope.plots import animations, dynamics, examples, fields, influence, orbits, response, sensitivity, training
 from surroscope.plots.style import Moving, Options, styled
+from surroscope.report.catalogue import QUANTITIES, figure
 
 
 @dataclass(frozen=True)

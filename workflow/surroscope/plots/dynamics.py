@@ -22,7 +22,7 @@ from surroscope.plots.style import (
     quantity_note,
     sample_size,
 )
-from surroscope.published import SOURCE
+from surroscope.tables.published import SOURCE
 
 # Column of the table of checkpoints -> its panel's axis label, and whether the axis is logarithmic.
 SHOWN = {

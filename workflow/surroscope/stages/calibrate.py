@@ -8,11 +8,13 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from surroscope import device, observables, store, transitions
-from surroscope.models import loading
-from surroscope.response.calibrate import calibrate
-from surroscope.response.linearize import Linearization
-from surroscope.stages import cli
+from surroscope import device
+from surroscope.cost_function import smse
+from surroscope.data import transitions
+from surroscope.influence.calibrate import calibrate
+from surroscope.influence.linearize import Linearization
+from surroscope.models import surrogate
+from surroscope.runtime import cli, store
 from surroscope.stages.gradients import linearizing
 
 
@@ -35,9 +37,9 @@ def stage(settings: Settings, *, stores: list[Path], calibration: Path) -> None:
     )
     states, targets = (torch.from_numpy(part).to(place) for part in (probe.inputs, probe.targets))
     shape, boundary = tuple(states.shape[1:]), settings.boundary
-    network = loading.build(settings.factory, settings.options, shape=shape, boundary=boundary, seed=0)
+    network = surrogate.build(settings.factory, settings.options, shape=shape, boundary=boundary, seed=0)
     with linearizing(settings.model, settings.system):
-        found = calibrate(Linearization(network.to(place)), observables.smse, states, targets)
+        found = calibrate(Linearization(network.to(place)), smse, states, targets)
     text = json.dumps(dataclasses.asdict(found) | {"device": str(place)}, indent=1)
     print(text)
     with store.atomic(calibration) as temporary:

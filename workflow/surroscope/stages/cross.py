@@ -8,14 +8,13 @@ import numpy as np
 import xarray as xr
 from dask import compute
 
-from surroscope import store
 from surroscope.errors import UserError
-from surroscope.response import subspace
-from surroscope.response.gram import columns_within, gram
-from surroscope.response.labelled import Grams, Rules
-from surroscope.stages import cli
-from surroscope.stages.clusters import Place, scheduler
-from surroscope.stages.contraction import blocks, open_shards
+from surroscope.influence.gram import columns_within, gram
+from surroscope.influence.matrices import Grams, Rules
+from surroscope.influence.span import solve_span
+from surroscope.runtime import cli, store
+from surroscope.runtime.dask_cluster import Place, scheduler
+from surroscope.stages.shards import blocks, open_shards
 
 PARTS = ("test", "train")
 
@@ -45,7 +44,7 @@ def stage(settings: Settings, *, shards: list[Path], cross: Path, threads: int, 
         rules = Rules("ket", settings.discarded_share, settings.damping, settings.damping_scale)
         damping = rules.absolute(grams, samples)
         try:
-            span = subspace.solve(grams.k, grams.b, discarded_share=settings.discarded_share)
+            span = solve_span(grams.k, grams.b, discarded_share=settings.discarded_share)
         except ValueError as error:
             raise UserError(f"{shards[0].parent}: {error}") from None
         scaled = span.basis / np.sqrt(span.eigenvalues + damping)

@@ -5,9 +5,9 @@ import time
 from dataclasses import dataclass
 from pathlib import Path
 
-from surroscope import hub
+from surroscope.data import hub
 from surroscope.errors import UserError
-from surroscope.stages import cli, progress
+from surroscope.runtime import cli, progress
 
 
 @dataclass(frozen=True)

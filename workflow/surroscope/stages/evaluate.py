@@ -6,11 +6,12 @@ from pathlib import Path
 import torch
 import xarray as xr
 
-from surroscope import device, store, transitions
+from surroscope import device
+from surroscope.data import transitions
 from surroscope.diagnostics import equivariance
 from surroscope.diagnostics.rollout import drift, errors, rollout
-from surroscope.models import loading
-from surroscope.stages import cli, progress
+from surroscope.models import surrogate
+from surroscope.runtime import cli, progress, store
 from surroscope.symmetry import Action
 from surroscope.system import System
 
@@ -31,13 +32,13 @@ def stage(settings: Settings, *, stores: list[Path], split: Path, weights: Path,
     states = torch.stack([torch.from_numpy(block) for block in by_class.values()]).to(place)
     classes, probes, snapshots, *grid = states.shape
     shape, boundary = tuple(grid), settings.boundary
-    network = loading.build(settings.factory, settings.options, shape=shape, boundary=boundary, seed=settings.seed)
-    loading.load_weights(network, weights, settings.epoch)
+    network = surrogate.build(settings.factory, settings.options, shape=shape, boundary=boundary, seed=settings.seed)
+    surrogate.load_weights(network, weights, settings.epoch)
     network.to(place).eval()
     steps, actions = settings.snapshots - 1, [Action.parse(name) for name in settings.actions]
     total = snapshots - 1 + len(actions)
     with progress.bar(f"evaluation of {settings.model} epoch {settings.epoch}", total, "pass") as bar:
-        surrogate, persistence = errors(network, states.flatten(0, 1), bar.update)
+        one_step, persistence = errors(network, states.flatten(0, 1), bar.update)
         inputs, targets = (part.flatten(0, 2) for part in (states[:, :, :steps], states[:, :, 1 : steps + 1]))
         moved = equivariance.errors(network, inputs, targets, actions, system, bar.update)
     first = states[:, :, 0].flatten(0, 1)
@@ -50,7 +51,7 @@ def stage(settings: Settings, *, stores: list[Path], split: Path, weights: Path,
     drifts = drift(states.flatten(0, 1), flown)[:, :, kept].reshape(classes, probes, snapshots - 1, len(kept)).cpu()
     dataset = xr.Dataset(
         {
-            "error": (lead, surrogate.reshape(errors_of).numpy(), {"long_name": "SMSE of the rollout at each step"}),
+            "error": (lead, one_step.reshape(errors_of).numpy(), {"long_name": "SMSE of the rollout at each step"}),
             "persistence": (lead, persistence.reshape(errors_of).numpy(), {"long_name": "SMSE of no change"}),
             "drift": (
                 ("class", "probe", "step", "conserved"),
@@ -74,7 +75,7 @@ def stage(settings: Settings, *, stores: list[Path], split: Path, weights: Path,
         },
         attrs={key: getattr(settings, key) for key in ("system", "model", "seed", "epoch")},
     )
-    made = cli.provenance("evaluate", settings, loading.module_of(settings.factory))
+    made = cli.provenance("evaluate", settings, surrogate.module_of(settings.factory))
     with store.writing(evaluation, made) as temporary:
         dataset.to_zarr(temporary, zarr_format=3, consolidated=False)
 

@@ -6,11 +6,10 @@ from pathlib import Path
 
 import pandas as pd
 
-from surroscope import store
 from surroscope.errors import UserError
 from surroscope.plots import style
 from surroscope.plots.draw import draw
-from surroscope.stages import cli
+from surroscope.runtime import cli, store
 
 
 @dataclass(frozen=True)

@@ -10,12 +10,13 @@ import torch
 import xarray as xr
 from torch import Tensor
 
-from surroscope import device, store, transitions
-from surroscope.response import dense, full
-from surroscope.response.labelled import MATRIX
-from surroscope.response.linearize import Linearization, Method
-from surroscope.response.rows import Response, Rows
-from surroscope.stages import cli, progress
+from surroscope import device
+from surroscope.data import transitions
+from surroscope.influence import dense, krylov
+from surroscope.influence.linearize import Linearization, Method
+from surroscope.influence.matrices import MATRIX
+from surroscope.influence.responses import Response, Rows
+from surroscope.runtime import cli, progress, store
 from surroscope.stages.gradients import (
     Linearized,
     functions_of,
@@ -138,15 +139,15 @@ class Problem:
         """Absolute dampings; a relative one is a multiple of the metric's largest eigenvalue in the cost's span."""
         if self.settings.damping_scale == "absolute":
             return self.settings.dampings
-        space = full.Krylov(self.metric(self.single), self.rows([Response("smse")])[1], torch.float32)
+        space = krylov.Krylov(self.metric(self.single), self.rows([Response("smse")])[1], torch.float32)
         space.grow(space.rows)
         largest = float(np.linalg.eigvalsh(space.projected)[-1])
         return [damping * largest for damping in self.settings.dampings]
 
     def full(
         self, rows: Tensor, dampings: list[float], progress: Callable[[int, float], None]
-    ) -> list[full.FullResponse]:
-        return full.solve(
+    ) -> list[krylov.FullResponse]:
+        return krylov.solve(
             self.metric(self.single),
             rows,
             self.samples,

@@ -13,13 +13,14 @@ import xarray as xr
 import zarr
 from torch import Tensor
 
-from surroscope import device, observables, store, transitions
+from surroscope import device, observables
+from surroscope.cost_function import Observable, smse
+from surroscope.data import transitions
 from surroscope.errors import UserError
-from surroscope.models import loading
-from surroscope.observables import Observable
-from surroscope.response.linearize import Linearization, Method
-from surroscope.response.rows import Response, Rows
-from surroscope.stages import cli, progress
+from surroscope.influence.linearize import Linearization, Method
+from surroscope.influence.responses import Response, Rows
+from surroscope.models import surrogate
+from surroscope.runtime import cli, progress, store
 from surroscope.system import System
 
 CHUNK_BYTES = 32 * 2**20
@@ -76,8 +77,8 @@ def stage(
     ):
         dataset = describe(settings, batches, system)
         dataset.attrs["weights"] = store.manifest(weights)["digest"]
-        if loading.moments_of(weights, settings.epoch).is_file():
-            moments = loading.load_moments(weights, settings.epoch)
+        if surrogate.moments_of(weights, settings.epoch).is_file():
+            moments = surrogate.load_moments(weights, settings.epoch)
             parts = [moments.get(name, torch.ones_like(p)).flatten().cpu() for name, p in linear.parameters.items()]
             dataset["adam"] = ("parameter", torch.cat(parts).numpy())
         dataset.to_zarr(temporary, zarr_format=3, consolidated=False)
@@ -132,8 +133,8 @@ def linearization(
 ) -> Linearization:
     """The network of a checkpoint, linearized at its weights."""
     shape, boundary = probe.inputs.shape[1:], settings.boundary
-    network = loading.build(settings.factory, settings.options, shape=shape, boundary=boundary, seed=settings.seed)
-    loading.load_weights(network, weights, settings.epoch)
+    network = surrogate.build(settings.factory, settings.options, shape=shape, boundary=boundary, seed=settings.seed)
+    surrogate.load_weights(network, weights, settings.epoch)
     return Linearization(network.to(place, dtype))
 
 
@@ -146,7 +147,8 @@ def measured(calibration: Path | None) -> Method:
 def modules(settings: Linearized) -> list[str]:
     """Modules outside the package that a linearization runs: the network's and the observables'."""
     return [
-        loading.module_of(entry["factory"]) for entry in ({"factory": settings.factory}, *settings.observables.values())
+        surrogate.module_of(entry["factory"])
+        for entry in ({"factory": settings.factory}, *settings.observables.values())
     ]
 
 
@@ -186,7 +188,7 @@ def cotangents(linear: Linearization, probe: transitions.Probe, place: torch.dev
     with torch.no_grad():
         predicted = torch.cat([linear.predict(linear.parameters, part) for part in states.split(16)])
     predicted.requires_grad_()
-    (found,) = torch.autograd.grad(observables.smse(predicted, targets, states).sum(), predicted)
+    (found,) = torch.autograd.grad(smse(predicted, targets, states).sum(), predicted)
     return found.flatten(1)
 
 

@@ -7,13 +7,12 @@ from pathlib import Path
 import numpy as np
 import xarray as xr
 
-from surroscope import store
 from surroscope.errors import UserError
-from surroscope.quantities import QUANTITY
-from surroscope.response import resolve
-from surroscope.response.labelled import MATRIX, Grams, Rules, label
-from surroscope.response.rows import Response
-from surroscope.stages import cli
+from surroscope.influence import decompose
+from surroscope.influence.matrices import MATRIX, Grams, Rules, label
+from surroscope.influence.responses import Response
+from surroscope.influence.solvers import QUANTITY
+from surroscope.runtime import cli, store
 
 
 @dataclass(frozen=True)
@@ -44,8 +43,8 @@ def stage(
             shape=shape,
             rules=settings.rules,
         )
-        shares = resolve.shares(source, settings.rules)
-        images = None if orbits is None else resolve.images(source, store.read(orbits).load(), settings.rules)
+        shares = decompose.shares(source, settings.rules)
+        images = None if orbits is None else decompose.images(source, store.read(orbits).load(), settings.rules)
     except ValueError as error:
         raise UserError(f"{grams}: {error}") from None
     dataset = dataset.assign_coords(probe=source["probe"].values)

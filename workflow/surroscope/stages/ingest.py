@@ -18,12 +18,12 @@ import xarray as xr
 import zarr
 from zarr.codecs import BloscCodec, Crc32cCodec
 
-from surroscope import expressions
+from surroscope.data import expressions
+from surroscope.data.checks import Distinct, Statistics, require_physical
+from surroscope.data.formats import Fields
 from surroscope.errors import UserError
-from surroscope.formats import Fields
-from surroscope.quality import Distinct, Statistics, require_physical
-from surroscope.stages import cli, progress
-from surroscope.store import flags, names, writing
+from surroscope.runtime import cli, progress
+from surroscope.runtime.store import flags, names, writing
 from surroscope.system import System
 
 SHARD_TRAJECTORIES = 64

@@ -4,11 +4,11 @@ import json
 from dataclasses import dataclass
 from pathlib import Path
 
-from surroscope import hub
+from surroscope.data import hub
+from surroscope.data.pdegym import LICENCE, NOTICE
 from surroscope.errors import UserError
-from surroscope.pdegym import LICENCE, NOTICE
-from surroscope.stages import cli
-from surroscope.store import atomic, require_space
+from surroscope.runtime import cli
+from surroscope.runtime.store import atomic, require_space
 
 # Beside the listing and not an output, which would be deleted before the listing is made again.
 PINS = "commits.json"

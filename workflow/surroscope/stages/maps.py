@@ -6,11 +6,10 @@ from pathlib import Path
 import numpy as np
 import xarray as xr
 
-from surroscope import store
 from surroscope.errors import UserError
-from surroscope.response import resolve
-from surroscope.response.labelled import Rules
-from surroscope.stages import cli
+from surroscope.influence import decompose
+from surroscope.influence.matrices import Rules
+from surroscope.runtime import cli, store
 from surroscope.stages.influence import grams_of
 
 
@@ -31,7 +30,7 @@ def stage(settings: Settings, *, shard: Path, grams: Path, maps: Path) -> None:
     samples = len(classes) * times
     rules = Rules("ket", settings.discarded_share, settings.damping, settings.damping_scale)
     try:
-        span, k, damping = resolve.cost_span(grams_of(source, 0), samples, rules)
+        span, k, damping = decompose.cost_span(grams_of(source, 0), samples, rules)
     except ValueError as error:
         raise UserError(f"{grams}: {error}") from None
     coefficients = span.coefficients(k, damping)

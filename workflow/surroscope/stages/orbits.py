@@ -8,9 +8,10 @@ import torch
 import xarray as xr
 from torch import Tensor
 
-from surroscope import device, store, transitions
-from surroscope.observables import smse
-from surroscope.stages import cli, progress
+from surroscope import device
+from surroscope.cost_function import smse
+from surroscope.data import transitions
+from surroscope.runtime import cli, progress, store
 from surroscope.stages.gradients import Linearized, linearization, linearizing, measured, modules, require_finite
 from surroscope.symmetry import Action
 

@@ -8,12 +8,11 @@ import numpy as np
 import xarray as xr
 from dask import compute
 
-from surroscope import store
 from surroscope.errors import UserError
-from surroscope.response.gram import columns_within, gram, resolved
-from surroscope.stages import cli
-from surroscope.stages.clusters import Place, scheduler
-from surroscope.stages.contraction import blocks, fronts, open_shards
+from surroscope.influence.gram import columns_within, gram, resolved
+from surroscope.runtime import cli, store
+from surroscope.runtime.dask_cluster import Place, scheduler
+from surroscope.stages.shards import blocks, fronts, open_shards
 
 FRONT_SHARE = 0.1
 

@@ -9,9 +9,19 @@ from typing import Any
 import pandas as pd
 from PIL import Image
 
-from surroscope import cost, fingerprint, kept, report, store
-from surroscope.catalogue import QUANTITIES, figure
-from surroscope.stages import cli
+from surroscope.report.catalogue import QUANTITIES, figure
+from surroscope.report.page import (
+    Audit,
+    DataCard,
+    MainNumber,
+    ReportFigure,
+    SystemSection,
+    Verdict,
+    caption_html,
+    render,
+)
+from surroscope.runtime import cli, cost, fingerprint, store
+from surroscope.runtime.provenance import record, stores_of
 
 QUESTION = (
     "A surrogate that learned the solution operator improves everywhere when it takes a gradient step anywhere: "
@@ -52,19 +62,19 @@ def stage(
         drawn = [path for path in figures if path.parents[1].name == name and path.suffix in (".png", ".gif")]
         verdicts = json.loads(own["verdict"].read_text())
         systems.append(
-            report.SystemSection(
+            SystemSection(
                 name=name,
                 title=settings.titles[name],
                 verdicts=tuple(
-                    report.Verdict(name, model, **verdict | {"influence": QUANTITIES[verdict["influence"]]})
+                    Verdict(name, model, **verdict | {"influence": QUANTITIES[verdict["influence"]]})
                     for model, verdict in verdicts.items()
                 ),
-                scalars=tuple(report.MainNumber(**row) for row in pd.read_csv(own["scalars"]).to_dict("records")),
+                scalars=tuple(MainNumber(**row) for row in pd.read_csv(own["scalars"]).to_dict("records")),
                 figures=tuple(
-                    report.ReportFigure(
+                    ReportFigure(
                         name=path.stem,
                         title=spec.title,
-                        caption_html=report.caption_html(
+                        caption_html=caption_html(
                             texts[spec.caption], name, n=settings.n, unit=settings.unit, observable=spec.observable
                         ),
                         image=path.read_bytes(),
@@ -80,7 +90,7 @@ def stage(
                 cards=tuple(card(path) for path in data if path.parent.name == name),
             )
         )
-    study = report.Audit(
+    study = Audit(
         title=f"Study {settings.config['study']}",
         subject="; ".join([*(f"{', '.join(s.models)} on {s.title}" for s in systems), settings.n]),
         question=QUESTION,
@@ -92,18 +102,18 @@ def stage(
         costs=tuple(stage for stage in cost.by_stage(costs) if stage.stage != "report"),
     )
     with store.atomic(page) as temporary:
-        temporary.write_text(report.render(study))
+        temporary.write_text(render(study))
     made = {
         "versions": cli.provenance("report", settings)["versions"],
         "code": {name: fingerprint.of_code(f"surroscope.stages.{name}") for name in ("tables", "figures", "report")},
     }
-    stores = [*data, *kept.stores_of(settings.config, page.parent)]
-    record = kept.record(settings.config, made, files=[page, *tables, *figures], stores=stores)
+    stores = [*data, *stores_of(settings.config, page.parent)]
+    recorded = record(settings.config, made, files=[page, *tables, *figures], stores=stores)
     with store.atomic(provenance) as temporary:
-        temporary.write_text(json.dumps(record, indent=1, sort_keys=True) + "\n")
+        temporary.write_text(json.dumps(recorded, indent=1, sort_keys=True) + "\n")
 
 
-def card(path: Path) -> report.DataCard:
+def card(path: Path) -> DataCard:
     """What there is to say about the data of one class, from its store."""
     data = store.read(path, contents=False)
     known = ("source", "repo", "commit", "licence", "preset", "seed", "boundary")
@@ -118,7 +128,7 @@ def card(path: Path) -> report.DataCard:
         str(name): {statistic: float(data[statistic][number]) for statistic in store.STATISTICS}
         for number, name in enumerate(data["channel"].values)
     }
-    return report.DataCard(path.stem, facts, channels)
+    return DataCard(path.stem, facts, channels)
 
 
 def last_frame(animation: Path) -> bytes:

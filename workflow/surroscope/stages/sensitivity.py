@@ -9,13 +9,12 @@ import numpy as np
 import pandas as pd
 import xarray as xr
 
-from surroscope import store
 from surroscope.diagnostics import scalars
 from surroscope.errors import UserError
-from surroscope.quantities import QUANTITY
-from surroscope.response.labelled import Rules, baseline, span_influence
-from surroscope.response.normalize import standard
-from surroscope.stages import cli
+from surroscope.influence.matrices import Rules, baseline, span_influence
+from surroscope.influence.normalize import standard
+from surroscope.influence.solvers import QUANTITY
+from surroscope.runtime import cli, store
 from surroscope.stages.influence import grams_of
 
 

@@ -11,8 +11,8 @@ from surroscope import device
 from surroscope.errors import UserError
 from surroscope.physics.errors import SolverError
 from surroscope.physics.simulate import SOLVER_VERSION, Simulated, simulate
-from surroscope.stages import cli, progress
-from surroscope.store import atomic
+from surroscope.runtime import cli, progress
+from surroscope.runtime.store import atomic
 
 
 @dataclass(frozen=True)

@@ -7,10 +7,10 @@ from pathlib import Path
 import numpy as np
 import xarray as xr
 
-from surroscope import seeding, store
+from surroscope import seeding
+from surroscope.data.splits import split_counts
 from surroscope.errors import UserError
-from surroscope.partition import split_counts
-from surroscope.stages import cli
+from surroscope.runtime import cli, store
 
 
 @dataclass(frozen=True)

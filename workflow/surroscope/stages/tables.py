@@ -9,16 +9,16 @@ import numpy as np
 import pandas as pd
 import xarray as xr
 
-from surroscope import published, store
 from surroscope.diagnostics import bootstrap, coherence, scalars
 from surroscope.diagnostics.scalars import SCALARS, Measured
 from surroscope.errors import UserError
-from surroscope.quantities import QUANTITY
-from surroscope.response.labelled import MATRIX
-from surroscope.response.normalize import NORMALIZATIONS, standard
-from surroscope.response.rows import Response
-from surroscope.stages import cli, forward_tables, part_tables
+from surroscope.influence.matrices import MATRIX
+from surroscope.influence.normalize import NORMALIZATIONS, standard
+from surroscope.influence.responses import Response
+from surroscope.influence.solvers import QUANTITY
+from surroscope.runtime import cli, store
 from surroscope.stages.influence import responses_of
+from surroscope.tables import parts, published, rollouts
 
 # Bins of distance and half their width in bins, as in arXiv 2509.00024; other systems get those of CE.
 BINS = {"CE": (19, 1), "NS": (15, 2)}
@@ -71,8 +71,8 @@ def stage(
         last = measured[epochs[-1]]
         counts = {"n_seeds": len(final), "n_probes": final[0].sizes["probe"]}
         found = influence_tables(final, settings.system, settings.normalization)
-        found |= part_tables.resolved(final, last.seeds) | part_tables.images(final)
-        found |= forward_tables.of_model(flown, last)
+        found |= parts.resolved(final, last.seeds) | parts.images(final)
+        found |= rollouts.of_model(flown, last)
         found |= {
             "training": training(errors),
             "spectrum": pd.DataFrame([{"epoch": epoch} | spectrum(m) for epoch, m in measured.items()]),
@@ -97,15 +97,15 @@ def stage(
             if name in frames:
                 frames[name].append(labelled(table, model, counts))
     first = next(f for f in flights if f.attrs["model"] == settings.models[0]).load()
-    frames["snapshots"].append(forward_tables.snapshots(first))
-    frames["rollout"].append(forward_tables.baseline(frames["rollout"][0], last))
-    for name, table in part_tables.optional(sensitivities, crosses, maps).items():
+    frames["snapshots"].append(rollouts.snapshots(first))
+    frames["rollout"].append(rollouts.baseline(frames["rollout"][0], last))
+    for name, table in parts.optional(sensitivities, crosses, maps).items():
         frames[name].append(table)
     for path in tables:
         with store.atomic(path) as temporary:
             # A system without symmetries has no images.
-            parts = frames[path.stem] or [pd.DataFrame(columns=["model"])]
-            pd.concat(parts, ignore_index=True).to_csv(temporary, index=False)
+            own = frames[path.stem] or [pd.DataFrame(columns=["model"])]
+            pd.concat(own, ignore_index=True).to_csv(temporary, index=False)
     with store.atomic(verdict) as temporary:
         temporary.write_text(json.dumps(verdicts, indent=1) + "\n")
 

@@ -11,9 +11,10 @@ from typing import Any, Literal
 import pandas as pd
 import torch
 
-from surroscope import device, store, transitions
-from surroscope.models import loading
-from surroscope.stages import cache, cli, progress
+from surroscope import device
+from surroscope.data import mapped, transitions
+from surroscope.models import surrogate
+from surroscope.runtime import cli, progress, store
 from surroscope.training import distributed, loop
 from surroscope.training.checkpoints import Checkpoints
 
@@ -48,17 +49,19 @@ def stage(
     """
     with distributed.joined() as group:
         place = device.pick(group.local)
-        folder = cache.built(mapping, stores, split, settings.snapshots) if reader == "mapped" else None
+        folder = mapped.built(mapping, stores, split, settings.snapshots) if reader == "mapped" else None
         train, validation = (
             torch.from_numpy(
                 transitions.mapped(folder, part)
                 if folder
                 else transitions.trajectories(stores, split, part, settings.snapshots)
             )
-            for part in cache.PARTS
+            for part in mapped.PARTS
         )
         shape, boundary = tuple(train.shape[2:]), settings.boundary
-        network = loading.build(settings.factory, settings.options, shape=shape, boundary=boundary, seed=settings.seed)
+        network = surrogate.build(
+            settings.factory, settings.options, shape=shape, boundary=boundary, seed=settings.seed
+        )
         network.to(place)
         epochs = partial(
             loop.epochs,
@@ -95,8 +98,8 @@ def stage(
             for state in epochs(resume=group.from_first(resume), progress=lambda number, total: bar.update(1)):
                 saved.claim.require()
                 if state["epoch"] in settings.save_epochs:
-                    loading.save_weights(network, saved.weights(state["epoch"]))
-                    loading.save_moments(network, state["optimizer"], saved.moments(state["epoch"]))
+                    surrogate.save_weights(network, saved.weights(state["epoch"]))
+                    surrogate.save_moments(network, state["optimizer"], saved.moments(state["epoch"]))
                 saved.save(state)
                 bar.set_postfix(epoch=state["epoch"], validation=f"{state['history'][-1]['validation']:.3g}")
 
@@ -110,8 +113,8 @@ def stage(
         with store.writing(weights, provenance(settings)) as temporary:
             temporary.mkdir()
             for epoch in settings.save_epochs:
-                shutil.copyfile(saved.weights(epoch), loading.weights_of(temporary, epoch))
-                shutil.copyfile(saved.moments(epoch), loading.moments_of(temporary, epoch))
+                shutil.copyfile(saved.weights(epoch), surrogate.weights_of(temporary, epoch))
+                shutil.copyfile(saved.moments(epoch), surrogate.moments_of(temporary, epoch))
         with store.atomic(history) as temporary:
             rows.to_csv(temporary, index=False)
         saved.claim.release()
@@ -129,7 +132,7 @@ def cost(seconds: pd.Series, transitions: int, place: torch.device) -> str:
 
 
 def provenance(settings: Settings) -> dict[str, Any]:
-    return cli.provenance("train", settings, loading.module_of(settings.factory))
+    return cli.provenance("train", settings, surrogate.module_of(settings.factory))
 
 
 def identity(settings: Settings, stores: list[Path], split: Path) -> dict[str, Any]:

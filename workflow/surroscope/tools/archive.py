@@ -17,9 +17,9 @@ from importlib import metadata
 from pathlib import Path
 
 import surroscope
-from surroscope import kept, store
-from surroscope.config import slices
+from surroscope.config import jobs
 from surroscope.errors import UserError
+from surroscope.runtime import provenance, store
 from surroscope.tools import verify
 
 LOCK = "requirements.lock"
@@ -30,15 +30,15 @@ def archive(configuration: Path) -> Path:
     study = verify.configured(configuration)
     results = verify.RESULTS / study.study
     record = verify.recorded(study.study)
-    now = json.loads(slices.settings(study, "report", command="", n="", unit=""))["config"]
+    now = json.loads(jobs.settings(study, "report", command="", n="", unit=""))["config"]
     if now != record["config"]:
         raise UserError(f"{configuration}: was changed since study {study.study!r} was run; run it again")
     checked = verify.verify([record])
     if checked.problems:
         raise UserError("\nerror: ".join(checked.problems))
     contents = {str(Path(path).relative_to(results)): Path(path).read_bytes() for path in record["files"]}
-    contents[kept.FILE] = (results / kept.FILE).read_bytes()
-    contents["config.yaml"] = slices.public(configuration.read_text()).encode()
+    contents[provenance.FILE] = (results / provenance.FILE).read_bytes()
+    contents["config.yaml"] = jobs.public(configuration.read_text()).encode()
     contents["versions.txt"] = versions().encode()
     lock = Path(surroscope.__file__).parents[2] / LOCK
     if lock.is_file():

@@ -20,9 +20,9 @@ from snakemake.api import SnakemakeApi
 from snakemake.settings.enums import Quietness
 from snakemake.settings.types import ConfigSettings, DAGSettings, OutputSettings, ResourceSettings
 
-from surroscope import cost, environment
 from surroscope.config.study import Study
 from surroscope.errors import UserError
+from surroscope.runtime import cost, environment
 from surroscope.tools.jobs import Job, Work
 from surroscope.tools.verify import configured
 from surroscope.tools.workload import Model

@@ -10,11 +10,11 @@ from pathlib import Path
 
 from PIL import Image
 
-from surroscope.catalogue import FigureSpec, figure, figures_for
 from surroscope.config.study import Study
 from surroscope.errors import UserError
-from surroscope.opening import read_table
-from surroscope.report import number
+from surroscope.report.catalogue import FigureSpec, figure, figures_for
+from surroscope.report.page import number
+from surroscope.results import read_table
 from surroscope.tools.verify import RESULTS, configured
 
 STUDY = Path("workflow/presets/both-systems.yaml")

@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass
 
-from surroscope import cost
+from surroscope.runtime import cost
 
 
 @dataclass(frozen=True)

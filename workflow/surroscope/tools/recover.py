@@ -15,7 +15,7 @@ from pathlib import Path
 import psutil
 
 from surroscope.errors import UserError
-from surroscope.heads import heads
+from surroscope.runtime.sessions import heads
 
 PREFIX = "surroscope"
 # Where jobs log: those of Snakemake, and workers of Dask beside the result that they work for.

@@ -15,10 +15,9 @@ from typing import Any
 
 import yaml
 
-from surroscope import kept, store
 from surroscope.config.study import Study, check
 from surroscope.errors import UserError
-from surroscope.stages import progress
+from surroscope.runtime import progress, provenance, store
 
 SUMS = "SHA256SUMS"
 RESULTS = Path("results")
@@ -53,7 +52,7 @@ def configured(path: Path) -> Study:
 
 def recorded(study: str) -> dict[str, Any]:
     """What a study's provenance.json in this folder says. Raises UserError if there is none."""
-    path = RESULTS / study / kept.FILE
+    path = RESULTS / study / provenance.FILE
     try:
         return json.loads(path.read_text())
     except FileNotFoundError:
@@ -137,7 +136,9 @@ def main(what: Path | None) -> None:
     if what is not None and what.name.endswith(".tar.gz"):
         checked = verify_archive(what)
     else:
-        names = [configured(what).study] if what else sorted(p.parent.name for p in RESULTS.glob(f"*/{kept.FILE}"))
+        names = (
+            [configured(what).study] if what else sorted(p.parent.name for p in RESULTS.glob(f"*/{provenance.FILE}"))
+        )
         if not names:
             raise UserError(f"{RESULTS}: holds no finished study; run one first")
         checked = verify([recorded(name) for name in names])

@@ -18,15 +18,15 @@ from typing import Any
 import torch
 from torch.utils.flop_counter import FlopCounterMode
 
-from surroscope.config import slices
+from surroscope.config import jobs
 from surroscope.config.study import Study
-from surroscope.models import loading
-from surroscope.partition import split_counts
-from surroscope.pdegym import CELLS, SERIES
+from surroscope.data.pdegym import CELLS, SERIES
+from surroscope.data.splits import split_counts
+from surroscope.influence.krylov import CHECKED, inner
+from surroscope.influence.responses import Response, Rows
+from surroscope.models import surrogate
 from surroscope.physics.initial_conditions import sample, start_time
 from surroscope.physics.simulate import BATCH_CELLS, simulate
-from surroscope.response.full import CHECKED, inner
-from surroscope.response.rows import Response, Rows
 from surroscope.tools.jobs import Job, Work
 from surroscope.training import loop
 
@@ -126,7 +126,7 @@ class Model:
     def network(self, system: str, model: str) -> Network:
         chosen, shape = self.study.systems[system].models[model], self.shape(system)
         boundary = self.study.system(system).boundary
-        network = loading.build(chosen.factory, chosen.options, shape=shape, boundary=boundary, seed=0)
+        network = surrogate.build(chosen.factory, chosen.options, shape=shape, boundary=boundary, seed=0)
         with torch.no_grad(), FlopCounterMode(display=False) as counter:
             network(torch.ones(1, *shape))
         operations = counter.get_total_flops()
@@ -154,7 +154,7 @@ class Model:
         count = getattr(self, f"_{job.stage}", None)
         if count is None:
             return Work(base)
-        chosen = json.loads(slices.settings(self.study, job.rule, **job.wildcards))
+        chosen = json.loads(jobs.settings(self.study, job.rule, **job.wildcards))
         found = count(chosen, **job.wildcards)
         return Work(base + found.seconds, found.operations, found.kind, found.size)
 
@@ -238,7 +238,7 @@ class Model:
     def _reduce(self, chosen: dict[str, Any], **checkpoint: str) -> Work:
         size, operations, kept = 0.0, 0.0, 0.0
         for shard in range(self.study.gradients.shards):
-            settings = json.loads(slices.settings(self.study, "gradients", shard=str(shard), **checkpoint))
+            settings = json.loads(jobs.settings(self.study, "gradients", shard=str(shard), **checkpoint))
             parameters = self.network(checkpoint["system"], checkpoint["model"]).parameters
             rows, n, outputs = self.linearized(settings, checkpoint["system"])
             r = len(rows.names) * n
@@ -251,7 +251,7 @@ class Model:
         return Work(MOVED * size * self.byte + operations * self.product, size=kept)
 
     def _cross(self, chosen: dict[str, Any], **checkpoint: str) -> Work:
-        settings = json.loads(slices.settings(self.study, "cross_gradients", shard="0", **checkpoint))
+        settings = json.loads(jobs.settings(self.study, "cross_gradients", shard="0", **checkpoint))
         parameters = self.network(checkpoint["system"], checkpoint["model"]).parameters
         _, n, outputs = self.linearized(settings, checkpoint["system"])
         batches = len(settings["directions"])

@@ -8,8 +8,10 @@ from typing import Any
 
 import torch
 
-from surroscope.store import Claim, atomic
+from surroscope.runtime.store import Claim, atomic
 
+# Raise it when a saved state changes its meaning: every network is trained again.
+FORMAT = 1
 LATEST = "latest.pt"
 IDENTITY = "identity.json"
 

@@ -9,8 +9,8 @@ import torch
 from torch import Tensor, nn
 
 from surroscope import seeding
+from surroscope.cost_function import smse
 from surroscope.errors import UserError
-from surroscope.observables import smse
 from surroscope.training.distributed import ALONE, Group
 
 PERSISTENCE_BATCH = 64

@@ -20,8 +20,8 @@ from typing import Any
 import numpy as np
 import xarray as xr
 
+from surroscope.data.files import by_number
 from surroscope.errors import UserError
-from surroscope.numbered import by_number
 
 AXES = ("trajectory", "time", "channel", "y", "x")
 Dimensions = Mapping[str, str] | Sequence[str]

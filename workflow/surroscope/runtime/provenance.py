@@ -4,7 +4,7 @@ from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
-from surroscope import store
+from surroscope.runtime import store
 
 FILE = "provenance.json"
 

@@ -7,9 +7,9 @@ from collections.abc import Callable
 from dataclasses import asdict, replace
 from typing import Any
 
-from surroscope import pdegym
 from surroscope.config import methods
 from surroscope.config.study import Study
+from surroscope.data import pdegym
 
 # The networks of arXiv 2509.00024.
 PUBLISHED = {"surroscope.models.unet:build": "unet", "surroscope.models.vit:build": "vit"}

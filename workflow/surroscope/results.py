@@ -7,8 +7,8 @@ from pathlib import Path
 import pandas as pd
 import xarray as xr
 
-from surroscope import kept, store
 from surroscope.errors import UserError
+from surroscope.runtime import provenance, store
 
 
 def open_study(path: str | Path) -> xr.DataTree:
@@ -27,9 +27,9 @@ def open_study(path: str | Path) -> xr.DataTree:
     """
     folder = Path(path)
     try:
-        record = json.loads((folder / kept.FILE).read_text())
+        record = json.loads((folder / provenance.FILE).read_text())
     except FileNotFoundError:
-        found = "is not there" if not folder.is_dir() else f"has no {kept.FILE}, so the study is not finished"
+        found = "is not there" if not folder.is_dir() else f"has no {provenance.FILE}, so the study is not finished"
         raise UserError(f"{folder}: {found}; expected results/{{study}} of a study that ran to its end") from None
     nodes: dict[str, xr.Dataset] = {"/": xr.Dataset(attrs={"config": record["config"], "versions": record["versions"]})}
     for system, chosen in record["config"]["systems"].items():

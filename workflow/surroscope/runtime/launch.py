@@ -1,6 +1,6 @@
 """Start a stage on GPUs of its own, in one process or in several by torchrun.
 
-python -m surroscope.launch --gpus 1 -- surroscope.stages.gradients --settings ...
+python -m surroscope.runtime.launch --gpus 1 -- surroscope.stages.gradients --settings ...
 
 The stage takes the place of this process. Where more GPUs are visible than it asks for, as on a workstation, it gets
 free ones, and waits for them; they are its own for as long as it lives, however it ends. A scheduler's GPUs are the
@@ -46,7 +46,7 @@ def main() -> None:
             bind(asked.gpus)
     except UserError as error:
         sys.exit(f"error: {error}")
-    if "surroscope.torchrun" in start:
+    if "surroscope.runtime.torchrun" in start:
         # Of the warnings of torch's C++ one is about a choice of ours, the others are about host names.
         os.environ.setdefault("TORCH_CPP_LOG_LEVEL", "ERROR")
     os.execvp(start[0], start)
@@ -57,7 +57,7 @@ def command(
 ) -> list[str]:
     """What runs the module: Python, torchrun, or `tasks` torchruns of the launcher that meet on this machine."""
     python, stage = [sys.executable, "-m"], [module, *arguments]
-    torchrun = [*python, "surroscope.torchrun", "--nproc-per-node", str(processes)]
+    torchrun = [*python, "surroscope.runtime.torchrun", "--nproc-per-node", str(processes)]
     if launcher:
         job = os.environ.get("SLURM_JOB_ID", "")
         number = int(job) if job.isdecimal() else os.getpid()

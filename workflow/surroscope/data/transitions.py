@@ -12,8 +12,8 @@ from typing import Any
 
 import numpy as np
 
-from surroscope import store
 from surroscope.errors import UserError
+from surroscope.runtime import store
 
 # Of what is read of a trajectory at once; while it is read, three times as much is in memory.
 BLOCK_BYTES = 2**26

@@ -8,8 +8,9 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from surroscope import seeding, store
+from surroscope import seeding
 from surroscope.errors import UserError
+from surroscope.runtime import store
 
 
 def module_of(factory: str) -> str:

@@ -7,9 +7,9 @@ from dataclasses import dataclass, replace
 import torch
 from torch import Tensor
 
-from surroscope.observables import Observable
-from surroscope.response.functional import reverse
-from surroscope.response.linearize import DEFAULT, Linearization, Method
+from surroscope.cost_function import Observable
+from surroscope.influence.functional import reverse
+from surroscope.influence.linearize import DEFAULT, Linearization, Method
 
 CHECKED = 3
 ROUNDS = 4

@@ -3,6 +3,7 @@
 The hash covers the module itself and, transitively, every module that it imports, their packages included, but for
 the standard library and installed packages (an installed package is followed if the module itself belongs to it).
 It is taken from the syntax tree without docstrings: comments, formatting and documentation do not change it.
+What says how a result is made and kept, and never what it is, counts as its FORMAT number alone: see FORMAT_ALONE.
 Nothing is imported, so this is safe and quick inside a Snakefile. Imports by a name made at run time are not seen.
 """
 
@@ -16,6 +17,11 @@ from pathlib import Path
 
 from surroscope.errors import UserError
 
+# The FORMAT of these is raised by hand when what they leave on disk changes its meaning. Nothing else of them, and
+# nothing of the modules below them, is part of a fingerprint.
+FORMAT_ALONE = ("surroscope.runtime", "surroscope.training.checkpoints")
+# By name too, since they may stand anywhere on the path: PYTHONPATH of environment modules, `pip --user`.
+LIBRARY_NAMES = ("site-packages", "dist-packages")
 LIBRARIES = {Path(path).resolve() for path in (*sysconfig.get_paths().values(), *site.getsitepackages())}
 
 
@@ -42,7 +48,8 @@ def of_code(*modules: str) -> str:
 
 
 def _collect(module: str, package: str, closure: set[str]) -> None:
-    if module in closure or _source(module, package) is None:
+    below = module.startswith(tuple(f"{name}." for name in FORMAT_ALONE))
+    if below or module in closure or _source(module, package) is None:
         return
     closure.add(module)
     for imported in _outline(module, package)[1]:
@@ -54,7 +61,9 @@ def _source(module: str, package: str) -> Path | None:
     """The file of a module; None if it has none, or is a library's and not of `package`."""
     relative = Path(*module.split("."))
     for folder in sys.path:
-        if module.partition(".")[0] != package and Path(folder or ".").resolve() in LIBRARIES:
+        place = Path(folder or ".").resolve()
+        library = place in LIBRARIES or place.name in LIBRARY_NAMES
+        if library and module.partition(".")[0] != package:
             continue
         for candidate in (relative.with_suffix(".py"), relative / "__init__.py"):
             path = Path(folder or ".") / candidate
@@ -74,6 +83,11 @@ def _outline(module: str, package: str) -> tuple[str, tuple[str, ...]]:
         raise UserError(
             f"{source}, line {error.lineno}: not valid Python ({error.msg}); mend it and run again"
         ) from None
+    if module in FORMAT_ALONE:
+        (number,) = (
+            ast.dump(node) for node in tree.body if isinstance(node, ast.Assign) and _names(node) == ["FORMAT"]
+        )
+        return number, ()
     parent = module if source.name == "__init__.py" else module.rpartition(".")[0]
     imported: set[str] = {module}
     for node in ast.walk(tree):
@@ -90,6 +104,10 @@ def _outline(module: str, package: str) -> tuple[str, tuple[str, ...]]:
     parts = [name.split(".") for name in imported]
     names = {".".join(words[:length]) for words in parts for length in range(1, len(words) + 1)}
     return ast.dump(tree), tuple(sorted(names - {module, ""}))
+
+
+def _names(node: ast.Assign) -> list[str]:
+    return [target.id for target in node.targets if isinstance(target, ast.Name)]
 
 
 def _drop_docstring(node: ast.AST) -> None:

@@ -8,7 +8,7 @@ import numpy as np
 import xarray as xr
 
 from surroscope.errors import UserError
-from surroscope.store import STATISTICS
+from surroscope.runtime.store import STATISTICS
 
 
 def require_physical(values: np.ndarray, channel: str, path: Path, row: int, snapshot: int, positive: bool) -> None:

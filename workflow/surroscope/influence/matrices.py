@@ -6,8 +6,8 @@ from dataclasses import dataclass
 import numpy as np
 import xarray as xr
 
-from surroscope.response import subspace
-from surroscope.response.rows import Response, Rows
+from surroscope.influence.responses import Response, Rows
+from surroscope.influence.span import Span, solve_span
 
 MATRIX = ("response_class", "response_time", "perturbation_class", "perturbation_time")
 
@@ -42,18 +42,16 @@ class Rules:
         if self.damping_scale == "absolute":
             return self.damping
         own = slice(samples)
-        span = subspace.solve(grams.k[own, own], grams.b[own, own], discarded_share=self.discarded_share)
+        span = solve_span(grams.k[own, own], grams.b[own, own], discarded_share=self.discarded_share)
         return self.damping * span.eigenvalues[0]
 
 
 def span_influence(
     grams: Grams, bra: np.ndarray, ket: np.ndarray, rules: Rules, damping: float
-) -> tuple[np.ndarray, subspace.Span]:
+) -> tuple[np.ndarray, Span]:
     """H[j, i] = g_j · η⁻¹ g_i in the span that the rules name, for rows `bra` and `ket`, and the span."""
     rows = ket if rules.span == "ket" else np.concatenate([ket, bra[~np.isin(bra, ket)]])
-    span = subspace.solve(
-        grams.k[np.ix_(rows, rows)], grams.b[np.ix_(rows, rows)], discarded_share=rules.discarded_share
-    )
+    span = solve_span(grams.k[np.ix_(rows, rows)], grams.b[np.ix_(rows, rows)], discarded_share=rules.discarded_share)
     return span.influence(grams.k[np.ix_(bra, rows)], grams.k[np.ix_(ket, rows)], damping), span
 
 

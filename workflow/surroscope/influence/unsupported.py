@@ -7,7 +7,7 @@ from torch import Tensor, nn
 from torch.func import grad, jvp, vmap
 from torch.utils._pytree import tree_leaves
 
-from surroscope.response.functional import Tree, call_with
+from surroscope.influence.functional import Tree, call_with
 
 REWRITE = "write it with differentiable torch operations"
 REMEDIES = {

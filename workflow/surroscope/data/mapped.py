@@ -10,9 +10,9 @@ from pathlib import Path
 
 import numpy as np
 
-from surroscope import store, transitions
+from surroscope.data import transitions
 from surroscope.errors import UserError
-from surroscope.stages import progress
+from surroscope.runtime import progress, store
 
 PARTS = ("train", "validation")
 POLL = 5.0

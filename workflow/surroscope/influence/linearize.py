@@ -9,10 +9,10 @@ import torch
 from torch import Tensor, nn
 from torch.func import grad, jvp, vjp, vmap
 
-from surroscope.observables import Observable
-from surroscope.response.culprit import REMEDIES, culprit
-from surroscope.response.expanded import ExpandedWeights
-from surroscope.response.functional import Tree, call_with, reverse
+from surroscope.cost_function import Observable
+from surroscope.influence.expanded import ExpandedWeights
+from surroscope.influence.functional import Tree, call_with, reverse
+from surroscope.influence.unsupported import REMEDIES, culprit
 
 
 @dataclass(frozen=True)

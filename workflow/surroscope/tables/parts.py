@@ -6,12 +6,12 @@ import numpy as np
 import pandas as pd
 import xarray as xr
 
-from surroscope import store
 from surroscope.diagnostics import coherence
-from surroscope.quantities import QUANTITY
-from surroscope.response.labelled import MATRIX
-from surroscope.response.normalize import standard
-from surroscope.stages import forward_tables
+from surroscope.influence.matrices import MATRIX
+from surroscope.influence.normalize import standard
+from surroscope.influence.solvers import QUANTITY
+from surroscope.runtime import store
+from surroscope.tables import rollouts
 
 SHOWN = 3
 # These parts are made from Gram matrices and tangents, within the span of the gradients, whatever the study's solver.
@@ -58,7 +58,7 @@ def images(matrices: list[xr.Dataset]) -> dict[str, pd.DataFrame]:
     probes = looked[0].sizes["image_probe"]
     seeds = np.repeat([m.attrs["seed"] for m in looked], probes)
     actions = [str(name) for name in looked[0]["action"].values]
-    table = forward_tables.orbit(np.diagonal(h, axis1=2, axis2=3), actions, seeds)
+    table = rollouts.orbit(np.diagonal(h, axis1=2, axis2=3), actions, seeds)
     return {"symmetry": table.assign(quantity=SPAN, n_seeds=len(looked), n_probes=probes)}
 
 

@@ -22,9 +22,9 @@ from distributed.comm import CommClosedError
 from distributed.diagnostics.progress import dependent_keys
 from distributed.utils import get_ip_interface
 
-from surroscope.environment import FIXED
 from surroscope.errors import UserError
-from surroscope.stages import progress
+from surroscope.runtime import progress
+from surroscope.runtime.environment import FIXED
 
 LOCAL, SLURM = "local", "slurm"
 TIMEOUT = 30.0

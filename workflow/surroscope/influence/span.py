@@ -36,7 +36,7 @@ class Span:
         return self.basis / (self.eigenvalues + damping) @ (ket @ self.basis).T
 
 
-def solve(k: np.ndarray, b: np.ndarray, *, discarded_share: float) -> Span:
+def solve_span(k: np.ndarray, b: np.ndarray, *, discarded_share: float) -> Span:
     """The modes of the metric in the span of R gradients.
 
     k: G Gᵀ (R, R); b: (J Gᵀ)ᵀ (J Gᵀ) / M (R, R)

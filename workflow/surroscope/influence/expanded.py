@@ -10,7 +10,7 @@ from torch.nn import functional as F
 from torch.overrides import TorchFunctionMode
 from torch.utils._pytree import tree_leaves
 
-from surroscope.response.functional import Tree
+from surroscope.influence.functional import Tree
 
 
 class ExpandedWeights(TorchFunctionMode):

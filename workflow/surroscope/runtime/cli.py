@@ -17,9 +17,9 @@ import psutil
 import yaml
 from pydantic import TypeAdapter, ValidationError
 
-from surroscope import fingerprint
 from surroscope.errors import UserError
-from surroscope.store import StaleWriterError, claimed
+from surroscope.runtime import fingerprint
+from surroscope.runtime.store import StaleWriterError, claimed
 
 VERSIONED = ("surroscope", "torch", "numpy", "xarray", "zarr", "dask", "pandas", "matplotlib")
 

@@ -6,8 +6,8 @@ import dask.array as da
 import numpy as np
 import xarray as xr
 
-from surroscope import store
 from surroscope.errors import UserError
+from surroscope.runtime import store
 
 
 def open_shards(paths: list[Path]) -> list[xr.Dataset]:

@@ -7,19 +7,19 @@ With W the coefficients of η⁻¹ g_i = Σ_m W[m, i] g_m, the response of the p
 import numpy as np
 import xarray as xr
 
-from surroscope.response import subspace
-from surroscope.response.labelled import MATRIX, Grams, Rules
+from surroscope.influence.matrices import MATRIX, Grams, Rules
+from surroscope.influence.span import Span, solve_span
 
 
-def cost_span(grams: Grams, samples: int, rules: Rules) -> tuple[subspace.Span, np.ndarray, float]:
+def cost_span(grams: Grams, samples: int, rules: Rules) -> tuple[Span, np.ndarray, float]:
     """The span of the cost's gradients, its K (N, N), and the damping in it."""
     own = np.ix_(np.arange(samples), np.arange(samples))
     k = grams.k[own]
-    span = subspace.solve(k, grams.b[own], discarded_share=rules.discarded_share)
+    span = solve_span(k, grams.b[own], discarded_share=rules.discarded_share)
     return span, k, rules.absolute(grams, samples)
 
 
-def channel_coupling(span: subspace.Span, by_channel: np.ndarray, damping: float) -> np.ndarray:
+def channel_coupling(span: Span, by_channel: np.ndarray, damping: float) -> np.ndarray:
     """H[(j, f), (i, f')]: what a step on the error in channel f' at sample i does to the error in channel f at j.
 
     by_channel: Σ over cells of w_j (J_j g_m) in channel f, (N, F, N), w = ∂C/∂ŷ, so that summing over f gives

@@ -14,7 +14,7 @@ from docutils.core import publish_parts
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from markupsafe import Markup
 
-from surroscope.cost import StageCost
+from surroscope.runtime.cost import StageCost
 
 CONSERVED = "What does it conserve?"
 QUESTIONS = (
@@ -238,4 +238,4 @@ def render(study: Audit) -> str:
         initial=lambda text: text[:1].upper() + text[1:],
         slug=lambda text: re.sub(r"[^a-z0-9]+", "-", text.lower()).strip("-"),
     )
-    return environment.get_template("report_template.html.j2").render(study=study)
+    return environment.get_template("page.html.j2").render(study=study)
