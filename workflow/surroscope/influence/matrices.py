@@ -18,11 +18,18 @@ class Grams:
     """One batch of N samples: R = (gradients of a sample) x N rows, the first D of them directions of tangents.
 
     k: G Gᵀ (R, R); b: (J Gᵀ)ᵀ (J Gᵀ) / M (D, D); adam: G diag(1 / (sqrt v̂ + ε)) Gᵀ (R, R), or None
+    precision: dtype that G was computed in, whatever its products are in
     """
 
     k: np.ndarray
     b: np.ndarray
     adam: np.ndarray | None = None
+    precision: str = "float64"
+
+    def span(self, rows: np.ndarray, discarded_share: float) -> Span:
+        """The modes of the metric in the span of these rows."""
+        block = np.ix_(rows, rows)
+        return solve_span(self.k[block], self.b[block], discarded_share=discarded_share, precision=self.precision)
 
 
 @dataclass(frozen=True)
@@ -42,9 +49,7 @@ class Rules:
     def absolute(self, grams: Grams, samples: int) -> float:
         if self.damping_scale == "absolute":
             return self.damping
-        own = slice(samples)
-        span = solve_span(grams.k[own, own], grams.b[own, own], discarded_share=self.discarded_share)
-        return self.damping * span.eigenvalues[0]
+        return self.damping * grams.span(np.arange(samples), self.discarded_share).eigenvalues[0]
 
 
 def span_influence(
@@ -52,7 +57,7 @@ def span_influence(
 ) -> tuple[np.ndarray, Span]:
     """H[j, i] = g_j · η⁻¹ g_i in the span that the rules name, for rows `bra` and `ket`, and the span."""
     rows = ket if rules.span == "ket" else np.concatenate([ket, bra[~np.isin(bra, ket)]])
-    span = solve_span(grams.k[np.ix_(rows, rows)], grams.b[np.ix_(rows, rows)], discarded_share=rules.discarded_share)
+    span = grams.span(rows, rules.discarded_share)
     return span.influence(grams.k[np.ix_(bra, rows)], grams.k[np.ix_(ket, rows)], damping), span
 
 
@@ -133,4 +138,5 @@ def responses_of(dataset: xr.Dataset) -> list[Response]:
 def grams_of(source: xr.Dataset, probe: int) -> Grams:
     """The Gram matrices of one probe batch."""
     at = source.sel(probe=probe)
-    return Grams(at["k"].values, at["b"].values, at["adam"].values if "adam" in at else None)
+    adam = at["adam"].values if "adam" in at else None
+    return Grams(at["k"].values, at["b"].values, adam, precision=source.attrs["precision"])

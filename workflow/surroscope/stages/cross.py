@@ -11,7 +11,6 @@ from dask import compute
 from surroscope.errors import UserError
 from surroscope.influence.gram import columns_within, gram, squares
 from surroscope.influence.matrices import Grams, Rules
-from surroscope.influence.span import solve_span
 from surroscope.runtime import cli, store
 from surroscope.runtime.dask_cluster import Place, scheduler
 from surroscope.stages.shards import blocks, open_shards
@@ -40,11 +39,11 @@ def stage(settings: Settings, *, shards: list[Path], cross: Path, threads: int, 
     outputs = sum(part.shape[1] for part in tangents)
     with scheduler(place, threads, memory_mb, cross.with_suffix(".workers"), "contract"):
         k, *parts = compute(gram(rows), *(gram(part) for part in tangents))
-        grams = Grams(k, np.sum(parts, axis=0) / outputs)
+        grams = Grams(k, np.sum(parts, axis=0) / outputs, precision=str(rows.dtype))
         rules = Rules("ket", settings.discarded_share, settings.damping, settings.damping_scale)
         damping = rules.absolute(grams, samples)
         try:
-            span = solve_span(grams.k, grams.b, discarded_share=settings.discarded_share)
+            span = grams.span(np.arange(samples), settings.discarded_share)
         except ValueError as error:
             raise UserError(f"{shards[0].parent}: {error}") from None
         scaled = span.basis / np.sqrt(span.eigenvalues + damping)
