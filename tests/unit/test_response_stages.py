@@ -25,11 +25,12 @@ from response_study import (
 )
 
 from surroscope.config import jobs
+from surroscope.diagnostics import fronts
 from surroscope.errors import UserError
 from surroscope.influence.responses import Response
 from surroscope.models import surrogate
 from surroscope.runtime import store
-from surroscope.stages import cross, full, influence, maps, sensitivity, shards
+from surroscope.stages import cross, full, influence, maps, sensitivity
 from surroscope.tables.parts import attribution
 
 
@@ -220,6 +221,6 @@ def test_an_observable_without_a_gradient_is_named(study: Study, tmp_path: Path)
 def test_fronts_are_the_steepest_cells() -> None:
     step = np.zeros((1, 1, 8, 8))
     step[..., 4:] = 1.0
-    found = shards.fronts(1 + step, 0.5, "periodic").reshape(8, 8)
+    found = fronts.fronts(1 + step, 0.5, "periodic").reshape(8, 8)
     assert found[:, [0, 3, 4, 7]].all()
     assert not found[:, [1, 2, 5, 6]].any()

@@ -19,11 +19,12 @@ import torch
 from scipy.linalg import eigh
 from torch import Tensor
 
+from surroscope.influence.functional import COLUMNS, inner
+
 Metric = Callable[[Tensor], Tensor]
 CHECKED = 4
 DEPENDENT = 1e-10
 ROUND_OFF = 100
-COLUMNS = 2**16
 
 
 @dataclass(frozen=True)
@@ -196,15 +197,6 @@ def _bordered(matrix: np.ndarray, rows: np.ndarray) -> np.ndarray:
     old = len(matrix)
     grown = np.concatenate([np.concatenate([matrix, rows[:, :old].T], axis=1), rows])
     return (grown + grown.T) / 2
-
-
-def inner(a: Tensor, b: Tensor) -> np.ndarray:
-    """a bᵀ of (K, P) and (L, P), accumulated in float64: (K, L)."""
-    parts = zip(a.split(COLUMNS, dim=1), b.split(COLUMNS, dim=1), strict=True)
-    total = torch.zeros(len(a), len(b), dtype=torch.float64, device=a.device)
-    for left, right in parts:
-        total += left.double() @ right.double().T
-    return total.cpu().numpy()
 
 
 def _combine(coefficients: np.ndarray, rows: Tensor) -> Tensor:

@@ -11,11 +11,10 @@ import xarray as xr
 from surroscope.config import jobs
 from surroscope.diagnostics import scalars
 from surroscope.errors import UserError
-from surroscope.influence.matrices import Rules, baseline, span_influence
+from surroscope.influence.matrices import Rules, baseline, grams_of, span_influence
 from surroscope.influence.normalize import standard
 from surroscope.influence.solvers import QUANTITY
 from surroscope.runtime import cli, store
-from surroscope.stages.influence import grams_of
 
 
 def stage(settings: jobs.Sensitivity, *, grams: Path, table: cli.Output, full: Path | None = None) -> None:

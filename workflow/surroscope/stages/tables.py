@@ -12,12 +12,11 @@ from surroscope.config import jobs
 from surroscope.diagnostics import bootstrap, coherence, scalars
 from surroscope.diagnostics.scalars import SCALARS, Measured
 from surroscope.errors import UserError
-from surroscope.influence.matrices import MATRIX
+from surroscope.influence.matrices import MATRIX, responses_of
 from surroscope.influence.normalize import NORMALIZATIONS, standard
 from surroscope.influence.responses import Response
 from surroscope.influence.solvers import QUANTITY
 from surroscope.runtime import cli, store
-from surroscope.stages.influence import responses_of
 from surroscope.tables import parts, published, rollouts
 
 # Bins of distance and half their width in bins, as in arXiv 2509.00024; other systems get those of CE.
