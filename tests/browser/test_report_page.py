@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from surroscope.diagnostics.scalars import Estimate, verdict
+from surroscope.diagnostics.verdict import Estimate, verdict
 from surroscope.report.page import number
 from surroscope.runtime import store
 

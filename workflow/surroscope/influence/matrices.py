@@ -24,6 +24,12 @@ class Grams:
     adam: np.ndarray | None = None
 
 
+def grams_of(source: xr.Dataset, probe: int) -> Grams:
+    """The Gram matrices of one probe batch."""
+    at = source.sel(probe=probe)
+    return Grams(at["k"].values, at["b"].values, at["adam"].values if "adam" in at else None)
+
+
 @dataclass(frozen=True)
 class Rules:
     """How the span's response is regularised.

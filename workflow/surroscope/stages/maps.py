@@ -8,9 +8,8 @@ import xarray as xr
 
 from surroscope.errors import UserError
 from surroscope.influence import decompose
-from surroscope.influence.matrices import Rules
+from surroscope.influence.matrices import Rules, grams_of
 from surroscope.runtime import cli, store
-from surroscope.stages.influence import grams_of
 
 
 @dataclass(frozen=True)

@@ -1,5 +1,6 @@
 """Tables of what a response is made of, and of the parts that a study may ask for: sensitivity, maps, attribution."""
 
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
@@ -18,7 +19,7 @@ SHOWN = 3
 SPAN = QUANTITY["subspace"]
 
 
-def resolved(matrices: list[xr.Dataset], seeds: np.ndarray) -> dict[str, pd.DataFrame]:
+def resolved(matrices: Sequence[xr.Dataset], seeds: np.ndarray) -> dict[str, pd.DataFrame]:
     """The cost's influence between channels, and the share of the response that falls on fronts, of one model.
 
     Both are means over the pairs of a relation in each probe batch, then quartiles over batches and seeds; coupling is
@@ -47,7 +48,7 @@ def resolved(matrices: list[xr.Dataset], seeds: np.ndarray) -> dict[str, pd.Data
     }
 
 
-def images(matrices: list[xr.Dataset]) -> dict[str, pd.DataFrame]:
+def images(matrices: Sequence[xr.Dataset]) -> dict[str, pd.DataFrame]:
     """Standardised influence of a step at a sample on the sample's own image, if the study looked at any."""
     looked = [matrix for matrix in matrices if "image_influence" in matrix]
     if not looked:
