@@ -186,7 +186,7 @@ def history(seeds: int = 3) -> pd.DataFrame:
 def test_a_row_of_checkpoints_is_that_of_its_seed_alone_and_the_main_numbers_are_of_all() -> None:
     m = measured()
     rows = scalar_tables.checkpoints({5: m}, history()).set_index("seed")
-    numbers = scalar_tables.main_numbers(m, history(), 5, "CE", "vit").set_index("quantity")
+    numbers = scalar_tables.main_numbers(m, history(), 5, "CE", "vit").set_index("name")
     assert rows["validation"].tolist() == [2.0, 3.0, 4.0]
     for name, scalar in scalars.SCALARS.items():
         for seed in range(3):
@@ -227,7 +227,7 @@ def test_a_rollout_that_blew_up_is_left_out_of_the_correlation_and_counted_so() 
 
 
 def test_a_number_that_a_study_cannot_have_has_no_row() -> None:
-    names = set(scalar_tables.main_numbers(measured(times=4), history(), 5, "CE", "vit")["quantity"])
+    names = set(scalar_tables.main_numbers(measured(times=4), history(), 5, "CE", "vit")["name"])
     assert "intra_class_lag_2" in names
     assert "intra_class_lag_8" not in names
 

@@ -38,7 +38,7 @@ def main_numbers(m: Measured, history: pd.DataFrame, epoch: int, system: str, ar
     for name, text in ONE_STEP.items():
         values = at[name].to_numpy(float)
         low, high = bootstrap.median_interval(values, at["seed"].to_numpy())
-        rows.append({"quantity": name, "value": np.median(values), "low": low, "high": high, "description": text})
+        rows.append({"name": name, "value": np.median(values), "low": low, "high": high, "description": text})
 
     def every(units: np.ndarray) -> np.ndarray:
         part = m.take(units)
@@ -47,20 +47,20 @@ def main_numbers(m: Measured, history: pd.DataFrame, epoch: int, system: str, ar
     ends = bootstrap.interval(every, m.seeds)
     for (name, scalar), value, low, high in zip(SCALARS.items(), every(np.arange(len(m.seeds))), *ends, strict=True):
         rows.append(
-            {"quantity": name, "value": value, "low": low, "high": high}
+            {"name": name, "value": value, "low": low, "high": high}
             | {"description": scalar.description, "n_probes": m.counts["n_probes"]}
         )
     # A number that this study cannot have (a lag beyond its times) has no row.
     table = pd.DataFrame(rows).dropna(subset="value").assign(n_seeds=m.counts["n_seeds"])
     table["published_low"], table["published_high"] = zip(
-        *(published.ends(system, architecture, name) for name in table["quantity"]), strict=True
+        *(published.ends(system, architecture, name) for name in table["name"]), strict=True
     )
     return table
 
 
 def conclusion(main: pd.DataFrame, m: Measured) -> dict[str, str]:
     """`label` and `sentence` of the verdict that the main numbers support."""
-    numbers = main.set_index("quantity")[list(Estimate._fields)]
+    numbers = main.set_index("name")[list(Estimate._fields)]
     half_life, transfer = (Estimate(*numbers.loc[name]) for name in ("half_life", "class_transfer_ratio"))
     validation, persistence = (float(numbers.loc[name, "value"]) for name in ("validation", "persistence"))
     label, sentence = verdict(half_life, transfer, validation, persistence, reach=len(m.lags["intra"]) // 2)
