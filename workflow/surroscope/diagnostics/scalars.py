@@ -112,6 +112,11 @@ def lag(relation: str, steps: int) -> Callable[[Measured], float]:
     return value
 
 
+def two_time_diagonal(m: Measured) -> float:
+    """Median H_std of a step on its own transition."""
+    return float(np.median(np.einsum("nctct->nct", m.standardised)))
+
+
 def off_diagonal_ratio(influence: np.ndarray) -> np.ndarray:
     """R = Σ of intra-class off-diagonal H / Σ of its diagonal, per unit and class: (n, C, T, C, T) to (n, C)."""
     own = np.einsum("nctcs->ncts", influence)
@@ -136,6 +141,11 @@ def at_distance(m: Measured, distance: float) -> float:
     return float(np.interp(np.log(distance), np.log(x), y, left=np.nan, right=np.nan))
 
 
+def largest_metric_eigenvalue(m: Measured) -> float:
+    """Largest eigenvalue of M η̂, median over units."""
+    return float(np.median(np.nanmax(m.eigenvalue, axis=1))) * m.outputs
+
+
 def condition(m: Measured) -> float:
     """Largest over smallest eigenvalue of η̂, median over units; infinite where the smallest is not positive."""
     largest, smallest = np.nanmax(m.eigenvalue, axis=1), np.nanmin(m.eigenvalue, axis=1)
@@ -146,6 +156,11 @@ def condition(m: Measured) -> float:
 def participation_ratio(m: Measured) -> float:
     """(Σ λ)² / Σ λ² of the eigenvalues of η̂, median over units: how many directions share the metric."""
     return float(np.median(np.nansum(m.eigenvalue, axis=1) ** 2 / np.nansum(m.eigenvalue**2, axis=1)))
+
+
+def rank(m: Measured) -> float:
+    """Directions of the span that the rank cut kept, median over units."""
+    return float(np.median((~np.isnan(m.eigenvalue)).sum(axis=1)))
 
 
 def trust_horizon(m: Measured) -> float:
@@ -175,25 +190,32 @@ def equivariance_error(m: Measured) -> float:
 
 @dataclass(frozen=True)
 class Scalar:
+    """A number of a checkpoint; positive: its definition allows no negative value, so nor may its interval."""
+
     value: Callable[[Measured], float]
     description: str
+    positive: bool = False
 
 
 SCALARS = {
-    "two_time_diagonal": Scalar(
-        lambda m: float(np.median(np.einsum("nctct->nct", m.standardised))), "influence of a step on its own transition"
-    ),
+    "two_time_diagonal": Scalar(two_time_diagonal, "influence of a step on its own transition", positive=True),
     **{
         f"{relation}_class_lag_{steps}": Scalar(
-            lag(relation, steps), f"{relation}-class influence {steps} steps after the perturbation"
+            lag(relation, steps),
+            f"{relation}-class influence {steps} steps after the perturbation",
+            positive=(relation, steps) == ("intra", 0),
         )
         for relation in ("intra", "inter")
         for steps in LAGS
     },
     "half_life": Scalar(
-        lambda m: half_life(m.lags["intra"]), "lag at which intra-class influence is half of that at lag 0, in steps"
+        lambda m: half_life(m.lags["intra"]),
+        "lag at which intra-class influence is half of that at lag 0, in steps",
+        positive=True,
     ),
-    "class_diagonal": Scalar(lambda m: float(np.median(m.class_medians[0])), "same-time influence within a class"),
+    "class_diagonal": Scalar(
+        lambda m: float(np.median(m.class_medians[0])), "same-time influence within a class", positive=True
+    ),
     "class_off_diagonal": Scalar(lambda m: float(np.median(m.class_medians[1])), "same-time influence between classes"),
     "class_transfer_ratio": Scalar(
         lambda m: class_transfer(*m.class_medians), "class_off_diagonal over class_diagonal"
@@ -205,21 +227,29 @@ SCALARS = {
     "influence_nearest": Scalar(lambda m: float(m.by_distance[1][0]), "influence between the nearest distinct inputs"),
     "influence_near": Scalar(lambda m: at_distance(m, NEAR), f"influence between inputs at distance {NEAR}"),
     "dynamic_correlation_length": Scalar(
-        lambda m: coherence.first_crossing(*m.by_distance, 0.0), "distance at which influence first crosses zero"
+        lambda m: coherence.first_crossing(*m.by_distance, 0.0),
+        "distance at which influence first crosses zero",
+        positive=True,
     ),
-    "diagonal_mean": Scalar(diagonal_mean, "mean influence of a step on its own transition, not normalised"),
+    "diagonal_mean": Scalar(
+        diagonal_mean, "mean influence of a step on its own transition, not normalised", positive=True
+    ),
     "off_diagonal_mean": Scalar(off_diagonal_mean, "mean influence of a step on other transitions, not normalised"),
-    "largest_metric_eigenvalue": Scalar(
-        lambda m: float(np.median(np.nanmax(m.eigenvalue, axis=1))) * m.outputs, "largest eigenvalue of M η̂"
+    "largest_metric_eigenvalue": Scalar(largest_metric_eigenvalue, "largest eigenvalue of M η̂", positive=True),
+    "condition": Scalar(condition, "largest over smallest eigenvalue of η̂", positive=True),
+    "participation_ratio": Scalar(participation_ratio, "directions that share the metric η̂", positive=True),
+    "rank": Scalar(rank, "directions kept of the span", positive=True),
+    "trust_horizon": Scalar(
+        trust_horizon, "first rollout step whose error reaches that of predicting no change", positive=True
     ),
-    "condition": Scalar(condition, "largest over smallest eigenvalue of η̂"),
-    "participation_ratio": Scalar(participation_ratio, "directions that share the metric η̂"),
-    "rank": Scalar(lambda m: float(np.median((~np.isnan(m.eigenvalue)).sum(axis=1))), "directions kept of the span"),
-    "trust_horizon": Scalar(trust_horizon, "first rollout step whose error reaches that of predicting no change"),
     "conservation_drift": Scalar(
-        conservation_drift, "relative change of the worst conserved total in a rollout over the probed times"
+        conservation_drift,
+        "relative change of the worst conserved total in a rollout over the probed times",
+        positive=True,
     ),
     "equivariance_error": Scalar(
-        equivariance_error, "one-step error at turned and mirrored states over that at the states themselves"
+        equivariance_error,
+        "one-step error at turned and mirrored states over that at the states themselves",
+        positive=True,
     ),
 }

@@ -41,7 +41,9 @@ def resolved(matrices: Sequence[xr.Dataset], seeds: np.ndarray) -> dict[str, pd.
             key = {"relation": relation, "response_channel": channels[f], "perturbation_channel": channels[g]}
             between.append(key | coherence.summary(values[:, f, g], seeds))
         area = {"area": matrices[0].attrs["front_share"]}
-        fronts.append({"relation": relation} | coherence.summary(share[:, mask].mean(axis=1), seeds) | area)
+        fronts.append(
+            {"relation": relation} | coherence.summary(share[:, mask].mean(axis=1), seeds, positive=True) | area
+        )
     return {
         "channels": pd.DataFrame(between).assign(quantity=SPAN),
         "fronts": pd.DataFrame(fronts).assign(quantity=SPAN),
@@ -59,7 +61,7 @@ def images(matrices: Sequence[xr.Dataset]) -> dict[str, pd.DataFrame]:
     probes = looked[0].sizes["image_probe"]
     seeds = np.repeat([m.attrs["seed"] for m in looked], probes)
     actions = [str(name) for name in looked[0]["action"].values]
-    table = rollouts.orbit(np.diagonal(h, axis1=2, axis2=3), actions, seeds)
+    table = rollouts.orbit(np.diagonal(h, axis1=2, axis2=3), actions, seeds, positive=False)
     return {"symmetry": table.assign(quantity=SPAN, n_seeds=len(looked), n_probes=probes)}
 
 

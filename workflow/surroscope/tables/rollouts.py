@@ -35,7 +35,7 @@ def rollout(errors: np.ndarray, seeds: np.ndarray) -> pd.DataFrame:
         cumulative = np.cumsum(errors[:, :, start, start + 1 :], axis=-1)
         for step in range(cumulative.shape[-1]):
             key = {"start": start, "snapshot": start + 1 + step}
-            rows.append(key | coherence.summary(cumulative[..., step], seeds))
+            rows.append(key | coherence.summary(cumulative[..., step], seeds, positive=True))
     return pd.DataFrame(rows)
 
 
@@ -43,25 +43,25 @@ def drift(flight: xr.Dataset, m: Measured) -> pd.DataFrame:
     """Relative change of each conserved total after each step of rollouts from snapshot 0."""
     names = [str(name) for name in flight["conserved"].values]
     rows = [
-        {"channel": name, "snapshot": step + 1} | coherence.summary(m.drift[:, :, step, f], m.seeds)
+        {"channel": name, "snapshot": step + 1} | coherence.summary(m.drift[:, :, step, f], m.seeds, positive=True)
         for f, name in enumerate(names)
         for step in range(m.drift.shape[2])
     ]
     return pd.DataFrame(rows)
 
 
-def orbit(values: np.ndarray, actions: list[str], seeds: np.ndarray) -> pd.DataFrame:
+def orbit(values: np.ndarray, actions: list[str], seeds: np.ndarray, positive: bool) -> pd.DataFrame:
     """A number at the image of every sample under every action, (n, A, ...), with the shift in cells of each."""
     rows = []
     for a, name in enumerate(actions):
         x, y = Action.parse(name).shift
-        rows.append({"action": name, "shift_x": x, "shift_y": y} | coherence.summary(values[:, a], seeds))
+        rows.append({"action": name, "shift_x": x, "shift_y": y} | coherence.summary(values[:, a], seeds, positive))
     return pd.DataFrame(rows)
 
 
 def equivariance(m: Measured) -> pd.DataFrame:
     """SMSE(g s) / SMSE(s): how many times worse one step is at the image of a state."""
-    return orbit(scalars.relative_errors(m), list(m.actions), m.seeds)
+    return orbit(scalars.relative_errors(m), list(m.actions), m.seeds, positive=True)
 
 
 def snapshots(flight: xr.Dataset) -> pd.DataFrame:

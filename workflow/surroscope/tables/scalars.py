@@ -37,14 +37,14 @@ def main_numbers(m: Measured, history: pd.DataFrame, epoch: int, system: str, ar
     rows = []
     for name, text in ONE_STEP.items():
         values = at[name].to_numpy(float)
-        low, high = bootstrap.median_interval(values, at["seed"].to_numpy())
+        low, high = bootstrap.median_interval(values, at["seed"].to_numpy(), positive=True)
         rows.append({"name": name, "value": np.median(values), "low": low, "high": high, "description": text})
 
     def every(units: np.ndarray) -> np.ndarray:
         part = m.take(units)
         return np.array([scalar.value(part) for scalar in SCALARS.values()])
 
-    ends = bootstrap.interval(every, m.seeds)
+    ends = bootstrap.interval(every, m.seeds, np.array([scalar.positive for scalar in SCALARS.values()]))
     for (name, scalar), value, low, high in zip(SCALARS.items(), every(np.arange(len(m.seeds))), *ends, strict=True):
         rows.append(
             {"name": name, "value": value, "low": low, "high": high}
