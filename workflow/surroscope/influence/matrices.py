@@ -1,6 +1,5 @@
 """Influence matrices labelled by what responds, batch, class and time."""
 
-import json
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -23,6 +22,12 @@ class Grams:
     k: np.ndarray
     b: np.ndarray
     adam: np.ndarray | None = None
+
+
+def grams_of(source: xr.Dataset, probe: int) -> Grams:
+    """The Gram matrices of one probe batch."""
+    at = source.sel(probe=probe)
+    return Grams(at["k"].values, at["b"].values, at["adam"].values if "adam" in at else None)
 
 
 @dataclass(frozen=True)
@@ -121,13 +126,3 @@ def label(
         },
         attrs={"span": rules.span},
     )
-
-
-def responses_of(dataset: xr.Dataset) -> list[Response]:
-    return [Response(**entry) for entry in json.loads(dataset.attrs["responses"])]
-
-
-def grams_of(source: xr.Dataset, probe: int) -> Grams:
-    """The Gram matrices of one probe batch."""
-    at = source.sel(probe=probe)
-    return Grams(at["k"].values, at["b"].values, at["adam"].values if "adam" in at else None)
