@@ -36,6 +36,7 @@ EMBEDDED_BYTES = 2**18
 @dataclass(frozen=True)
 class Settings:
     config: dict[str, Any]
+    stores: list[tuple[str, list[int], list[int]]]
     titles: dict[str, str]
     methods: list[tuple[str, list[str]]]
     command: str
@@ -107,7 +108,7 @@ def stage(
         "versions": cli.provenance("report", settings)["versions"],
         "code": {name: fingerprint.of_code(f"surroscope.stages.{name}") for name in ("tables", "figures", "report")},
     }
-    stores = [*data, *stores_of(settings.config, page.parent)]
+    stores = [*data, *stores_of(settings.stores, page.parent)]
     recorded = record(settings.config, made, files=[page, *tables, *figures], stores=stores)
     with store.atomic(provenance) as temporary:
         temporary.write_text(json.dumps(recorded, indent=1, sort_keys=True) + "\n")
