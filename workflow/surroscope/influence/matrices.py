@@ -1,5 +1,6 @@
 """Influence matrices labelled by what responds, batch, class and time."""
 
+import json
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -126,3 +127,8 @@ def label(
         },
         attrs={"span": rules.span},
     )
+
+
+def responses_of(dataset: xr.Dataset) -> list[Response]:
+    """The responses along a dataset's axis `response`, which its attribute `responses` holds as JSON."""
+    return [Response(**entry) for entry in json.loads(dataset.attrs["responses"])]

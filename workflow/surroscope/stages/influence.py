@@ -8,8 +8,7 @@ import xarray as xr
 from surroscope.config import jobs
 from surroscope.errors import UserError
 from surroscope.influence import decompose
-from surroscope.influence.matrices import MATRIX, Rules, grams_of, label
-from surroscope.influence.responses import responses_of
+from surroscope.influence.matrices import MATRIX, Rules, grams_of, label, responses_of
 from surroscope.influence.solvers import QUANTITY
 from surroscope.runtime import cli, store
 

@@ -98,7 +98,7 @@ def stage(
         "versions": cli.provenance("report", settings)["versions"],
         "code": {name: fingerprint.of_code(f"surroscope.stages.{name}") for name in ("tables", "figures", "report")},
     }
-    stores = [*data, *stores_of(settings.config, page.parent)]
+    stores = [*data, *stores_of(settings.stores, page.parent)]
     recorded = record(settings.config, made, files=[page, *tables, *figures], stores=stores)
     with store.atomic(provenance) as temporary:
         temporary.write_text(json.dumps(recorded, indent=1, sort_keys=True) + "\n")
