@@ -93,18 +93,25 @@ def gradients(
 def require_finite(
     values: Tensor, name: str, settings: jobs.Linearized, probe: transitions.Probe, where: str, *, zero: bool = True
 ) -> None:
-    """Raise UserError naming sample and observable if a row is not finite, or zero where `zero` is not allowed."""
+    """Raise UserError if a row (samples, ...) is not finite, naming its sample, or all rows are zero.
+
+    zero: whether all of them may be zero. Where some are, a line says how many: their influence is zero.
+    """
+    of = f"{settings.model} seed {settings.seed} epoch {settings.epoch}: {name} of {where}"
     bad = ~torch.isfinite(values).all(dim=1)
-    problem, remedy = "not finite", "the network or its weights are broken there"
-    if not bad.any() and not zero:
-        bad = ~values.any(dim=1)
-        problem, remedy = (
-            "all zero",
-            "nothing can be attributed to it; leave the observable out, or look at the network",
-        )
     if bad.any():
         label, time = divmod(int(torch.nonzero(bad)[0]), len(probe.times))
         raise UserError(
-            f"{settings.model} seed {settings.seed} epoch {settings.epoch}: {name} of {where} at class "
-            f"{probe.classes[label]}, time {probe.times[time]} are {problem}; {remedy}"
+            f"{of} at class {probe.classes[label]}, time {probe.times[time]} are not finite; "
+            "the network or its weights are broken there"
         )
+    if zero:
+        return
+    count = len(values) - int(values.any(dim=1).sum())
+    of += f" in the probe batch of trajectories {list(probe.trajectories)}"
+    if count == len(values):
+        raise UserError(
+            f"{of} are all zero; nothing can be attributed to it: leave the observable out, or look at the network"
+        )
+    if count:
+        print(f"{of}: {count} of {len(values)} are exactly zero, and so is their influence", flush=True)
