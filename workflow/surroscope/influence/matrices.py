@@ -32,6 +32,13 @@ class Grams:
         return solve_span(self.k[block], self.b[block], discarded_share=discarded_share, precision=self.precision)
 
 
+def grams_of(source: xr.Dataset, probe: int) -> Grams:
+    """The Gram matrices of one probe batch."""
+    at = source.sel(probe=probe)
+    adam = at["adam"].values if "adam" in at else None
+    return Grams(at["k"].values, at["b"].values, adam, precision=source.attrs["precision"])
+
+
 @dataclass(frozen=True)
 class Rules:
     """How the span's response is regularised.
@@ -132,11 +139,5 @@ def label(
 
 
 def responses_of(dataset: xr.Dataset) -> list[Response]:
+    """The responses along a dataset's axis `response`, which its attribute `responses` holds as JSON."""
     return [Response(**entry) for entry in json.loads(dataset.attrs["responses"])]
-
-
-def grams_of(source: xr.Dataset, probe: int) -> Grams:
-    """The Gram matrices of one probe batch."""
-    at = source.sel(probe=probe)
-    adam = at["adam"].values if "adam" in at else None
-    return Grams(at["k"].values, at["b"].values, adam, precision=source.attrs["precision"])

@@ -3,7 +3,6 @@
 import json
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -11,27 +10,14 @@ import torch
 from torch import Tensor
 
 from surroscope import observables
+from surroscope.config import jobs
 from surroscope.cost_function import Observable
 from surroscope.data import transitions
 from surroscope.errors import UserError
 from surroscope.influence.linearize import Linearization, Method
-from surroscope.influence.responses import Response, Rows
+from surroscope.influence.responses import Rows
 from surroscope.models import surrogate
-from surroscope.runtime import cli
 from surroscope.system import System
-
-
-@dataclass(frozen=True)
-class Linearized(cli.Network):
-    """Settings of every stage that linearizes a checkpoint."""
-
-    equations: System
-    seed: int
-    epoch: int
-    observables: dict[str, dict[str, Any]]
-    snapshots: int
-    responses: list[Response]
-    method: Method | None
 
 
 @contextmanager
@@ -44,7 +30,7 @@ def linearizing(model: str, system: str) -> Iterator[None]:
 
 
 def linearization(
-    settings: Linearized,
+    settings: jobs.Linearized,
     weights: Path,
     probe: transitions.Probe,
     place: torch.device,
@@ -57,13 +43,16 @@ def linearization(
     return Linearization(network.to(place, dtype))
 
 
-def measured(calibration: Path | None) -> Method:
+def method_of(settings: jobs.Linearized, calibration: Path | None) -> Method:
+    """How to differentiate: as the settings say, or as the stage `calibrate` has measured."""
+    if settings.method is not None:
+        return Method(**dict(settings.method))
     if calibration is None:
         raise UserError("method is null, so --calibration must give the file that the stage 'calibrate' wrote")
     return Method(**json.loads(calibration.read_text())["method"])
 
 
-def modules(settings: Linearized) -> list[str]:
+def modules(settings: jobs.Linearized) -> list[str]:
     """Modules outside the package that a linearization runs: the network's and the observables'."""
     return [
         surrogate.module_of(entry["factory"])
@@ -102,7 +91,7 @@ def gradients(
 
 
 def require_finite(
-    values: Tensor, name: str, settings: Linearized, probe: transitions.Probe, where: str, *, zero: bool = True
+    values: Tensor, name: str, settings: jobs.Linearized, probe: transitions.Probe, where: str, *, zero: bool = True
 ) -> None:
     """Raise UserError if a row (samples, ...) is not finite, naming its sample, or all rows are zero.
 
