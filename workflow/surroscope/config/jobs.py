@@ -231,9 +231,9 @@ def tables(study: Study, system: str) -> dict[str, Any]:
     }
 
 
-def figures(study: Study, system: str, figure: str) -> dict[str, Any]:
+def figures(study: Study, system: str) -> dict[str, Any]:
     shown = {"models": list(study.systems[system].models), "last_training_snapshot": study.probe.snapshots - 1}
-    return {"figure": figure} | shown | dict(study.figures)
+    return shown | dict(study.figures)
 
 
 def report(study: Study, command: str, n: str, unit: str) -> dict[str, Any]:

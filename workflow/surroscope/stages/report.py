@@ -9,7 +9,7 @@ from typing import Any
 import pandas as pd
 from PIL import Image
 
-from surroscope.report.catalogue import QUANTITIES, figure
+from surroscope.report.catalogue import QUANTITIES, caption, figure
 from surroscope.report.page import (
     Audit,
     DataCard,
@@ -48,14 +48,12 @@ def stage(
     *,
     figures: list[Path],
     tables: list[Path],
-    captions: list[Path],
     data: list[Path],
     costs: list[Path],
     page: Path,
     provenance: Path,
 ) -> None:
     """costs: benchmark files, of which any may be missing, and folders of them"""
-    texts = {path.stem: path.read_text() for path in captions}
     systems = []
     for name in settings.config["systems"]:
         own = {path.stem: path for path in tables if path.parents[1].name == name}
@@ -74,9 +72,7 @@ def stage(
                     ReportFigure(
                         name=path.stem,
                         title=spec.title,
-                        caption_html=caption_html(
-                            texts[spec.caption], name, n=settings.n, unit=settings.unit, observable=spec.observable
-                        ),
+                        caption_html=caption_html(caption(path.stem, name, settings.n, settings.unit)),
                         image=path.read_bytes(),
                         suffix=path.suffix.removeprefix("."),
                         table=str(own[spec.table]),
@@ -160,7 +156,7 @@ if __name__ == "__main__":
         stage,
         Settings,
         paths=("page", "provenance"),
-        lists=("figures", "tables", "data", "captions"),
+        lists=("figures", "tables", "data"),
         parts=("costs",),
         writes=("page", "provenance"),
     )
