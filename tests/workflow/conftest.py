@@ -41,14 +41,14 @@ class Project:
         return finished
 
     def planned(self) -> Counter[str]:
-        """Rule -> number of jobs that a dry run plans, all figures counted as one rule "figures"."""
+        """Rule -> number of jobs that a dry run plans, the figures of all systems counted as one rule "figures"."""
         text = self.run("--dry-run").stdout
         if "Nothing to be done" in text:
             return Counter()
         stats = text[text.index("Job stats:") :].split("\n\n")[0]
         jobs: Counter[str] = Counter()
         for rule, count in re.findall(r"^(\w+) +(\d+)$", stats, flags=re.MULTILINE):
-            jobs["figures" if rule.startswith("figure_") else rule] += int(count)
+            jobs["figures" if rule.startswith("figures_") else rule] += int(count)
         del jobs["total"], jobs["all"]
         return jobs
 

@@ -16,7 +16,7 @@ import pandas as pd
 
 SUFFIX = ".benchmark.tsv"
 # Files that are not called after their stage, as they lie in data/ and in results/.
-BY_FOLDER = {"splits": "split", "gradients": "gradients", "cross": "cross_gradients", "figures": "figures"}
+BY_FOLDER = {"splits": "split", "gradients": "gradients", "cross": "cross_gradients"}
 BY_NAME = {"linearization": "calibrate", "evaluation": "evaluate"}
 
 
@@ -80,8 +80,8 @@ def by_stage(places: Iterable[Path]) -> list[StageCost]:
 
 
 def stage_of_rule(rule: str) -> str:
-    """The stage that a rule runs: of its own name, but that each figure has a rule."""
-    return "figures" if rule.startswith("figure_") else rule
+    """The stage that a rule runs: of its own name, but that the figures of each system have a rule."""
+    return "figures" if rule.startswith("figures_") else rule
 
 
 def stage_of(path: Path) -> str:
