@@ -7,7 +7,7 @@ for FIGURE in dict.fromkeys(name for system in STUDY.systems for name in figure_
             f"figure_{FIGURE}"
         input:
             table=f"{RESULTS}/{{system}}/tables/{SPEC.table}.csv",
-            style=f"{SOURCES}/surroscope/plots/publication.mplstyle",
+            style=source("surroscope/plots/publication.mplstyle"),
         output:
             # For print first; what the report shows is the last.
             *(f"{DRAWN}.{suffix}" for suffix in SPEC.suffixes[:-1]),
@@ -47,14 +47,8 @@ rule report:
         tables=all_tables(),
         verdicts=expand(f"{RESULTS}/{{system}}/tables/verdict.json", system=STUDY.systems),
         data=[path for system in STUDY.systems for path in expand(STORE, system=system, ic=STUDY.classes(system))],
-        template=f"{SOURCES}/surroscope/report/page.html.j2",
-        captions=sorted(
-            {
-                f"{SOURCES}/report/{figure(name).caption}.rst"
-                for system in STUDY.systems
-                for name in figure_names(system)
-            }
-        ),
+        template=source("surroscope/report/page.html.j2"),
+        captions=captions(),
     output:
         page=report(REPORT, caption="../report/page.rst", category="Report"),
         provenance=PROVENANCE,
@@ -77,7 +71,7 @@ rule report:
         ),
         code=code("report"),
         # Not inputs: what jobs took changes nothing else.
-        costs=cost.places(STUDY.study, STUDY.data.dataset, {name: STUDY.classes(name) for name in STUDY.systems}),
+        costs=costs,
     message:
         "Write the report"
     shell:

@@ -1,7 +1,8 @@
 """What the jobs of a study took, from the benchmark files that Snakemake leaves beside their results.
 
 Only a job that ended has one; that of a job that ran again is of the last time. With `benchmark-extended: true`, which
-the profiles set, it names the rule, its threads and its resources; without, the stage is told from the file's place.
+the profiles set, it names threads and resources. The stage is told by the file's place: rules may have other names in a
+workflow that has this one as a module.
 """
 
 import ast
@@ -93,9 +94,8 @@ def _job(path: Path, row: dict[str, str]) -> Job | None:
     if seconds is None:
         return None
     resources = _resources(row.get("resources"))
-    rule = row.get("rule_name") or stage_of(path)
     return Job(
-        stage=stage_of_rule(rule),
+        stage=stage_of(path),
         seconds=seconds,
         threads=int((_number(row.get("threads")) or 1) * (_number((resources or {}).get("tasks")) or 1)),
         cpu_seconds=_number(row.get("cpu_time")),
@@ -112,10 +112,10 @@ def stage_of_rule(rule: str) -> str:
 
 def stage_of(path: Path) -> str:
     """The stage whose benchmark lies there."""
-    name, folders = path.name.removesuffix(SUFFIX), path.parts[:-1]
-    if folders[:2] == ("data", "raw"):
+    name = path.name.removesuffix(SUFFIX)
+    if path.parts[-6:-4] == ("data", "raw"):
         return "simulate" if name.startswith("block") else "download"
-    if folders[:2] == ("data", "store"):
+    if path.parts[-5:-3] == ("data", "store"):
         return "ingest"
     return BY_FOLDER.get(path.parent.name) or BY_NAME.get(name, name)
 
