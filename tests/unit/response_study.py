@@ -9,10 +9,11 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from surroscope.config.sections import Dask
+from surroscope.config import jobs
+from surroscope.config.sections import Dask, Method
 from surroscope.cost_function import smse
 from surroscope.data import transitions
-from surroscope.influence.linearize import Linearization, Method
+from surroscope.influence.linearize import Linearization
 from surroscope.influence.responses import Response
 from surroscope.models import surrogate
 from surroscope.runtime import store
@@ -26,7 +27,7 @@ DAMPING = 1e-2
 # What single-precision passes leave of the dense float64 influence of a batch whose gradients are nearly dependent.
 SINGLE = 3e-5
 FACTORY = f"{__name__}:build"
-HERE = Dask().model_dump_json()
+HERE = Dask()
 RESPONSES = [Response("smse"), Response("mass"), Response("energy")]
 
 
@@ -82,7 +83,7 @@ class Study:
         return {"stores": self.stores, "split": self.split, "weights": self.weights}
 
     def shard(self, name: str, batches: list, directions: list = [], **changes: Any) -> Path:  # noqa: B006
-        settings = gradients.Settings(
+        settings = jobs.Gradients(
             **self.common
             | {"responses": RESPONSES, "batches": batches, "directions": directions, "every": 1, "span": "ket"}
             | changes
@@ -111,7 +112,9 @@ def make(folder: Path) -> Study:
         draw = np.random.default_rng(number)
         state = draw.uniform(1, 2, size=(9, SNAPSHOTS, CHANNELS, SIZE, SIZE)).astype(np.float32)
         stores.append(native.ingested(folder / f"{name}.zarr", state))
-    split.stage(split.Settings(1, CLASSES, 0.5, 0.2), stores=stores, split=folder / "split.json")
+    split.stage(
+        jobs.Split(seed=1, classes=CLASSES, train=0.5, validation=0.2), stores=stores, split=folder / "split.json"
+    )
     save(folder / "weights", build(CHANNELS, SIZE))
     return Study(folder, stores, folder / "split.json", folder / "weights")
 
@@ -130,10 +133,10 @@ def save(path: Path, network: nn.Module) -> None:
         surrogate.save_moments(network, optimizer.state_dict(), surrogate.moments_of(temporary, 2))
 
 
-def contracted(study: Study, *shards: Path, memory_mb: float = 100, threads: int = 1, at: str = HERE) -> Path:
+def contracted(study: Study, *shards: Path, memory_mb: float = 100, threads: int = 1, at: Dask = HERE) -> Path:
     path = study.folder / "grams.zarr"
     options = {"threads": threads, "memory_mb": memory_mb, "dask": at}
-    reduce.stage(reduce.Settings(), shards=list(shards), grams=path, **options)
+    reduce.stage(jobs.Reduce(), shards=list(shards), grams=path, **options)
     return path
 
 

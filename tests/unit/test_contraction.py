@@ -12,7 +12,7 @@ from surroscope.errors import UserError
 from surroscope.influence.gram import columns_within, gram, resolved
 from surroscope.models import surrogate
 from surroscope.runtime import store
-from surroscope.stages import shards
+from surroscope.stages.shards import fronts
 
 
 def test_grams_are_those_of_the_dense_jacobian_and_resolve_sample_front_and_channel(
@@ -24,7 +24,7 @@ def test_grams_are_those_of_the_dense_jacobian_and_resolve_sample_front_and_chan
     assert relative(source["k"].values[:SAMPLES, :SAMPLES], g @ g.T) < 1e-5
     assert relative(source["b"].values, np.einsum("nmo,nko->mk", t, t) / (SAMPLES * OUTPUTS)) < 1e-5
     assert relative(source["by_sample"].values, np.einsum("nmo,nko->nmk", t, t)) < 1e-5
-    mask = shards.fronts(store.read(shards[1])["state"].values[0], 0.1, "periodic")
+    mask = fronts(store.read(shards[1])["state"].values[0], 0.1, "periodic")
     near = t.reshape(SAMPLES, SAMPLES, CHANNELS, -1) * mask[:, None, None]
     assert relative(source["on_fronts"].values, np.einsum("nmfc,nkfc->nmk", near, near)) < 1e-5
     # Σ over channels of w_j (J_j g_m) is g_j · g_m, since g_j = J_jᵀ w_j.

@@ -24,6 +24,7 @@ from response_study import (
     save,
 )
 
+from surroscope.config import jobs
 from surroscope.errors import UserError
 from surroscope.influence.responses import Response
 from surroscope.models import surrogate
@@ -32,9 +33,9 @@ from surroscope.stages import cross, full, influence, maps, sensitivity, shards
 from surroscope.tables.parts import attribution
 
 
-def settings(**changes: Any) -> influence.Settings:
+def settings(**changes: Any) -> jobs.Influence:
     rules = {"solvers": ["subspace", "euclidean", "cosine", "adam"], "span": "ket", "discarded_share": 0.0}
-    return influence.Settings(**rules | {"damping": DAMPING, "damping_scale": "absolute"} | changes)
+    return jobs.Influence(**rules | {"damping": DAMPING, "damping_scale": "absolute"} | changes)
 
 
 def solved(study: Study, shards: list[Path]) -> xr.Dataset:
@@ -64,7 +65,10 @@ def test_a_response_map_is_the_change_of_a_prediction_after_a_small_step(study: 
     grams = contracted(study, *shards)
     pairs = [("CE-CRP", 2, "CE-RP", 1)]
     maps.stage(
-        maps.Settings(0.0, DAMPING, "absolute", pairs), shard=shards[0], grams=grams, maps=study.folder / "maps.zarr"
+        jobs.Maps(discarded_share=0.0, damping=DAMPING, damping_scale="absolute", pairs=pairs),
+        shard=shards[0],
+        grams=grams,
+        maps=study.folder / "maps.zarr",
     )
     found = store.read(study.folder / "maps.zarr").load()
     g, j = study.exact(("test", 0))
@@ -81,7 +85,9 @@ def test_cross_influence_is_that_of_all_batches_together_however_they_are_sharde
     shards = [study.shard(f"cross{b}.zarr", [batch], pool, **cost) for b, batch in enumerate(pool)]
     path = study.folder / "cross.zarr"
     where = {"threads": 2, "memory_mb": 100, "dask": HERE}
-    cross.stage(cross.Settings(0.0, DAMPING, "absolute"), shards=shards, cross=path, **where)
+    cross.stage(
+        jobs.Cross(discarded_share=0.0, damping=DAMPING, damping_scale="absolute"), shards=shards, cross=path, **where
+    )
     found = store.read(path).load()
     g, j = study.exact(*pool)
     q = np.linalg.svd(g.T, full_matrices=False)[0]
@@ -106,15 +112,13 @@ FULL |= {"solvers": ["full", "dense"]}
 
 def test_the_full_space_is_solved_within_its_certificate(study: Study, shards: list[Path]) -> None:
     path = study.folder / "full.zarr"
-    full.stage(
-        full.Settings(**study.common | FULL | {"rungs": 30, "responses": RESPONSES}), **study.inputs, solved=path
-    )
+    full.stage(jobs.Full(**study.common | FULL | {"rungs": 30, "responses": RESPONSES}), **study.inputs, solved=path)
     found = store.read(path).load()
     assert found["converged"].all()
     error = np.abs(found["influence"].sel(solver="full") - found["influence"].sel(solver="dense"))
     assert (error <= found["certificate"]).all()
     both = settings(solvers=["subspace", "full", "dense"])
-    one = full.Settings(**study.common | FULL | {"dampings": [DAMPING], "rungs": 30, "responses": RESPONSES})
+    one = jobs.Full(**study.common | FULL | {"dampings": [DAMPING], "rungs": 30, "responses": RESPONSES})
     full.stage(one, **study.inputs, solved=path)
     target = study.folder / "both.zarr"
     influence.stage(both, grams=contracted(study, *shards), full=path, influence=target)
@@ -125,9 +129,16 @@ def test_the_full_space_is_solved_within_its_certificate(study: Study, shards: l
     assert np.linalg.eigvalsh((gap + gap.T) / 2).min() > -1e-6 * np.abs(gap).max()
 
     table = study.folder / "sensitivity.csv"
-    rules = sensitivity.Settings("subspace", 1e-4, DAMPING, "absolute", [1.0, DAMPING], [0, 1])
+    rules = jobs.Sensitivity(
+        reference="subspace",
+        discarded_share=1e-4,
+        damping=DAMPING,
+        damping_scale="absolute",
+        dampings=[1.0, DAMPING],
+        probes=[0, 1],
+    )
     full.stage(
-        full.Settings(**study.common | FULL | {"rungs": 1, "solvers": ["full"], "responses": RESPONSES[:1]}),
+        jobs.Full(**study.common | FULL | {"rungs": 1, "solvers": ["full"], "responses": RESPONSES[:1]}),
         **study.inputs,
         solved=path,
     )
@@ -138,7 +149,7 @@ def test_the_full_space_is_solved_within_its_certificate(study: Study, shards: l
     assert (unsolved["certificate"] > 1e-4).all()
     assert rows["correlation"][rows["reference"]] == pytest.approx(1)
     assert rows["reference"].sum() == 1
-    own = dataclasses.replace(rules, reference="full")
+    own = rules.model_copy(update={"reference": "full"})
     with pytest.raises(UserError, match=r"own choice, full, did not converge here.*sensitivity\.rungs"):
         sensitivity.stage(own, grams=study.folder / "grams.zarr", full=path, table=table)
     sensitivity.stage(rules, grams=study.folder / "grams.zarr", table=table)
@@ -148,7 +159,7 @@ def test_the_full_space_is_solved_within_its_certificate(study: Study, shards: l
 def test_dense_algebra_needs_no_other_solver(study: Study, shards: list[Path]) -> None:
     path, target = study.folder / "dense.zarr", study.folder / "oracle.zarr"
     options = FULL | {"dampings": [DAMPING], "solvers": ["dense"], "rungs": 1, "responses": RESPONSES}
-    full.stage(full.Settings(**study.common | options), **study.inputs, solved=path)
+    full.stage(jobs.Full(**study.common | options), **study.inputs, solved=path)
     influence.stage(settings(solvers=["dense"]), grams=contracted(study, *shards), full=path, influence=target)
     found = store.read(target).load()["influence"].sel(solver="dense", probe=0).isel(response=0)
     g, j = study.exact(("test", 0))
@@ -160,7 +171,7 @@ def test_dense_algebra_needs_no_other_solver(study: Study, shards: list[Path]) -
 def test_a_full_solution_that_did_not_converge_feeds_no_figure(study: Study, shards: list[Path], capsys: Any) -> None:
     path = study.folder / "open.zarr"
     options = FULL | {"dampings": [DAMPING], "solvers": ["full"], "rungs": 1, "responses": RESPONSES}
-    full.stage(full.Settings(**study.common | options), **study.inputs, solved=path)
+    full.stage(jobs.Full(**study.common | options), **study.inputs, solved=path)
     grams = contracted(study, *shards)
     with pytest.raises(UserError, match=r"did not converge within 1 rungs.*Raise influence\.rungs"):
         influence.stage(settings(solvers=["full"]), grams=grams, full=path, influence=study.folder / "no.zarr")

@@ -3,7 +3,6 @@
 import json
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -14,11 +13,12 @@ import zarr
 from torch import Tensor
 
 from surroscope import device, observables
+from surroscope.config import jobs
 from surroscope.cost_function import Observable, smse
 from surroscope.data import transitions
 from surroscope.errors import UserError
 from surroscope.influence.linearize import Linearization, Method
-from surroscope.influence.responses import Response, Rows
+from surroscope.influence.responses import Rows
 from surroscope.models import surrogate
 from surroscope.runtime import cli, progress, store
 from surroscope.system import System
@@ -26,29 +26,14 @@ from surroscope.system import System
 CHUNK_BYTES = 32 * 2**20
 
 
-@dataclass(frozen=True)
-class Linearized(cli.Network):
-    """Settings of every stage that linearizes a checkpoint."""
-
-    equations: System
-    seed: int
-    epoch: int
-    observables: dict[str, dict[str, Any]]
-    snapshots: int
-    responses: list[Response]
-    method: Method | None
-
-
-@dataclass(frozen=True)
-class Settings(Linearized):
-    batches: list[tuple[str, int]]
-    directions: list[tuple[str, int]]
-    every: int
-    span: str
-
-
 def stage(
-    settings: Settings, *, stores: list[Path], split: Path, weights: Path, shard: Path, calibration: Path | None = None
+    settings: jobs.Gradients,
+    *,
+    stores: list[Path],
+    split: Path,
+    weights: Path,
+    shard: cli.Output,
+    calibration: Path | None = None,
 ) -> None:
     place = device.pick()
     system = settings.equations
@@ -57,7 +42,7 @@ def stage(
         for chosen in (settings.batches, settings.directions)
     )
     linear = linearization(settings, weights, batches[0], place)
-    method = settings.method or measured(calibration)
+    method = method_of(settings, calibration)
     rows = Rows(settings.responses)
     functions = functions_of(rows, settings.observables, system, batches[0])
     samples, outputs = len(batches[0].inputs), batches[0].inputs[0].size
@@ -125,7 +110,7 @@ def linearizing(model: str, system: str) -> Iterator[None]:
 
 
 def linearization(
-    settings: Linearized,
+    settings: jobs.Linearized,
     weights: Path,
     probe: transitions.Probe,
     place: torch.device,
@@ -138,13 +123,16 @@ def linearization(
     return Linearization(network.to(place, dtype))
 
 
-def measured(calibration: Path | None) -> Method:
+def method_of(settings: jobs.Linearized, calibration: Path | None) -> Method:
+    """How to differentiate: as the settings say, or as the stage `calibrate` has measured."""
+    if settings.method is not None:
+        return Method(**dict(settings.method))
     if calibration is None:
         raise UserError("method is null, so --calibration must give the file that the stage 'calibrate' wrote")
     return Method(**json.loads(calibration.read_text())["method"])
 
 
-def modules(settings: Linearized) -> list[str]:
+def modules(settings: jobs.Linearized) -> list[str]:
     """Modules outside the package that a linearization runs: the network's and the observables'."""
     return [
         surrogate.module_of(entry["factory"])
@@ -192,7 +180,7 @@ def cotangents(linear: Linearization, probe: transitions.Probe, place: torch.dev
     return found.flatten(1)
 
 
-def describe(settings: Settings, batches: list[transitions.Probe], system: System) -> xr.Dataset:
+def describe(settings: jobs.Gradients, batches: list[transitions.Probe], system: System) -> xr.Dataset:
     """The small part of a shard: labels of rows and samples, input states, and distances between them."""
     inputs = np.stack([probe.inputs for probe in batches])
     distances = [observables.distance(torch.from_numpy(part)).numpy() for part in inputs]
@@ -216,7 +204,7 @@ def describe(settings: Settings, batches: list[transitions.Probe], system: Syste
 
 
 def require_finite(
-    values: Tensor, name: str, settings: Linearized, probe: transitions.Probe, where: str, *, zero: bool = True
+    values: Tensor, name: str, settings: jobs.Linearized, probe: transitions.Probe, where: str, *, zero: bool = True
 ) -> None:
     """Raise UserError naming sample and observable if a row is not finite, or zero where `zero` is not allowed."""
     bad = ~torch.isfinite(values).all(dim=1)
@@ -236,11 +224,4 @@ def require_finite(
 
 
 if __name__ == "__main__":
-    cli.run(
-        stage,
-        Settings,
-        paths=("split", "weights", "shard"),
-        lists=("stores",),
-        optional=("calibration",),
-        writes=("shard",),
-    )
+    cli.run(stage)

@@ -1,7 +1,6 @@
 """Recompute one checkpoint's conclusions for other quantities, rank cuts and dampings -> a table."""
 
 from collections.abc import Iterator
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -9,6 +8,7 @@ import numpy as np
 import pandas as pd
 import xarray as xr
 
+from surroscope.config import jobs
 from surroscope.diagnostics import scalars
 from surroscope.errors import UserError
 from surroscope.influence.matrices import Rules, baseline, span_influence
@@ -18,17 +18,7 @@ from surroscope.runtime import cli, store
 from surroscope.stages.influence import grams_of
 
 
-@dataclass(frozen=True)
-class Settings:
-    reference: str
-    discarded_share: float
-    damping: float
-    damping_scale: str
-    dampings: list[float]
-    probes: list[int]
-
-
-def stage(settings: Settings, *, grams: Path, table: Path, full: Path | None = None) -> None:
+def stage(settings: jobs.Sensitivity, *, grams: Path, table: cli.Output, full: Path | None = None) -> None:
     source = store.read(grams).load()
     shape = (source.sizes["class"], source.sizes["time"])
     try:
@@ -54,7 +44,7 @@ def stage(settings: Settings, *, grams: Path, table: Path, full: Path | None = N
 
 
 def variants(
-    source: xr.Dataset, settings: Settings, shape: tuple[int, int]
+    source: xr.Dataset, settings: jobs.Sensitivity, shape: tuple[int, int]
 ) -> Iterator[tuple[dict[str, Any], np.ndarray]]:
     """Every way by Gram matrices of computing the cost's influence on itself, as matrices (probes, N, N)."""
     batches = [grams_of(source, probe) for probe in settings.probes]
@@ -80,7 +70,7 @@ def variants(
         yield {"quantity": solver, "cut": "-", "damping": np.nan, "reference": reference} | exact, np.stack(matrices)
 
 
-def full_variants(solved: xr.Dataset, settings: Settings) -> Iterator[tuple[dict[str, Any], np.ndarray]]:
+def full_variants(solved: xr.Dataset, settings: jobs.Sensitivity) -> Iterator[tuple[dict[str, Any], np.ndarray]]:
     """The full quantity at every damping that it was solved at."""
     for damping in solved["damping"].values:
         at = solved.sel(solver="full", damping=damping).isel(response=0)
@@ -113,4 +103,4 @@ def conclusions(matrices: np.ndarray, reference: np.ndarray, shape: tuple[int, i
 
 
 if __name__ == "__main__":
-    cli.run(stage, Settings, paths=("grams", "table"), optional=("full",), writes=("table",))
+    cli.run(stage)

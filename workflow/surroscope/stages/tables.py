@@ -2,13 +2,13 @@
 
 import json
 from collections.abc import Sequence
-from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 import pandas as pd
 import xarray as xr
 
+from surroscope.config import jobs
 from surroscope.diagnostics import bootstrap, coherence, scalars
 from surroscope.diagnostics.scalars import SCALARS, Measured
 from surroscope.errors import UserError
@@ -32,27 +32,17 @@ ONE_STEP = {
 }
 
 
-@dataclass(frozen=True)
-class Settings:
-    """architectures: model -> the architecture of arXiv 2509.00024 that it is: unet, vit or neither"""
-
-    system: str
-    models: list[str]
-    architectures: dict[str, str]
-    normalization: str
-
-
 def stage(
-    settings: Settings,
+    settings: jobs.Tables,
     *,
     influences: list[Path],
     evaluations: list[Path],
     histories: list[Path],
-    sensitivities: list[Path],
-    crosses: list[Path],
-    maps: list[Path],
-    tables: list[Path],
-    verdict: Path,
+    tables: cli.Outputs,
+    verdict: cli.Output,
+    sensitivities: Sequence[Path] = (),
+    crosses: Sequence[Path] = (),
+    maps: Sequence[Path] = (),
 ) -> None:
     matrices = [store.read(path).load().isel(solver=0) for path in influences]
     flights = [store.read(path) for path in evaluations]
@@ -309,11 +299,4 @@ def main_numbers(m: Measured, history: pd.DataFrame, epoch: int, system: str, ar
 
 
 if __name__ == "__main__":
-    cli.run(
-        stage,
-        Settings,
-        paths=("verdict",),
-        lists=("influences", "evaluations", "histories", "tables"),
-        parts=("sensitivities", "crosses", "maps"),
-        writes=("tables", "verdict"),
-    )
+    cli.run(stage)

@@ -1,5 +1,6 @@
 """Tables of what a response is made of, and of the parts that a study may ask for: sensitivity, maps, attribution."""
 
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
@@ -62,7 +63,7 @@ def images(matrices: list[xr.Dataset]) -> dict[str, pd.DataFrame]:
     return {"symmetry": table.assign(quantity=SPAN, n_seeds=len(looked), n_probes=probes)}
 
 
-def optional(sensitivities: list[Path], crosses: list[Path], maps: list[Path]) -> dict[str, pd.DataFrame]:
+def optional(sensitivities: Sequence[Path], crosses: Sequence[Path], maps: Sequence[Path]) -> dict[str, pd.DataFrame]:
     """The tables of the parts that there are."""
     found = {}
     if sensitivities:
