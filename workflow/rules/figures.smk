@@ -10,7 +10,7 @@ for SYSTEM in STUDY.systems:
                 table=sorted({figure(name).table for name in figure_names(SYSTEM)}),
                 allow_missing=True,
             ),
-            style=f"{SOURCES}/surroscope/plots/publication.mplstyle",
+            style=source("surroscope/plots/publication.mplstyle"),
         output:
             # For print first; what the report shows is the last.
             [f"{DRAWN}/{name}.{suffix}" for name in figure_names(SYSTEM) for suffix in figure(name).suffixes[:-1]],
@@ -52,7 +52,7 @@ rule report:
         tables=all_tables(),
         verdicts=expand(f"{RESULTS}/{{system}}/tables/verdict.json", system=STUDY.systems),
         data=[path for system in STUDY.systems for path in expand(STORE, system=system, ic=STUDY.classes(system))],
-        template=f"{SOURCES}/surroscope/report/page.html.j2",
+        template=source("surroscope/report/page.html.j2"),
     output:
         page=report(REPORT, caption="../report/page.rst", category="Report"),
         provenance=PROVENANCE,
@@ -75,7 +75,7 @@ rule report:
         ),
         code=code("report"),
         # Not inputs: what jobs took changes nothing else.
-        costs=cost.places(STUDY.study, STUDY.data.dataset, {name: STUDY.classes(name) for name in STUDY.systems}),
+        costs=costs,
     message:
         "Write the report"
     shell:
