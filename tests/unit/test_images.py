@@ -31,7 +31,7 @@ def looked_at(study: Study, shards: list[Path]) -> xr.Dataset:
     orbits.stage(settings, **study.inputs, orbits=study.folder / "orbits.zarr")
     path = study.folder / "images.zarr"
     influence.stage(
-        influence.Settings(["subspace"], "ket", 0.0, DAMPING, "absolute"),
+        influence.Settings(["subspace"], "perturbation", 0.0, DAMPING, "absolute"),
         grams=contracted(study, *shards),
         orbits=study.folder / "orbits.zarr",
         influence=path,

@@ -10,6 +10,7 @@ from typing import Any
 from surroscope.config import methods
 from surroscope.config.study import Study
 from surroscope.data import pdegym
+from surroscope.influence.solvers import SOLVERS
 
 # The networks of arXiv 2509.00024.
 PUBLISHED = {"surroscope.models.unet:build": "unet", "surroscope.models.vit:build": "vit"}
@@ -129,7 +130,7 @@ def cross_gradients(study: Study, shard: str, **checkpoint: str) -> dict[str, An
         "batches": [batches[int(shard)]],
         "directions": batches,
         "every": study.cross.every,
-        "span": "ket",
+        "span": "perturbation",
     }
 
 
@@ -143,11 +144,11 @@ def influence(study: Study, **checkpoint: str) -> dict[str, Any]:
 
 
 def full(study: Study, **checkpoint: str) -> dict[str, Any]:
-    keys = ("damping_scale", "tolerance", "rungs")
+    keys = ("damping_scale", "tolerance", "max_iterations")
     return (
         linearize(study, study.responses(checkpoint["system"]), **checkpoint)
         | {"probes": list(range(study.probe.batches)), "dampings": [study.influence.damping]}
-        | {"solvers": [name for name in study.influence.solvers if name in ("full", "dense")]}
+        | {"solvers": [name for name in study.influence.solvers if SOLVERS[name].needs == "network"]}
         | {key: getattr(study.influence, key) for key in keys}
     )
 
@@ -162,7 +163,7 @@ def full_sweep(study: Study, **checkpoint: str) -> dict[str, Any]:
             "dampings": study.sensitivity.full_dampings,
             "solvers": ["full"],
             "tolerance": study.sensitivity.tolerance,
-            "rungs": study.sensitivity.rungs,
+            "max_iterations": study.sensitivity.max_iterations,
         }
     )
 

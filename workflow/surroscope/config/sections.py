@@ -8,9 +8,13 @@ from pydantic import AfterValidator, Field, field_validator, model_validator
 
 from surroscope.config.base import Count, Name, NonNegative, Positive, Section, once
 from surroscope.config.data import Equations
+from surroscope.influence.normalize import NORMALIZATIONS
+from surroscope.influence.solvers import SOLVERS
 
 BASELINE = "persistence"
-SolverName = Literal["subspace", "full", "dense", "euclidean", "cosine", "adam"]
+# Names of the registries, which no type checker can read.
+SolverName = Literal[*SOLVERS]  # type: ignore[valid-type]
+Normalization = Literal[*NORMALIZATIONS]  # type: ignore[valid-type]
 
 
 class Split(Section):
@@ -115,13 +119,13 @@ class Gradients(Section):
 
 class Influence(Section):
     solvers: Annotated[list[SolverName], Field(min_length=1)] = ["subspace"]
-    span: Literal["ket", "joint"] = "joint"
+    span: Literal["perturbation", "joint"] = "joint"
     discarded_share: Annotated[float, Field(ge=0, lt=1)] = 1e-4
     damping: Positive = 1e-6
     damping_scale: Literal["absolute", "relative"] = "absolute"
     tolerance: Positive = 1e-2
-    rungs: Count = 40
-    normalization: Literal["standard", "none", "cosine", "row", "column", "trace", "softmax"] = "standard"
+    max_iterations: Count = 40
+    normalization: Normalization = "standard"
     memory_mb: Positive = 2000.0
 
     @field_validator("solvers")
@@ -181,7 +185,7 @@ class Sensitivity(Section):
     dampings: Annotated[list[Positive], Field(min_length=2)] = [1.0, 1e-1, 1e-2, 1e-3, 1e-4, 1e-5, 1e-6]
     full_dampings: list[Positive] = [1.0, 1e-1, 1e-2]
     tolerance: Positive = 1e-2
-    rungs: Count = 40
+    max_iterations: Count = 40
 
     @field_validator("seeds")
     @classmethod

@@ -7,7 +7,9 @@ With W the coefficients of η⁻¹ g_i = Σ_m W[m, i] g_m, the response of the p
 import numpy as np
 import xarray as xr
 
-from surroscope.influence.matrices import MATRIX, Grams, Rules
+from surroscope.influence.compute import Rules
+from surroscope.influence.matrices import MATRIX
+from surroscope.influence.solvers import Grams
 from surroscope.influence.span import Span, solve_span
 
 
@@ -46,7 +48,7 @@ def images(source: xr.Dataset, orbits: xr.Dataset, rules: Rules) -> xr.DataArray
     for probe in orbits["probe"].values:
         at = source.sel(probe=probe)
         span, k, damping = cost_span(Grams(at["k"].values, at["b"].values), shape[0] * shape[1], rules)
-        found.append([span.influence(bras, k, damping) for bras in orbits["overlap"].sel(probe=probe).values])
+        found.append([span.influence(images, k, damping) for images in orbits["overlap"].sel(probe=probe).values])
     values = np.stack(found).reshape(len(found), orbits.sizes["action"], *shape, *shape)
     coords = {"image_probe": orbits["probe"].values, "action": orbits["action"].values}
     return xr.DataArray(values, dims=("image_probe", "action", *MATRIX), coords=coords)

@@ -9,7 +9,8 @@ from typing import Any
 import pandas as pd
 from PIL import Image
 
-from surroscope.report.catalogue import QUANTITIES, figure
+from surroscope.influence.solvers import QUANTITIES
+from surroscope.report.catalogue import figure
 from surroscope.report.page import (
     Audit,
     DataCard,

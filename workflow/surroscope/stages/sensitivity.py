@@ -11,9 +11,10 @@ import xarray as xr
 
 from surroscope.diagnostics import scalars
 from surroscope.errors import UserError
-from surroscope.influence.matrices import Rules, baseline, grams_of, span_influence
+from surroscope.influence.compute import Rules, influence
+from surroscope.influence.matrices import grams_of
 from surroscope.influence.normalize import standard
-from surroscope.influence.solvers import QUANTITY
+from surroscope.influence.solvers import SOLVERS
 from surroscope.runtime import cli, store
 
 
@@ -40,7 +41,7 @@ def stage(settings: Settings, *, grams: Path, table: Path, full: Path | None = N
         if not own[0][0]["converged"]:
             raise ValueError(
                 f"the study's own choice, {settings.reference}, did not converge here, so nothing can be compared with "
-                "it; raise sensitivity.rungs or sensitivity.tolerance"
+                "it; raise sensitivity.max_iterations or sensitivity.tolerance"
             )
         found = [row | conclusions(matrices, own[0][1], shape) for row, matrices in rows]
     except ValueError as error:
@@ -61,22 +62,24 @@ def variants(
     exact: dict[str, Any] = {"certificate": np.nan, "converged": True}
     for cut, share in (("cut", settings.discarded_share), ("none", 0.0)):
         for damping in sorted({*settings.dampings, settings.damping}, reverse=True):
-            rules = Rules("ket", share, damping, settings.damping_scale)
+            rules = Rules("perturbation", share, damping, settings.damping_scale)
             matrices = [
-                span_influence(grams, samples, samples, rules, rules.absolute(grams, len(samples)))[0]
-                for grams in batches
+                influence(grams, samples, samples, rules, rules.absolute(grams, len(samples)))[0] for grams in batches
             ]
             reference = cut == "cut" and damping == settings.damping and settings.reference == "subspace"
             yield (
                 {"quantity": "span", "cut": cut, "damping": damping, "reference": reference} | exact,
                 np.stack(matrices),
             )
-    for solver in ("euclidean", "cosine", "adam"):
-        if solver == "adam" and "adam" not in source:
+    for name, solver in SOLVERS.items():
+        if solver.solve is None or (solver.needs == "moments" and "adam" not in source):
             continue
-        matrices = [baseline(solver, grams, samples, samples) for grams in batches]
-        reference = settings.reference == solver
-        yield {"quantity": solver, "cut": "-", "damping": np.nan, "reference": reference} | exact, np.stack(matrices)
+        matrices = [solver.solve(grams, samples, samples) for grams in batches]
+        reference = settings.reference == name
+        yield (
+            {"quantity": solver.metric, "cut": "-", "damping": np.nan, "reference": reference} | exact,
+            np.stack(matrices),
+        )
 
 
 def full_variants(solved: xr.Dataset, settings: Settings) -> Iterator[tuple[dict[str, Any], np.ndarray]]:
@@ -86,10 +89,10 @@ def full_variants(solved: xr.Dataset, settings: Settings) -> Iterator[tuple[dict
         size = at.sizes["response_class"] * at.sizes["response_time"]
         yield (
             {
-                "quantity": QUANTITY["full"],
+                "quantity": SOLVERS["full"].metric,
                 "cut": "-",
                 "damping": float(damping),
-                "reference": QUANTITY[settings.reference] == "full" and damping == settings.damping,
+                "reference": SOLVERS[settings.reference].metric == "full" and damping == settings.damping,
                 "certificate": float(at["relative"].max()),
                 "converged": bool(at["converged"].all()),
             },

@@ -23,7 +23,7 @@ from surroscope.config.study import Study
 from surroscope.data.pdegym import CELLS, SERIES
 from surroscope.data.splits import split_counts
 from surroscope.influence.krylov import CHECKED, inner
-from surroscope.influence.responses import Response, Rows
+from surroscope.influence.responses import Response, Responses
 from surroscope.models import surrogate
 from surroscope.physics.initial_conditions import sample, start_time
 from surroscope.physics.simulate import BATCH_CELLS, simulate
@@ -206,17 +206,17 @@ class Model:
         size = 8.0 * classes * snapshots * math.prod(self.shape(system))
         return Work(passes * network.forward, passes * network.operations, size=size)
 
-    def linearized(self, chosen: dict[str, Any], system: str) -> tuple[Rows, int, int]:
+    def linearized(self, chosen: dict[str, Any], system: str) -> tuple[Responses, int, int]:
         """The gradients that are asked for, samples of a probe batch, and outputs of a sample."""
         times = -(-(chosen["snapshots"] - 1) // chosen.get("every", 1))
-        rows = Rows([Response(**response) for response in chosen["responses"]])
+        rows = Responses([Response(**response) for response in chosen["responses"]])
         return rows, times * len(self.study.classes(system)), math.prod(self.shape(system))
 
     def _gradients(self, chosen: dict[str, Any], system: str, model: str, **checkpoint: str) -> Work:
         network = self.network(system, model)
         rows, n, outputs = self.linearized(chosen, system)
         pool = len(chosen["directions"])
-        blocks = pool or (len(rows.names) if chosen["span"] == "joint" else rows.kets)
+        blocks = pool or (len(rows.names) if chosen["span"] == "joint" else rows.perturbations)
         batches = len(chosen["batches"])
         gradients, tangents = batches * (len(rows.names) + pool) * n, batches * blocks * n * n
         size = 4.0 * batches * (len(rows.names) * n * network.parameters + (blocks * n + 2) * n * outputs)
@@ -242,7 +242,7 @@ class Model:
             parameters = self.network(checkpoint["system"], checkpoint["model"]).parameters
             rows, n, outputs = self.linearized(settings, checkpoint["system"])
             r = len(rows.names) * n
-            d = r if settings["span"] == "joint" else rows.kets * n
+            d = r if settings["span"] == "joint" else rows.perturbations * n
             # k and adam; b; and by sample, in front of it and elsewhere
             each = 4 * r**2 * parameters + (2 * d**2 + 2.2 * n**2) * n * outputs
             operations += len(settings["batches"]) * each
@@ -263,15 +263,15 @@ class Model:
         network = self.network(system, model)
         _, n, _ = self.linearized(chosen, system)
         gradients = products = contracted = 0.0
-        p, rungs = network.parameters, chosen["rungs"]
+        p, iterations = network.parameters, chosen["max_iterations"]
         for step in {response["step"] for response in chosen["responses"]}:
-            rows = Rows([Response(**response) for response in chosen["responses"] if response["step"] == step])
+            rows = Responses([Response(**response) for response in chosen["responses"] if response["step"] == step])
             r = len(rows.names) * n
             gradients += r
             if "full" in chosen["solvers"]:
-                products += n * (rungs * n + DOUBLE * CHECKED * len(chosen["dampings"]))
-                # On rung k: made orthogonal twice to a basis of k n, bordered, and the residuals.
-                contracted += sum((12 * n + 2 * r) * k * n * p for k in range(1, rungs + 1))
+                products += n * (iterations * n + DOUBLE * CHECKED * len(chosen["dampings"]))
+                # In iteration k: made orthogonal twice to a basis of k n, bordered, and the residuals.
+                contracted += sum((12 * n + 2 * r) * k * n * p for k in range(1, iterations + 1))
             if "dense" in chosen["solvers"]:
                 products += DOUBLE * n * p
                 contracted += 10.0 * p**3
