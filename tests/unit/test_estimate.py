@@ -6,9 +6,8 @@ import pytest
 
 from surroscope.errors import UserError
 from surroscope.tools.estimate import planned, schedule
-from surroscope.tools.jobs import Job, Work
 from surroscope.tools.verify import configured
-from surroscope.tools.workload import FIXED, GRADIENT, TANGENT, Model, Network
+from surroscope.tools.workload import FIXED, GRADIENT, TANGENT, Job, Model, Network, Work
 
 ROOT = Path(__file__).parents[2]
 VIT = {"system": "NS", "model": "vit", "seed": "10"}

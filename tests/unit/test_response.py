@@ -180,12 +180,12 @@ def steps(p: Problem, perturbation: str, definition: str) -> Iterator[tuple[str,
 
     definition: in which space (η + λ)⁻¹ is taken
     """
-    n, bras = len(p.x), len(OBSERVABLES)
+    n, count = len(p.x), len(OBSERVABLES)
     rows = p.rows(perturbation, *OBSERVABLES)
     if definition == "full":
         (found,) = krylov.solve(p.metric, rows, n, dampings=[DAMPING], tolerance=1e-6, max_iterations=60)
         yield from zip(
-            OBSERVABLES, [p.steps(rows[:n], DAMPING)] * bras, np.split(found.influence[n:], bras), strict=True
+            OBSERVABLES, [p.steps(rows[:n], DAMPING)] * count, np.split(found.influence[n:], count), strict=True
         )
         return
     for response in OBSERVABLES:

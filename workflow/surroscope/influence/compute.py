@@ -40,15 +40,19 @@ class Rules:
         """ε, with the cost's gradients in the first rows."""
         if self.damping_scale == "absolute":
             return self.damping
-        cost = slice(samples)
-        span = solve_span(grams.k[cost, cost], grams.b[cost, cost], discarded_share=self.discarded_share)
-        return self.damping * span.eigenvalues[0]
+        return self.damping * span_of(grams, np.arange(samples), self.discarded_share).eigenvalues[0]
 
 
 def grams(gradients: da.Array, tangents: Sequence[da.Array]) -> Grams:
     """K and B of gradients (R, P) and their tangents (D, outputs), in as many parts as the batch has."""
     k, *parts = dask.compute(gram(gradients), *(gram(part) for part in tangents))
     return Grams(k, np.sum(parts, axis=0) / sum(part.shape[1] for part in tangents))
+
+
+def span_of(grams: Grams, rows: np.ndarray, discarded_share: float) -> Span:
+    """The metric's modes in the span of some of the gradients."""
+    block = np.ix_(rows, rows)
+    return solve_span(grams.k[block], grams.b[block], discarded_share=discarded_share)
 
 
 def influence(
@@ -61,6 +65,5 @@ def influence(
     rows = perturbations
     if rules.span == "joint":
         rows = np.concatenate([rows, responses[~np.isin(responses, rows)]])
-    k, b = (matrix[np.ix_(rows, rows)] for matrix in (grams.k, grams.b))
-    span = solve_span(k, b, discarded_share=rules.discarded_share)
+    span = span_of(grams, rows, rules.discarded_share)
     return span.influence(grams.k[np.ix_(responses, rows)], grams.k[np.ix_(perturbations, rows)], damping), span

@@ -112,15 +112,16 @@ def solve(
     exact: the metric in float64, where `metric` is not: the round-off δ of a product, measured on the solutions
     that it moves most, enters the certificate, (‖r_a‖ + δ‖z_a‖) (‖r_b‖ + δ‖z_b‖) / λ + δ ‖z_a‖ ‖z_b‖
     progress: called with (iteration, largest relative bound of the damping at work)
-    Raises ValueError if a damping is not positive, a gradient is zero, or a product is not finite.
+    Raises ValueError if a damping is not positive, a gradient or a product is not finite, or every gradient that is
+    stepped on is zero. The influence of other zero gradients is zero.
     """
     if not min(dampings) > 0:
         raise ValueError(f"damping {min(dampings)} is not positive; without it the metric has no inverse")
     norms = rows.norm(dim=1)
-    if not ((norms > 0) & torch.isfinite(norms)).all():
-        raise ValueError(
-            f"gradient {int(torch.nonzero(~((norms > 0) & torch.isfinite(norms)))[0])} is zero or not finite"
-        )
+    if not torch.isfinite(norms).all():
+        raise ValueError(f"gradient {int(torch.nonzero(~torch.isfinite(norms))[0])} is not finite")
+    if not norms[:perturbations].any():
+        raise ValueError("every gradient that is stepped on is zero; look at the weights")
     space = Krylov(metric, rows, dtype)
     space.grow(rows[:perturbations])
     found: dict[float, FullResponse] = {}
@@ -169,19 +170,20 @@ def _certify(
         reach = norms + lost * lengths
         certificate = np.outer(reach, reach[:perturbations]) / damping
         certificate += lost * np.outer(lengths, lengths[:perturbations])
-        relative = float((certificate / scale).max())
+        relative = float(_relative(certificate, scale).max())
         influence = (coefficients.T @ space.components)[:, :perturbations]
         return FullResponse(damping, influence, certificate, relative, made, relative <= tolerance)
 
     def pending(found: FullResponse) -> Tensor:
-        return residuals[:perturbations][torch.from_numpy((found.certificate / scale).max(axis=0) > tolerance)]
+        return residuals[:perturbations][torch.from_numpy(_relative(found.certificate, scale).max(axis=0) > tolerance)]
 
     found = response(0.0)
     if exact is None or not (found.converged or final):
         return found, pending(found)
     # Round-off goes with η z, so it shows most where that is long beside z.
     moved = (coefficients * (inner(space.products, space.products) @ coefficients)).sum(axis=0)
-    chosen = torch.from_numpy(np.argsort(-moved / lengths**2)[:CHECKED].copy())
+    nonzero = np.flatnonzero(lengths != 0)
+    chosen = nonzero[np.argsort(-moved[nonzero] / lengths[nonzero] ** 2)[:CHECKED]].tolist()
     solutions = torch.cat(
         [_combine(coefficients[:, chosen].T, part.double()) for part in space.basis.split(COLUMNS, dim=1)], dim=1
     )
@@ -190,7 +192,12 @@ def _certify(
     found = response(lost)
     # What round-off alone makes of the certificate, no larger space can mend.
     floor = (lost**2 / damping + lost) * np.outer(lengths, lengths[:perturbations])
-    return found, pending(found) if (floor / scale).max() < tolerance else residuals[:0]
+    return found, pending(found) if _relative(floor, scale).max() < tolerance else residuals[:0]
+
+
+def _relative(bound: np.ndarray, scale: np.ndarray) -> np.ndarray:
+    """bound / scale; 0 where the bound is 0, as it is where a gradient and so the scale are."""
+    return np.divide(bound, scale, out=np.zeros_like(bound), where=bound != 0)
 
 
 def _bordered(matrix: np.ndarray, rows: np.ndarray) -> np.ndarray:

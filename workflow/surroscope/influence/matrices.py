@@ -14,6 +14,12 @@ from surroscope.influence.solvers import SOLVERS, Grams
 MATRIX = ("response_class", "response_time", "perturbation_class", "perturbation_time")
 
 
+def grams_of(source: xr.Dataset, probe: int) -> Grams:
+    """The Gram matrices of one probe batch."""
+    at = source.sel(probe=probe)
+    return Grams(at["k"].values, at["b"].values, at["adam"].values if "adam" in at else None)
+
+
 def label(
     probes: Sequence[Grams],
     *,
@@ -26,7 +32,8 @@ def label(
 
     shape: (classes, times), with N = classes x times
     Variables: influence (solver, response, probe, *MATRIX), and of the span of each response: eigenvalue (response,
-    probe, mode), NaN past its rank; rank and discarded_share (response, probe); damping (probe).
+    probe, mode), NaN past its rank; rank and discarded_share (response, probe); damping (probe). zero_gradients
+    (response, probe) counts the samples whose gradient of the response's observable is exactly zero.
     Raises ValueError naming probe and response where a matrix cannot be solved.
     """
     samples, rows = shape[0] * shape[1], Responses(responses)
@@ -34,6 +41,7 @@ def label(
     influence = np.empty((len(solvers), *lead, *shape, *shape))
     eigenvalue = np.full((*lead, 2 * samples), np.nan)
     rank, share, damping = np.empty(lead, int), np.empty(lead), np.empty(len(probes))
+    zero = np.empty(lead, int)
     for p, grams in enumerate(probes):
         damping[p] = rules.absolute(grams, samples)
         for r, response in enumerate(responses):
@@ -48,6 +56,7 @@ def label(
                 raise ValueError(f"probe batch {p}, {response}: {error}") from None
             eigenvalue[r, p, : len(span.eigenvalues)] = span.eigenvalues
             rank[r, p], share[r, p] = len(span.eigenvalues), span.discarded_share
+            zero[r, p] = np.count_nonzero(grams.k[j, j] == 0)
     pair = ("response", "probe")
     return xr.Dataset(
         {
@@ -55,6 +64,7 @@ def label(
             "eigenvalue": ((*pair, "mode"), eigenvalue),
             "rank": (pair, rank),
             "discarded_share": (pair, share),
+            "zero_gradients": (pair, zero),
             "damping": ("probe", damping),
         },
         attrs={"span": rules.span},
@@ -62,10 +72,5 @@ def label(
 
 
 def responses_of(dataset: xr.Dataset) -> list[Response]:
+    """The responses along a dataset's axis `response`, which its attribute `responses` holds as JSON."""
     return [Response(**entry) for entry in json.loads(dataset.attrs["responses"])]
-
-
-def grams_of(source: xr.Dataset, probe: int) -> Grams:
-    """The Gram matrices of one probe batch."""
-    at = source.sel(probe=probe)
-    return Grams(at["k"].values, at["b"].values, at["adam"].values if "adam" in at else None)

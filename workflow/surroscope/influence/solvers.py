@@ -46,10 +46,9 @@ def euclidean(grams: Grams, responses: np.ndarray, perturbations: np.ndarray) ->
 
 
 def cosine(grams: Grams, responses: np.ndarray, perturbations: np.ndarray) -> np.ndarray:
-    """H[j, i] = g_j · g_i / (‖g_j‖ ‖g_i‖). Raises ValueError if a gradient is zero."""
+    """H[j, i] = g_j · g_i / (‖g_j‖ ‖g_i‖); zero where a gradient is zero."""
     norms = np.sqrt(np.diagonal(grams.k))
-    if not (norms > 0).all():
-        raise ValueError(f"gradient {int(np.argmin(norms))} is zero; its cosine is not defined")
+    norms = np.where(norms == 0, 1.0, norms)
     return euclidean(grams, responses, perturbations) / np.outer(norms[responses], norms[perturbations])
 
 
@@ -98,6 +97,5 @@ SOLVERS = {
         solve=adam,
     ),
 }
-# Solver -> the value of the column `quantity`, and that -> its title.
-QUANTITY = {name: solver.metric for name, solver in SOLVERS.items()}
+# What the column `quantity` of tables holds -> its title.
 QUANTITIES = {solver.metric: solver.title for solver in SOLVERS.values()}

@@ -3,7 +3,6 @@
 import json
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -11,27 +10,14 @@ import torch
 from torch import Tensor
 
 from surroscope import observables
+from surroscope.config import jobs
 from surroscope.cost_function import Observable
 from surroscope.data import transitions
 from surroscope.errors import UserError
 from surroscope.influence.linearize import Linearization, Method
-from surroscope.influence.responses import Response, Responses
+from surroscope.influence.responses import Responses
 from surroscope.models import surrogate
-from surroscope.runtime import cli
 from surroscope.system import System
-
-
-@dataclass(frozen=True)
-class Linearized(cli.Network):
-    """Settings of every stage that linearizes a checkpoint."""
-
-    equations: System
-    seed: int
-    epoch: int
-    observables: dict[str, dict[str, Any]]
-    snapshots: int
-    responses: list[Response]
-    method: Method | None
 
 
 @contextmanager
@@ -44,7 +30,7 @@ def linearizing(model: str, system: str) -> Iterator[None]:
 
 
 def linearization(
-    settings: Linearized,
+    settings: jobs.Linearized,
     weights: Path,
     probe: transitions.Probe,
     place: torch.device,
@@ -57,13 +43,16 @@ def linearization(
     return Linearization(network.to(place, dtype))
 
 
-def measured(calibration: Path | None) -> Method:
+def method_of(settings: jobs.Linearized, calibration: Path | None) -> Method:
+    """How to differentiate: as the settings say, or as the stage `calibrate` has measured."""
+    if settings.method is not None:
+        return Method(**dict(settings.method))
     if calibration is None:
         raise UserError("method is null, so --calibration must give the file that the stage 'calibrate' wrote")
     return Method(**json.loads(calibration.read_text())["method"])
 
 
-def modules(settings: Linearized) -> list[str]:
+def modules(settings: jobs.Linearized) -> list[str]:
     """Modules outside the package that a linearization runs: the network's and the observables'."""
     return [
         surrogate.module_of(entry["factory"])
@@ -102,20 +91,27 @@ def gradients(
 
 
 def require_finite(
-    values: Tensor, name: str, settings: Linearized, probe: transitions.Probe, where: str, *, zero: bool = True
+    values: Tensor, name: str, settings: jobs.Linearized, probe: transitions.Probe, where: str, *, zero: bool = True
 ) -> None:
-    """Raise UserError naming sample and observable if a row is not finite, or zero where `zero` is not allowed."""
+    """Raise UserError if a row (samples, ...) is not finite, naming its sample, or all rows are zero.
+
+    zero: whether all of them may be zero. Where some are, a line says how many: their influence is zero.
+    """
+    of = f"{settings.model} seed {settings.seed} epoch {settings.epoch}: {name} of {where}"
     bad = ~torch.isfinite(values).all(dim=1)
-    problem, remedy = "not finite", "the network or its weights are broken there"
-    if not bad.any() and not zero:
-        bad = ~values.any(dim=1)
-        problem, remedy = (
-            "all zero",
-            "nothing can be attributed to it; leave the observable out, or look at the network",
-        )
     if bad.any():
         label, time = divmod(int(torch.nonzero(bad)[0]), len(probe.times))
         raise UserError(
-            f"{settings.model} seed {settings.seed} epoch {settings.epoch}: {name} of {where} at class "
-            f"{probe.classes[label]}, time {probe.times[time]} are {problem}; {remedy}"
+            f"{of} at class {probe.classes[label]}, time {probe.times[time]} are not finite; "
+            "the network or its weights are broken there"
         )
+    if zero:
+        return
+    count = len(values) - int(values.any(dim=1).sum())
+    of += f" in the probe batch of trajectories {list(probe.trajectories)}"
+    if count == len(values):
+        raise UserError(
+            f"{of} are all zero; nothing can be attributed to it: leave the observable out, or look at the network"
+        )
+    if count:
+        print(f"{of}: {count} of {len(values)} are exactly zero, and so is their influence", flush=True)

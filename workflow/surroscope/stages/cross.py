@@ -1,6 +1,5 @@
 """Influence among many batches of one checkpoint, probes and training trajectories -> one matrix, and leverage."""
 
-from dataclasses import dataclass
 from pathlib import Path
 
 import dask.array as da
@@ -8,25 +7,21 @@ import numpy as np
 import xarray as xr
 from dask import compute
 
+from surroscope.config import jobs
+from surroscope.config.sections import Dask
 from surroscope.errors import UserError
 from surroscope.influence.compute import Rules, grams, influence
 from surroscope.influence.gram import columns_within, squares
 from surroscope.runtime import cli, store
-from surroscope.runtime.dask_cluster import Place, scheduler
+from surroscope.runtime.dask_cluster import scheduler
 from surroscope.stages.shards import blocks, open_shards
 
 PARTS = ("test", "train")
 
 
-@dataclass(frozen=True)
-class Settings:
-    discarded_share: float
-    damping: float
-    damping_scale: str
-
-
-def stage(settings: Settings, *, shards: list[Path], cross: Path, threads: int, memory_mb: int, dask: str) -> None:
-    place = cli.load(Place, dask, "--dask")
+def stage(
+    settings: jobs.Cross, *, shards: list[Path], cross: cli.Output, threads: int, memory_mb: int, dask: Dask
+) -> None:
     opened = open_shards(shards)
     first = opened[0]
     samples = sum(shard["gradients"].shape[1] for shard in opened)
@@ -37,7 +32,7 @@ def stage(settings: Settings, *, shards: list[Path], cross: Path, threads: int, 
     rows = blocks(da.concatenate([shard["gradients"].data[0] for shard in opened]), width)
     tangents = [blocks(shard["tangents"].data[0], width) for shard in opened]
     outputs = sum(part.shape[1] for part in tangents)
-    with scheduler(place, threads, memory_mb, cross.with_suffix(".workers"), "contract"):
+    with scheduler(dask, threads, memory_mb, cross.with_suffix(".workers"), "contract"):
         products, everything = grams(rows, tangents), np.arange(samples)
         rules = Rules("perturbation", settings.discarded_share, settings.damping, settings.damping_scale)
         damping = rules.absolute(products, samples)
@@ -82,12 +77,4 @@ def stage(settings: Settings, *, shards: list[Path], cross: Path, threads: int, 
 
 
 if __name__ == "__main__":
-    cli.run(
-        stage,
-        Settings,
-        paths=("cross",),
-        lists=("shards",),
-        numbers=("threads", "memory_mb"),
-        texts=("dask",),
-        writes=("cross",),
-    )
+    cli.run(stage)

@@ -1,7 +1,6 @@
 """Linearize one checkpoint at its probe batches -> per-sample gradients G and tangents J Gᵀ, as a Zarr shard."""
 
 import json
-from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
@@ -11,6 +10,7 @@ import zarr
 from torch import Tensor
 
 from surroscope import device, observables
+from surroscope.config import jobs
 from surroscope.cost_function import smse
 from surroscope.data import transitions
 from surroscope.influence.linearize import Linearization
@@ -18,12 +18,11 @@ from surroscope.influence.responses import Responses
 from surroscope.models import surrogate
 from surroscope.runtime import cli, progress, store
 from surroscope.stages.checkpoint import (
-    Linearized,
     functions_of,
     gradients,
     linearization,
     linearizing,
-    measured,
+    method_of,
     modules,
     require_finite,
 )
@@ -32,16 +31,14 @@ from surroscope.system import System
 CHUNK_BYTES = 32 * 2**20
 
 
-@dataclass(frozen=True)
-class Settings(Linearized):
-    batches: list[tuple[str, int]]
-    directions: list[tuple[str, int]]
-    every: int
-    span: str
-
-
 def stage(
-    settings: Settings, *, stores: list[Path], split: Path, weights: Path, shard: Path, calibration: Path | None = None
+    settings: jobs.Gradients,
+    *,
+    stores: list[Path],
+    split: Path,
+    weights: Path,
+    shard: cli.Output,
+    calibration: Path | None = None,
 ) -> None:
     place = device.pick()
     system = settings.equations
@@ -50,7 +47,7 @@ def stage(
         for chosen in (settings.batches, settings.directions)
     )
     linear = linearization(settings, weights, batches[0], place)
-    method = settings.method or measured(calibration)
+    method = method_of(settings, calibration)
     rows = Responses(settings.responses)
     functions = functions_of(rows, settings.observables, system, batches[0])
     samples, outputs = len(batches[0].inputs), batches[0].inputs[0].size
@@ -118,7 +115,7 @@ def cotangents(linear: Linearization, probe: transitions.Probe, place: torch.dev
     return found.flatten(1)
 
 
-def describe(settings: Settings, batches: list[transitions.Probe], system: System) -> xr.Dataset:
+def describe(settings: jobs.Gradients, batches: list[transitions.Probe], system: System) -> xr.Dataset:
     """The small part of a shard: labels of rows and samples, input states, and distances between them."""
     inputs = np.stack([probe.inputs for probe in batches])
     distances = [observables.distance(torch.from_numpy(part)).numpy() for part in inputs]
@@ -142,11 +139,4 @@ def describe(settings: Settings, batches: list[transitions.Probe], system: Syste
 
 
 if __name__ == "__main__":
-    cli.run(
-        stage,
-        Settings,
-        paths=("split", "weights", "shard"),
-        lists=("stores",),
-        optional=("calibration",),
-        writes=("shard",),
-    )
+    cli.run(stage)

@@ -1,6 +1,5 @@
 """Gradients at the images of probe samples under the symmetries -> their products with the gradients of the steps."""
 
-from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
@@ -8,28 +7,29 @@ import torch
 import xarray as xr
 
 from surroscope import device
+from surroscope.config import jobs
 from surroscope.cost_function import smse
 from surroscope.data import transitions
 from surroscope.influence.functional import inner
 from surroscope.runtime import cli, progress, store
-from surroscope.stages.checkpoint import Linearized, linearization, linearizing, measured, modules, require_finite
+from surroscope.stages.checkpoint import linearization, linearizing, method_of, modules, require_finite
 from surroscope.symmetry import Action
 
 COLUMNS = 2**20
 
 
-@dataclass(frozen=True)
-class Settings(Linearized):
-    probes: list[int]
-    actions: list[str]
-
-
 def stage(
-    settings: Settings, *, stores: list[Path], split: Path, weights: Path, orbits: Path, calibration: Path | None = None
+    settings: jobs.Orbits,
+    *,
+    stores: list[Path],
+    split: Path,
+    weights: Path,
+    orbits: cli.Output,
+    calibration: Path | None = None,
 ) -> None:
     """overlap[p, g, j, i] = ∇C(g s_j) · ∇C(s_i) over the N samples of probe batch p, with C the SMSE"""
     place, system = device.pick(), settings.equations
-    method = settings.method or measured(calibration)
+    method = method_of(settings, calibration)
     batches = transitions.probes(stores, split, [("test", b) for b in settings.probes], settings.snapshots)
     linear = linearization(settings, weights, batches[0], place)
     samples = len(batches[0].inputs)
@@ -60,11 +60,4 @@ def stage(
 
 
 if __name__ == "__main__":
-    cli.run(
-        stage,
-        Settings,
-        paths=("split", "weights", "orbits"),
-        lists=("stores",),
-        optional=("calibration",),
-        writes=("orbits",),
-    )
+    cli.run(stage)

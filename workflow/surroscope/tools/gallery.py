@@ -3,7 +3,6 @@
 Both are of one study that ran to its end, docs/gallery.md with small pictures of its figures.
 """
 
-import argparse
 import sys
 from math import isnan
 from pathlib import Path
@@ -15,6 +14,7 @@ from surroscope.errors import UserError
 from surroscope.report.catalogue import FigureSpec, figure, figures_for
 from surroscope.report.page import number
 from surroscope.results import read_table
+from surroscope.runtime import cli
 from surroscope.tools.verify import RESULTS, configured
 
 STUDY = Path("workflow/presets/both-systems.yaml")
@@ -100,13 +100,13 @@ def signature(study: Study, configuration: Path) -> str:
     lines = [NUMBERS.format(command=command, rows=rows, columns=columns)]
     lines.append(f"| | {' | '.join(f'{system} {model}' for system, model in networks)} |\n")
     lines.append(f"|---|{'---|' * len(networks)}\n")
-    for quantity in dict.fromkeys(name for table in tables.values() for name in table["quantity"]):
+    for name in dict.fromkeys(name for table in tables.values() for name in table["name"]):
         cells = []
         for system, model in networks:
             table = tables[system]
-            found = table[(table["model"] == model) & (table["quantity"] == quantity)].to_dict("records")
+            found = table[(table["model"] == model) & (table["name"] == name)].to_dict("records")
             cells.append(cell(found[0]) if found else "–")
-        lines.append(f"| {quantity.replace('_', ' ')} | {' | '.join(cells)} |\n")
+        lines.append(f"| {name.replace('_', ' ')} | {' | '.join(cells)} |\n")
     lines.append("\n| correlation of R with rollout error, horizon | ours | theirs |\n|---|---|---|\n")
     for system, model in networks:
         table = read_table(RESULTS / study.study, system, "rollout_correlation")
@@ -147,14 +147,12 @@ def write(study: Study, configuration: Path) -> list[Path]:
     return pages
 
 
-if __name__ == "__main__":
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("configuration", type=Path, nargs="?", default=STUDY, help=f"[{STUDY}]")
-    configuration = parser.parse_args().configuration
-    try:
-        pages = write(configured(configuration), configuration)
-    except UserError as error:
-        sys.exit(f"error: {error}")
+def main(configuration: Path = STUDY) -> None:
+    pages = write(configured(configuration), configuration)
     print(f"wrote {' and '.join(map(str, pages))}")
     if SIGNATURE not in pages:
         print(f"{configuration}: not run, so {SIGNATURE} and the pictures are as they were", file=sys.stderr)
+
+
+if __name__ == "__main__":
+    cli.tool(main)
