@@ -78,7 +78,9 @@ use rule full as full_sweep with:
         " seed {wildcards.seed}, epoch {wildcards.epoch}"
 
 
-FULL = {"full": f"{EPOCH}/full.zarr"} if {"full", "dense"} & set(STUDY.influence.solvers) else {}
+FULL = (
+    {"full": f"{EPOCH}/full.zarr"} if any(SOLVERS[name].needs == "network" for name in STUDY.influence.solvers) else {}
+)
 
 
 rule orbits:
