@@ -10,7 +10,7 @@ import torch
 import xarray as xr
 from torch import nn
 
-from surroscope.diagnostics import scalars
+from surroscope.diagnostics import correlation, scalars
 from surroscope.diagnostics.rollout import errors
 from surroscope.diagnostics.scalars import Measured
 from surroscope.errors import UserError
@@ -216,13 +216,35 @@ def test_correlation_with_the_rollout_error_is_found_at_every_horizon(sign: int)
     assert noise["n_points"].unique().tolist() == [24 * 3]
 
 
+def test_classes_that_differ_are_told_from_a_correlation_within_classes() -> None:
+    """R and the rollout error differ between classes, the other way round than within each of them."""
+    m = measured(probes=8)
+    apart = 10 * np.einsum("a,ab,ts->atbs", np.arange(3), np.eye(3), 1 - np.eye(4))
+    m = replace(m, influence=m.influence + apart)
+    ratio = scalars.off_diagonal_ratio(m.influence)
+    error = ratio - 5 * ratio.mean(axis=0) + m.error[:, :, 0, 1]
+    error = np.broadcast_to(error[:, :, None, None], m.error.shape)
+    table = rollouts.rollout_correlation(replace(m, error=error), "CE", "vit")
+    assert (table["value"] < -0.9).all()
+    assert (table["within"] > 0.5).all()
+    assert (table["within_low"] < table["within"]).all()
+    assert (table["within"] < table["within_high"]).all()
+
+
+def test_copies_of_one_point_have_no_correlation_within_classes() -> None:
+    x, y = np.array([[0.1, 0.7]] * 3), np.array([[0.3, 1e30]] * 3)
+    assert np.isnan(correlation.within(x, y))
+    assert np.isnan(correlation.within(np.full((3, 2), np.inf), y))
+    assert correlation.within(np.array([[1.0, 5], [2, np.inf], [3, 6]]), np.array([[2.0, 9], [4, 1], [6, 9.5]])) > 0.9
+
+
 def test_a_rollout_that_blew_up_is_left_out_of_the_correlation_and_counted_so() -> None:
     m = measured(probes=8)
     error = m.error.copy()
     error[0, 0] = np.inf
     table = rollouts.rollout_correlation(replace(m, error=error), "NS", "none")
     assert table["n_points"].unique().tolist() == [24 * 3 - 1]
-    assert table[["value", "low", "high"]].notna().all(axis=None)
+    assert table[["value", "low", "high", "within", "within_low", "within_high"]].notna().all(axis=None)
     assert table["published"].isna().all()
 
 
