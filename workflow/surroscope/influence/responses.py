@@ -1,11 +1,9 @@
 """What a study asks the response of, and the gradients that this takes."""
 
-import json
 from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
-import xarray as xr
 
 
 @dataclass(frozen=True)
@@ -14,11 +12,6 @@ class Response:
 
     observable: str
     step: str = "smse"
-
-
-def responses_of(dataset: xr.Dataset) -> list[Response]:
-    """The responses along a dataset's axis `response`, which its attribute `responses` holds as JSON."""
-    return [Response(**entry) for entry in json.loads(dataset.attrs["responses"])]
 
 
 class Rows:

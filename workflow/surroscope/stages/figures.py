@@ -1,40 +1,46 @@
-"""Draw one figure from its tidy table -> PDF and PNG, or GIF if it moves."""
+"""Draw the figures of one system from their tidy tables -> PDF and PNG, or GIF of those that move."""
 
 from contextlib import ExitStack
-from dataclasses import dataclass
+from functools import lru_cache
 from pathlib import Path
 
 import pandas as pd
 
+from surroscope.config import jobs
 from surroscope.errors import UserError
 from surroscope.plots import style
 from surroscope.plots.draw import draw
+from surroscope.report.catalogue import figure
 from surroscope.runtime import cli, store
 
 
-@dataclass(frozen=True)
-class Settings:
-    figure: str
-    heatmap_limit: float
-    dpi: int
-    models: list[str]
-    last_training_snapshot: int
+def stage(settings: jobs.Figures, *, tables: list[Path], files: cli.Outputs) -> None:
+    """tables: by their names in the catalogue; files: what to draw, a figure's name with each of its suffixes
 
-
-def stage(settings: Settings, *, table: Path, files: list[Path]) -> None:
+    Either all files are written or, if one table cannot be drawn, none.
+    """
     options = style.Options(
         heatmap_limit=settings.heatmap_limit,
         dpi=settings.dpi,
         models=tuple(settings.models),
         last_training_snapshot=settings.last_training_snapshot,
     )
-    try:
-        drawn = draw(settings.figure, pd.read_csv(table), options)
-    except ValueError as error:
-        raise UserError(f"{table}: {error}; delete the table and run again") from None
+    places = {path.stem: path for path in tables}
+    read = lru_cache(maxsize=1)(pd.read_csv)
+    names = sorted({path.stem for path in files}, key=lambda name: (figure(name).table, name))
     with ExitStack() as stack:
-        style.save(drawn, [stack.enter_context(store.atomic(path)) for path in files], settings.dpi)
+        for number, name in enumerate(names, start=1):
+            table = places.get(figure(name).table)
+            if table is None:
+                raise UserError(f"--tables: no {figure(name).table}.csv, which the figure {name} shows; add it")
+            try:
+                drawn = draw(name, read(table), options)
+            except ValueError as error:
+                raise UserError(f"{table}: {error}; delete the table and run again") from None
+            own = [stack.enter_context(store.atomic(path)) for path in files if path.stem == name]
+            style.save(drawn, own, settings.dpi)
+            print(f"figure {number} of {len(names)}: {name}", flush=True)
 
 
 if __name__ == "__main__":
-    cli.run(stage, Settings, paths=("table",), lists=("files",), writes=("files",))
+    cli.run(stage)

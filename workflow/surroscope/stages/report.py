@@ -1,7 +1,7 @@
 """Gather figures, captions, numbers, settings and provenance -> one self-contained HTML page, and provenance.json."""
 
 import json
-from dataclasses import dataclass
+from collections.abc import Sequence
 from io import BytesIO
 from pathlib import Path
 from typing import Any
@@ -9,7 +9,8 @@ from typing import Any
 import pandas as pd
 from PIL import Image
 
-from surroscope.report.catalogue import QUANTITIES, figure
+from surroscope.config import jobs
+from surroscope.report.catalogue import QUANTITIES, caption, figure
 from surroscope.report.page import (
     Audit,
     DataCard,
@@ -33,29 +34,17 @@ QUESTION = (
 EMBEDDED_BYTES = 2**18
 
 
-@dataclass(frozen=True)
-class Settings:
-    config: dict[str, Any]
-    titles: dict[str, str]
-    methods: list[tuple[str, list[str]]]
-    command: str
-    n: str
-    unit: str
-
-
 def stage(
-    settings: Settings,
+    settings: jobs.Report,
     *,
     figures: list[Path],
     tables: list[Path],
-    captions: list[Path],
     data: list[Path],
-    costs: list[Path],
-    page: Path,
-    provenance: Path,
+    page: cli.Output,
+    provenance: cli.Output,
+    costs: Sequence[Path] = (),
 ) -> None:
     """costs: benchmark files, of which any may be missing, and folders of them"""
-    texts = {path.stem: path.read_text() for path in captions}
     systems = []
     for name in settings.config["systems"]:
         own = {path.stem: path for path in tables if path.parents[1].name == name}
@@ -74,9 +63,7 @@ def stage(
                     ReportFigure(
                         name=path.stem,
                         title=spec.title,
-                        caption_html=caption_html(
-                            texts[spec.caption], name, n=settings.n, unit=settings.unit, observable=spec.observable
-                        ),
+                        caption_html=caption_html(caption(path.stem, name, settings.n, settings.unit)),
                         image=path.read_bytes(),
                         suffix=path.suffix.removeprefix("."),
                         table=str(own[spec.table]),
@@ -107,7 +94,7 @@ def stage(
         "versions": cli.provenance("report", settings)["versions"],
         "code": {name: fingerprint.of_code(f"surroscope.stages.{name}") for name in ("tables", "figures", "report")},
     }
-    stores = [*data, *stores_of(settings.config, page.parent)]
+    stores = [*data, *stores_of(settings.stores, page.parent)]
     recorded = record(settings.config, made, files=[page, *tables, *figures], stores=stores)
     with store.atomic(provenance) as temporary:
         temporary.write_text(json.dumps(recorded, indent=1, sort_keys=True) + "\n")
@@ -145,7 +132,7 @@ def small(table: Path) -> bytes | None:
     return table.read_bytes() if table.stat().st_size <= EMBEDDED_BYTES else None
 
 
-def origins(settings: Settings, data: list[Path]) -> dict[str, Any]:
+def origins(settings: jobs.Report, data: list[Path]) -> dict[str, Any]:
     """Versions, code of this stage, and for each class where its data came from and the store's digest."""
     made = cli.provenance("report", settings)
     sources = {}
@@ -156,11 +143,4 @@ def origins(settings: Settings, data: list[Path]) -> dict[str, Any]:
 
 
 if __name__ == "__main__":
-    cli.run(
-        stage,
-        Settings,
-        paths=("page", "provenance"),
-        lists=("figures", "tables", "data", "captions"),
-        parts=("costs",),
-        writes=("page", "provenance"),
-    )
+    cli.run(stage)

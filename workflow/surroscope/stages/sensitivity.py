@@ -1,27 +1,17 @@
 """Recompute one checkpoint's conclusions for other quantities, rank cuts and dampings -> a table."""
 
-from dataclasses import dataclass
 from pathlib import Path
 
 import pandas as pd
 
+from surroscope.config import jobs
 from surroscope.diagnostics import sensitivity
 from surroscope.errors import UserError
 from surroscope.influence.matrices import Rules, grams_of
 from surroscope.runtime import cli, store
 
 
-@dataclass(frozen=True)
-class Settings:
-    reference: str
-    discarded_share: float
-    damping: float
-    damping_scale: str
-    dampings: list[float]
-    probes: list[int]
-
-
-def stage(settings: Settings, *, grams: Path, table: Path, full: Path | None = None) -> None:
+def stage(settings: jobs.Sensitivity, *, grams: Path, table: cli.Output, full: Path | None = None) -> None:
     source = store.read(grams).load()
     shape = (source.sizes["class"], source.sizes["time"])
     rules = Rules("ket", settings.discarded_share, settings.damping, settings.damping_scale)
@@ -41,4 +31,4 @@ def stage(settings: Settings, *, grams: Path, table: Path, full: Path | None = N
 
 
 if __name__ == "__main__":
-    cli.run(stage, Settings, paths=("grams", "table"), optional=("full",), writes=("table",))
+    cli.run(stage)

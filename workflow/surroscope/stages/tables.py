@@ -1,12 +1,13 @@
 """Aggregate all seeds of one system -> tidy tables (CSV), every number that a figure shows, and the verdict."""
 
 import json
-from dataclasses import dataclass
+from collections.abc import Sequence
 from pathlib import Path
 
 import pandas as pd
 import xarray as xr
 
+from surroscope.config import jobs
 from surroscope.diagnostics.scalars import Measured
 from surroscope.runtime import cli, store
 from surroscope.tables import influence, parts, rollouts, scalars
@@ -15,27 +16,17 @@ from surroscope.tables import influence, parts, rollouts, scalars
 OF_ONE_QUANTITY = ("two_time_training", "rollout_correlation", "checkpoints")
 
 
-@dataclass(frozen=True)
-class Settings:
-    """architectures: model -> the architecture of arXiv 2509.00024 that it is: unet, vit or neither"""
-
-    system: str
-    models: list[str]
-    architectures: dict[str, str]
-    normalization: str
-
-
 def stage(
-    settings: Settings,
+    settings: jobs.Tables,
     *,
     influences: list[Path],
     evaluations: list[Path],
     histories: list[Path],
-    sensitivities: list[Path],
-    crosses: list[Path],
-    maps: list[Path],
-    tables: list[Path],
-    verdict: Path,
+    tables: cli.Outputs,
+    verdict: cli.Output,
+    sensitivities: Sequence[Path] = (),
+    crosses: Sequence[Path] = (),
+    maps: Sequence[Path] = (),
 ) -> None:
     matrices = [store.read(path).load().isel(solver=0) for path in influences]
     flights = [store.read(path) for path in evaluations]
@@ -101,11 +92,4 @@ def labelled(table: pd.DataFrame, model: str, m: Measured) -> pd.DataFrame:
 
 
 if __name__ == "__main__":
-    cli.run(
-        stage,
-        Settings,
-        paths=("verdict",),
-        lists=("influences", "evaluations", "histories", "tables"),
-        parts=("sensitivities", "crosses", "maps"),
-        writes=("tables", "verdict"),
-    )
+    cli.run(stage)

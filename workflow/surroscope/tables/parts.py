@@ -65,7 +65,7 @@ def images(matrices: Sequence[xr.Dataset]) -> dict[str, pd.DataFrame]:
     return {"symmetry": table.assign(quantity=SPAN, n_seeds=len(looked), n_probes=probes)}
 
 
-def optional(sensitivities: list[Path], crosses: list[Path], maps: list[Path]) -> dict[str, pd.DataFrame]:
+def optional(sensitivities: Sequence[Path], crosses: Sequence[Path], maps: Sequence[Path]) -> dict[str, pd.DataFrame]:
     """The tables of the parts that there are."""
     found = {}
     if sensitivities:
