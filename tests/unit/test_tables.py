@@ -186,7 +186,8 @@ def history(seeds: int = 3) -> pd.DataFrame:
 def test_a_row_of_checkpoints_is_that_of_its_seed_alone_and_the_main_numbers_are_of_all() -> None:
     m = measured()
     rows = scalar_tables.checkpoints({5: m}, history()).set_index("seed")
-    numbers = scalar_tables.main_numbers(m, history(), 5, "CE", "vit").set_index("name")
+    sampled = {"net": scalar_tables.sampled(m, history(), 5)}
+    numbers = scalar_tables.main_numbers(sampled, "CE", {"net": "vit"}).set_index("name")
     assert rows["validation"].tolist() == [2.0, 3.0, 4.0]
     for name, scalar in scalars.SCALARS.items():
         for seed in range(3):
@@ -198,6 +199,23 @@ def test_a_row_of_checkpoints_is_that_of_its_seed_alone_and_the_main_numbers_are
     assert found["low"] < found["value"] < found["high"]
     assert (found["published_low"], found["published_high"]) == (6.4, 6.4)
     assert np.isnan(numbers.loc["half_life", "published_low"])
+
+
+def test_a_difference_between_two_networks_has_the_interval_of_paired_draws() -> None:
+    """Of two networks, one's eigenvalues are twice the other's at every seed and probe batch."""
+    m = measured()
+    twice = replace(m, eigenvalue=2 * m.eigenvalue)
+    both = {name: scalar_tables.sampled(each, history(), 5) for name, each in (("a", m), ("b", twice))}
+    table = scalar_tables.main_numbers(both, "CE", {}).set_index(["model", "name"])
+    eigenvalue = table.xs("largest_metric_eigenvalue", level="name")
+    difference = eigenvalue.loc["a - b"]
+    assert difference["value"] == eigenvalue.loc["a", "value"] - eigenvalue.loc["b", "value"]
+    widths = eigenvalue["high"] - eigenvalue["low"]
+    assert widths["a - b"] == pytest.approx(widths["a"], rel=0.1)  # if the draws were not paired: 2.2 times that
+    same = table.loc["a - b"].loc[["validation", "half_life", "class_off_diagonal"]]
+    assert (same[["value", "low", "high"]] == 0).all(axis=None)
+    assert (same["n_seeds"] == 3).all()
+    assert same[["published_low", "published_high"]].isna().all(axis=None)
 
 
 @pytest.mark.parametrize("sign", [-1, 1])
@@ -249,7 +267,7 @@ def test_a_rollout_that_blew_up_is_left_out_of_the_correlation_and_counted_so() 
 
 
 def test_a_number_that_a_study_cannot_have_has_no_row() -> None:
-    names = set(scalar_tables.main_numbers(measured(times=4), history(), 5, "CE", "vit")["name"])
+    names = set(scalar_tables.sampled(measured(times=4), history(), 5).table(positive=False)["name"])
     assert "intra_class_lag_2" in names
     assert "intra_class_lag_8" not in names
 
