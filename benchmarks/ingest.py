@@ -22,6 +22,7 @@ import h5py
 import numcodecs
 import numpy as np
 
+from surroscope.config import jobs
 from surroscope.data import pdegym
 from surroscope.runtime import environment
 
@@ -59,7 +60,7 @@ def ingest(folder: Path, trajectories: int) -> None:
     from surroscope.stages import ingest
     from surroscope.system import COMPRESSIBLE_EULER
 
-    settings = ingest.Settings(
+    settings = jobs.Ingest(
         ic="CE-RP",
         equations=COMPRESSIBLE_EULER,
         format="xarray",

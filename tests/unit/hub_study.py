@@ -13,6 +13,7 @@ import pytest
 from huggingface_hub import constants
 from tests.hub_server import Hub
 
+from surroscope.config import jobs
 from surroscope.data import hub as client
 from surroscope.stages import download, listing
 
@@ -52,12 +53,14 @@ def disk(folder: Path) -> Iterator[Path]:
 
 
 def list_files(folder: Path, files: list[str] = FILES, repo: str = REPO, revision: str = "main") -> Path:
-    listing.stage(listing.Settings("NS-BB", repo, revision, files), listing=folder / "listing.json")
+    listing.stage(jobs.Listing(ic="NS-BB", repo=repo, revision=revision, files=files), listing=folder / "listing.json")
     return folder / "listing.json"
 
 
 def fetch(folder: Path, name: str = FILES[0]) -> Path:
-    download.stage(download.Settings("NS-BB", name, "main"), listing=folder / "listing.json", raw=folder / name)
+    download.stage(
+        jobs.Download(ic="NS-BB", file=name, revision="main"), listing=folder / "listing.json", raw=folder / name
+    )
     return folder / name
 
 

@@ -1,6 +1,5 @@
 """Raw files as the embedded solvers write them, and their ingestion."""
 
-import dataclasses
 from pathlib import Path
 from typing import Any
 
@@ -8,6 +7,7 @@ import h5py
 import numpy as np
 import xarray as xr
 
+from surroscope.config import jobs
 from surroscope.stages import ingest
 from surroscope.system import COMPRESSIBLE_EULER, System
 
@@ -30,9 +30,9 @@ def write(path: Path, states: np.ndarray, first: int = 0) -> Path:
 
 def settings(
     states: tuple[int, ...], ic: str = "CE-RP", system: System = COMPRESSIBLE_EULER, **changes: Any
-) -> ingest.Settings:
+) -> jobs.Ingest:
     """Settings for native files whose states have this shape (n, T, F, Y, X)."""
-    own = ingest.Settings(
+    own = jobs.Ingest(
         ic=ic,
         equations=system,
         format="native",
@@ -45,7 +45,7 @@ def settings(
         time_step=None,
         origin={"ic": ic},
     )
-    return dataclasses.replace(own, **changes)
+    return own.model_copy(update=changes)
 
 
 def ingested(store: Path, states: np.ndarray, system: System = COMPRESSIBLE_EULER) -> Path:

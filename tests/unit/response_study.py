@@ -9,15 +9,16 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from surroscope.config.sections import Dask
-from surroscope.cost_function import smse
+from surroscope.config import jobs
+from surroscope.config.sections import Dask, Method
+from surroscope.cost_function import Observable, smse
 from surroscope.data import transitions
-from surroscope.influence.linearize import Linearization, Method
+from surroscope.influence.linearize import Linearization
 from surroscope.influence.responses import Response
 from surroscope.models import surrogate
 from surroscope.runtime import store
 from surroscope.stages import gradients, reduce, split
-from surroscope.system import COMPRESSIBLE_EULER
+from surroscope.system import COMPRESSIBLE_EULER, System
 
 CLASSES, SNAPSHOTS, SIZE, CHANNELS = ["CE-RP", "CE-CRP"], 4, 8, 4
 SAMPLES = len(CLASSES) * (SNAPSHOTS - 1)
@@ -26,8 +27,15 @@ DAMPING = 1e-2
 # What single-precision passes leave of the dense float64 influence of a batch whose gradients are nearly dependent.
 SINGLE = 3e-5
 FACTORY = f"{__name__}:build"
-HERE = Dask().model_dump_json()
+HERE = Dask()
 RESPONSES = [Response("smse"), Response("mass"), Response("energy")]
+
+
+def gated(system: System, below: float) -> Observable:
+    """The squared error of the density, exactly zero for states whose mean density is below a bound."""
+    return lambda prediction, target, state: torch.where(
+        state[:, 0].mean((-2, -1)) < below, 0.0, (prediction - target)[:, 0].square().mean((-2, -1))
+    )
 
 
 def build(channels: int, size: int, hidden: int = 3, silent: bool = False) -> nn.Module:
@@ -82,7 +90,7 @@ class Study:
         return {"stores": self.stores, "split": self.split, "weights": self.weights}
 
     def shard(self, name: str, batches: list, directions: list = [], **changes: Any) -> Path:  # noqa: B006
-        settings = gradients.Settings(
+        settings = jobs.Gradients(
             **self.common
             | {"responses": RESPONSES, "batches": batches, "directions": directions, "every": 1, "span": "ket"}
             | changes
@@ -111,7 +119,9 @@ def make(folder: Path) -> Study:
         draw = np.random.default_rng(number)
         state = draw.uniform(1, 2, size=(9, SNAPSHOTS, CHANNELS, SIZE, SIZE)).astype(np.float32)
         stores.append(native.ingested(folder / f"{name}.zarr", state))
-    split.stage(split.Settings(1, CLASSES, 0.5, 0.2), stores=stores, split=folder / "split.json")
+    split.stage(
+        jobs.Split(seed=1, classes=CLASSES, train=0.5, validation=0.2), stores=stores, split=folder / "split.json"
+    )
     save(folder / "weights", build(CHANNELS, SIZE))
     return Study(folder, stores, folder / "split.json", folder / "weights")
 
@@ -130,10 +140,10 @@ def save(path: Path, network: nn.Module) -> None:
         surrogate.save_moments(network, optimizer.state_dict(), surrogate.moments_of(temporary, 2))
 
 
-def contracted(study: Study, *shards: Path, memory_mb: float = 100, threads: int = 1, at: str = HERE) -> Path:
+def contracted(study: Study, *shards: Path, memory_mb: float = 100, threads: int = 1, at: Dask = HERE) -> Path:
     path = study.folder / "grams.zarr"
     options = {"threads": threads, "memory_mb": memory_mb, "dask": at}
-    reduce.stage(reduce.Settings(), shards=list(shards), grams=path, **options)
+    reduce.stage(jobs.Reduce(), shards=list(shards), grams=path, **options)
     return path
 
 

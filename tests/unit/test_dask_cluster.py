@@ -7,7 +7,6 @@ import subprocess
 import threading
 import time
 from collections.abc import Iterator
-from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -21,7 +20,6 @@ from dask import compute
 from distributed import LocalCluster
 from response_study import HERE, Study, contracted
 
-from surroscope.config import jobs
 from surroscope.config.jobs import settings
 from surroscope.config.sections import Dask
 from surroscope.config.study import check
@@ -32,8 +30,8 @@ from surroscope.runtime import cli, dask_cluster, store
 DEFAULT = yaml.safe_load((Path(__file__).parents[2] / "config.yaml").read_text())
 
 
-def at(cluster: str, **keys: Any) -> str:
-    return Dask(cluster=cluster, **keys).model_dump_json()
+def at(cluster: str, **keys: Any) -> Dask:
+    return Dask(cluster=cluster, **keys)
 
 
 @pytest.fixture(scope="module")
@@ -67,7 +65,7 @@ def test_a_cluster_gives_bit_for_bit_what_this_process_gives(
 ) -> None:
     first = store.read(contracted(study, *shards)).load().drop_attrs()
     keys = {"tls": tls} if encrypted else {}
-    security = dask_cluster._security(cli.load(dask_cluster.Place, at("local", **keys)))
+    security = dask_cluster._security(at("local", **keys))
     options = {"security": security, "protocol": "tls://"} if encrypted else {}
     with LocalCluster(n_workers=1, threads_per_worker=1, dashboard_address=None, **options) as cluster:
         # The workers are in the folder where they were started.
@@ -92,10 +90,10 @@ def test_a_worker_that_is_killed_changes_nothing_and_a_scheduler_that_ends_is_sa
     cluster: LocalCluster, tmp_path: Path
 ) -> None:
     matrix = da.from_array(np.random.default_rng(0).normal(size=(4, 300)), chunks=(4, 10))
-    with dask_cluster.scheduler(cli.load(dask_cluster.Place, HERE), 1, 100, tmp_path, "contract"):
+    with dask_cluster.scheduler(HERE, 1, 100, tmp_path, "contract"):
         (expected,) = compute(gram(matrix))
     pids = [worker.pid for worker in cluster.workers.values()]
-    place = cli.load(dask_cluster.Place, at(cluster.scheduler_address))
+    place = at(cluster.scheduler_address)
     with dask_cluster.scheduler(place, 1, 100, tmp_path, "contract"):
         threading.Timer(1, os.kill, (pids[0], signal.SIGKILL)).start()
         (found,) = compute(gram(matrix.map_blocks(slow)))
@@ -110,7 +108,7 @@ def test_a_worker_that_is_killed_changes_nothing_and_a_scheduler_that_ends_is_sa
 
 
 def test_a_block_that_kills_every_worker_is_said(cluster: LocalCluster, tmp_path: Path) -> None:
-    place = cli.load(dask_cluster.Place, at(cluster.scheduler_address))
+    place = at(cluster.scheduler_address)
     fatal = da.ones((2, 2), chunks=2).map_blocks(lambda block: os._exit(1), dtype=float, meta=np.ones((0, 0)))
     with (
         pytest.raises(UserError, match=r"4 workers died at .*lower influence\.memory_mb"),
@@ -156,7 +154,7 @@ def test_workers_are_jobs_like_this_one_that_listen_on_loopback_alone_and_end_wi
 ) -> None:
     monkeypatch.setenv("SLURM_JOB_PARTITION", "here")
     monkeypatch.setenv("SLURM_JOB_ACCOUNT", "mine")
-    place = cli.load(dask_cluster.Place, at("slurm", workers=2, tls=tls))
+    place = at("slurm", workers=2, tls=tls)
 
     def fail() -> None:
         with dask_cluster.scheduler(place, 2, 100, tmp_path / "k.workers", "contract"):
@@ -182,7 +180,7 @@ def test_what_slurm_refuses_is_said_in_one_line(slurm: Path, tmp_path: Path, mon
     logs = tmp_path / "k.workers"
 
     def refused(words: str, **keys: Any) -> None:
-        place = cli.load(dask_cluster.Place, at("slurm", **keys))
+        place = at("slurm", **keys)
         with pytest.raises(UserError, match=words), dask_cluster.scheduler(place, 1, 100, logs, "contract"):
             pass
         assert not logs.exists()
@@ -233,10 +231,10 @@ def test_where_dask_computes_runs_nothing_again() -> None:
     for stage in ("reduce", "cross"):
         assert settings(here, stage, **job) == settings(there, stage, **job)
     words = {"command": "", "n": "", "unit": ""}
-    assert jobs.report(here, **words) == jobs.report(there, **words)
+    assert settings(here, "report", **words) == settings(there, "report", **words)
 
 
 def test_the_stage_reads_the_whole_section() -> None:
-    assert asdict(cli.load(dask_cluster.Place, HERE)) == Dask().model_dump()
+    assert cli.load(Dask, HERE.model_dump_json()) == Dask()
     with pytest.raises(UserError, match="--dask: unknown key 'where'; known keys are cluster, "):
-        cli.load(dask_cluster.Place, '{"where": "here"}', "--dask")
+        cli.load(Dask, '{"where": "here"}', "--dask")

@@ -1,12 +1,11 @@
 """Training in two processes by torchrun: the weights of one; no hang, no half output and no loss after a kill."""
 
-import json
 import os
 import re
 import subprocess
 import time
 from collections.abc import Callable
-from dataclasses import asdict, dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -18,13 +17,14 @@ import pytest
 import torch
 from torch import nn
 
+from surroscope.config import jobs
 from surroscope.models import surrogate
 from surroscope.runtime import launch
-from surroscope.stages import split, train
+from surroscope.stages import split
 
 ROOT = Path(__file__).parents[2]
 STAGE = "surroscope.stages.train"
-SETTINGS = train.Settings(
+SETTINGS = jobs.Train(
     system="CE",
     boundary="periodic",
     model="net",
@@ -52,7 +52,7 @@ def build_in_the_first_process_only(channels: int, size: int) -> nn.Module:
 class Job:
     """A training and its files."""
 
-    settings: train.Settings
+    settings: jobs.Train
     stores: list[Path]
     split: Path
     folder: Path
@@ -63,7 +63,7 @@ class Job:
 
     def start(self, processes: int = 2) -> subprocess.Popen[str]:
         """On the CPU."""
-        words = ["--settings", json.dumps(asdict(self.settings)), "--split", str(self.split), "--reader", "memory"]
+        words = ["--settings", self.settings.model_dump_json(), "--split", str(self.split), "--reader", "memory"]
         words += ["--stores", *map(str, self.stores)]
         for name, path in self.paths.items():
             words += [f"--{name}", str(path)]
@@ -95,8 +95,10 @@ def make(tmp_path_factory: pytest.TempPathFactory) -> Callable[..., Job]:
     draw = np.random.default_rng(0)
     states = [draw.uniform(1, 2, size=(9, 4, 4, 8, 8)).astype(np.float32) for _ in classes]
     stores = [native.ingested(folder / f"{name}.zarr", own) for name, own in zip(classes, states, strict=True)]
-    split.stage(split.Settings(1, classes, 0.5, 0.2), stores=stores, split=folder / "split.json")
-    return lambda path, **changes: Job(replace(SETTINGS, **changes), stores, folder / "split.json", path)
+    split.stage(
+        jobs.Split(seed=1, classes=classes, train=0.5, validation=0.2), stores=stores, split=folder / "split.json"
+    )
+    return lambda path, **changes: Job(SETTINGS.model_copy(update=changes), stores, folder / "split.json", path)
 
 
 @pytest.mark.parametrize(

@@ -1,7 +1,6 @@
 """The formats that people publish, each written as its makers do, and read back through ingestion."""
 
 from collections.abc import Callable
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -118,7 +117,7 @@ def test_a_plane_taken_for_a_line_is_told_how(tmp_path: Path) -> None:
     settings = native.settings((3, 5, 1, 16, 16), "line", LINE, format="pdebench", channels={"velocity": "tensor"})
     with pytest.raises(UserError, match=r"for fields on a line set data\.size: \[1, cells\]"):
         ingest.stage(settings, raw=[tmp_path / "a.h5"], store=tmp_path / "a.zarr")
-    named = replace(settings, channels={"velocity": "u"})
+    named = settings.model_copy(update=dict(channels={"velocity": "u"}))
     with pytest.raises(UserError, match=r"variable 'u': it holds tensor, expected one .* say in data\.channels"):
         ingest.stage(named, raw=[tmp_path / "a.h5"], store=tmp_path / "a.zarr")
 
@@ -151,7 +150,9 @@ def test_groups_are_in_the_order_of_their_numbers_and_the_same_for_all_variables
         file["r0/h"], file["r1/h"], file["r1/u"], file["r2/u"] = values[:4, :, 0]
     own = {"channels": {"velocity": "h * u"}, "dimensions": ["time", "y", "x"], "format": "pdebench"}
     with pytest.raises(UserError, match="its variables differ in their trajectories"):
-        ingest.stage(replace(settings, trajectories=2, **own), raw=[tmp_path / "b.h5"], store=tmp_path / "b.zarr")
+        ingest.stage(
+            settings.model_copy(update={"trajectories": 2} | own), raw=[tmp_path / "b.h5"], store=tmp_path / "b.zarr"
+        )
 
 
 @pytest.mark.parametrize("kind", ["apebench", "pdebench", "well", "xarray"])

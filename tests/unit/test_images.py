@@ -9,6 +9,7 @@ import torch
 import xarray as xr
 from response_study import CLASSES, DAMPING, SAMPLES, SINGLE, SIZE, SNAPSHOTS, Study, build, contracted, relative
 
+from surroscope.config import jobs
 from surroscope.cost_function import smse
 from surroscope.data import transitions
 from surroscope.influence.linearize import Linearization
@@ -27,11 +28,13 @@ MODEL = {"model": "net", "seed": 1, "epoch": 2}
 @pytest.fixture(scope="module")
 def looked_at(study: Study, shards: list[Path]) -> xr.Dataset:
     """Influence of two probe batches, with that on the images of the first one's samples."""
-    settings = orbits.Settings(**study.common | {"probes": [0], "actions": ACTIONS, "responses": []})
+    settings = jobs.Orbits(**study.common | {"probes": [0], "actions": ACTIONS, "responses": []})
     orbits.stage(settings, **study.inputs, orbits=study.folder / "orbits.zarr")
     path = study.folder / "images.zarr"
     influence.stage(
-        influence.Settings(["subspace"], "ket", 0.0, DAMPING, "absolute"),
+        jobs.Influence(
+            solvers=["subspace"], span="ket", discarded_share=0.0, damping=DAMPING, damping_scale="absolute"
+        ),
         grams=contracted(study, *shards),
         orbits=study.folder / "orbits.zarr",
         influence=path,
@@ -42,7 +45,7 @@ def looked_at(study: Study, shards: list[Path]) -> xr.Dataset:
 @pytest.fixture(scope="module")
 def flown(study: Study) -> xr.Dataset:
     made = {key: study.common[key] for key in ("system", "equations", "boundary", "factory", "options")}
-    settings = evaluate.Settings(**made | MODEL | {"probes": 2, "snapshots": SNAPSHOTS, "actions": ACTIONS})
+    settings = jobs.Evaluate(**made | MODEL | {"probes": 2, "snapshots": SNAPSHOTS, "actions": ACTIONS})
     evaluate.stage(settings, **study.inputs, evaluation=study.folder / "evaluation.zarr")
     return store.read(study.folder / "evaluation.zarr").load()
 
@@ -115,7 +118,7 @@ def test_an_evaluation_holds_rollouts_of_every_start_and_their_fields(study: Stu
 def test_a_system_that_conserves_nothing_has_no_drift(study: Study) -> None:
     made = {key: study.common[key] for key in ("system", "boundary", "factory", "options")}
     nothing = replace(COMPRESSIBLE_EULER, conserved=(), positive=())
-    settings = evaluate.Settings(
+    settings = jobs.Evaluate(
         **made | MODEL | {"equations": nothing, "probes": 1, "snapshots": SNAPSHOTS, "actions": ["e"]}
     )
     evaluate.stage(settings, **study.inputs, evaluation=study.folder / "still.zarr")

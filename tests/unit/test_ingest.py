@@ -2,7 +2,6 @@
 
 import hashlib
 import json
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +12,7 @@ import pytest
 import xarray as xr
 import zarr
 
+from surroscope.config import jobs
 from surroscope.data import pdegym
 from surroscope.errors import UserError
 from surroscope.runtime import store
@@ -33,7 +33,7 @@ def hub_file(path: Path, values: np.ndarray, variable: str = "data") -> Path:
     return path
 
 
-def hub_settings(count: int, system: System = CE, **changes: Any) -> ingest.Settings:
+def hub_settings(count: int, system: System = CE, **changes: Any) -> jobs.Ingest:
     options = {
         "format": "xarray",
         "channels": pdegym.CHANNELS[system.name],
@@ -105,7 +105,7 @@ def test_axes_under_the_wrong_names_are_refused(tmp_path: Path, wrong: str) -> N
     raw = tmp_path / "data_0.nc"
     xr.Dataset({"data": (wrong.split(), values)}).to_netcdf(raw, engine="h5netcdf")
     with pytest.raises(UserError, match=r"data_0\.nc: variable 'data'.* expected"):
-        ingest.stage(replace(hub_settings(3), snapshots=6), raw=[raw], store=tmp_path / "a.zarr")
+        ingest.stage(hub_settings(3).model_copy(update=dict(snapshots=6)), raw=[raw], store=tmp_path / "a.zarr")
     assert not (tmp_path / "a.zarr").exists()
 
 
@@ -180,7 +180,9 @@ def test_other_kinds_of_numbers_are_taken_when_named(tmp_path: Path, kind: str) 
     settings = native.settings((3, 4, 4, 8, 8), dtype=dtype.newbyteorder("=").name)
     ingest.stage(settings, raw=[raw], store=tmp_path / "a.zarr")
     ingest.stage(
-        replace(settings, format="apebench", time_step=1.0), raw=[tmp_path / "raw.npy"], store=tmp_path / "b.zarr"
+        settings.model_copy(update=dict(format="apebench", time_step=1.0)),
+        raw=[tmp_path / "raw.npy"],
+        store=tmp_path / "b.zarr",
     )
     for name in ("a", "b"):
         found = store.read(tmp_path / f"{name}.zarr")["state"]
@@ -239,7 +241,7 @@ def test_times_that_are_none_are_refused(tmp_path: Path, times: list[float]) -> 
         del file["t-coordinate"]
     with pytest.raises(UserError, match=r"raw\.h5: holds no times of its snapshots; set data\.time_step"):
         ingest.stage(settings, raw=[raw], store=tmp_path / "a.zarr")
-    ingest.stage(replace(settings, time_step=0.1), raw=[raw], store=tmp_path / "a.zarr")
+    ingest.stage(settings.model_copy(update=dict(time_step=0.1)), raw=[raw], store=tmp_path / "a.zarr")
     np.testing.assert_allclose(store.read(tmp_path / "a.zarr")["time"].values, [0, 0.1, 0.2, 0.3])
 
 
@@ -289,7 +291,11 @@ def test_classes_that_differ_are_not_split(tmp_path: Path, change: dict[str, Any
     raw = native.write(tmp_path / "b.nc", states(4, 1))
     ingest.stage(native.settings((4, 4, 4, 8, 8), "b", **change), raw=[raw], store=other)
     with pytest.raises(UserError, match=words):
-        split.stage(split.Settings(1, ["a", "b"], 0.5, 0.25), stores=[one, other], split=tmp_path / "split.json")
+        split.stage(
+            jobs.Split(seed=1, classes=["a", "b"], train=0.5, validation=0.25, test=0.25),
+            stores=[one, other],
+            split=tmp_path / "split.json",
+        )
     assert not (tmp_path / "split.json").exists()
 
 
@@ -298,5 +304,9 @@ def test_a_trajectory_of_two_classes_is_named(tmp_path: Path) -> None:
     other = native.ingested(tmp_path / "b.zarr", np.concatenate([states(3, 1), states(4)[2:3]]))
     words = r"b\.zarr: trajectory 3 \(b\.nc, row 3\) is the same as trajectory 2 of .*a\.zarr \(a\.nc, row 2\)"
     with pytest.raises(UserError, match=words):
-        split.stage(split.Settings(1, ["a", "b"], 0.5, 0.25), stores=[one, other], split=tmp_path / "split.json")
+        split.stage(
+            jobs.Split(seed=1, classes=["a", "b"], train=0.5, validation=0.25, test=0.25),
+            stores=[one, other],
+            split=tmp_path / "split.json",
+        )
     assert not (tmp_path / "split.json").exists()

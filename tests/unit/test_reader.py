@@ -1,6 +1,5 @@
 """Trajectories from memory and from the mapped cache are the same, in bounded memory, each chunk decompressed once."""
 
-import dataclasses
 import json
 import shutil
 import warnings
@@ -16,6 +15,7 @@ import zarr
 from torch import nn
 from zarr.codecs import BloscCodec, Crc32cCodec
 
+from surroscope.config import jobs
 from surroscope.cost_function import smse
 from surroscope.data import mapped, transitions
 from surroscope.errors import UserError
@@ -25,7 +25,7 @@ from surroscope.stages import train
 from surroscope.training import loop
 
 SNAPSHOTS, KEPT, CELLS = 5, 4, (4, 8, 8)
-TRAIN = train.Settings(
+TRAIN = jobs.Train(
     system="CE",
     boundary="periodic",
     model="vit",
@@ -204,7 +204,7 @@ def test_too_little_room_is_said_before_anything_is_written(data: Data, monkeypa
     assert [path.name for path in data.folder.iterdir() if "cache" in path.name] == ["cache.lock"]
 
 
-def trained(data: Data, name: str, reader: str, settings: train.Settings = TRAIN) -> Path:
+def trained(data: Data, name: str, reader: str, settings: jobs.Train = TRAIN) -> Path:
     folder = data.folder / name
     outputs = {key: folder / key for key in ("weights", "history", "checkpoints")}
     train.stage(settings, stores=data.stores, split=data.split, mapping=data.folder / "cache", reader=reader, **outputs)
@@ -224,7 +224,7 @@ def test_training_from_the_cache_is_bitwise_that_from_the_stores(data: Data, cap
     assert not (data.folder / "cache").exists()
     equal(trained(data, "other", "mapped"), memory)
     # A checkpoint of one reader is gone on from with the other.
-    trained(data, "both", "memory", dataclasses.replace(TRAIN, epochs=1, save_epochs=[1]))
+    trained(data, "both", "memory", TRAIN.model_copy(update=dict(epochs=1, save_epochs=[1])))
     capsys.readouterr()
     equal(trained(data, "both", "mapped"), memory)
     assert "resuming after epoch 1" in capsys.readouterr().out

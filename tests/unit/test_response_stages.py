@@ -17,6 +17,7 @@ from response_study import (
     SAMPLES,
     SINGLE,
     SIZE,
+    SNAPSHOTS,
     Study,
     build,
     contracted,
@@ -24,17 +25,21 @@ from response_study import (
     save,
 )
 
+from surroscope.config import jobs
+from surroscope.data import transitions
+from surroscope.diagnostics import fronts
 from surroscope.errors import UserError
+from surroscope.influence.normalize import standard
 from surroscope.influence.responses import Response
 from surroscope.models import surrogate
 from surroscope.runtime import store
-from surroscope.stages import cross, full, influence, maps, sensitivity, shards
+from surroscope.stages import cross, full, influence, maps, sensitivity
 from surroscope.tables.parts import attribution
 
 
-def settings(**changes: Any) -> influence.Settings:
+def settings(**changes: Any) -> jobs.Influence:
     rules = {"solvers": ["subspace", "euclidean", "cosine", "adam"], "span": "ket", "discarded_share": 0.0}
-    return influence.Settings(**rules | {"damping": DAMPING, "damping_scale": "absolute"} | changes)
+    return jobs.Influence(**rules | {"damping": DAMPING, "damping_scale": "absolute"} | changes)
 
 
 def solved(study: Study, shards: list[Path]) -> xr.Dataset:
@@ -64,7 +69,10 @@ def test_a_response_map_is_the_change_of_a_prediction_after_a_small_step(study: 
     grams = contracted(study, *shards)
     pairs = [("CE-CRP", 2, "CE-RP", 1)]
     maps.stage(
-        maps.Settings(0.0, DAMPING, "absolute", pairs), shard=shards[0], grams=grams, maps=study.folder / "maps.zarr"
+        jobs.Maps(discarded_share=0.0, damping=DAMPING, damping_scale="absolute", pairs=pairs),
+        shard=shards[0],
+        grams=grams,
+        maps=study.folder / "maps.zarr",
     )
     found = store.read(study.folder / "maps.zarr").load()
     g, j = study.exact(("test", 0))
@@ -81,7 +89,9 @@ def test_cross_influence_is_that_of_all_batches_together_however_they_are_sharde
     shards = [study.shard(f"cross{b}.zarr", [batch], pool, **cost) for b, batch in enumerate(pool)]
     path = study.folder / "cross.zarr"
     where = {"threads": 2, "memory_mb": 100, "dask": HERE}
-    cross.stage(cross.Settings(0.0, DAMPING, "absolute"), shards=shards, cross=path, **where)
+    cross.stage(
+        jobs.Cross(discarded_share=0.0, damping=DAMPING, damping_scale="absolute"), shards=shards, cross=path, **where
+    )
     found = store.read(path).load()
     g, j = study.exact(*pool)
     q = np.linalg.svd(g.T, full_matrices=False)[0]
@@ -106,15 +116,13 @@ FULL |= {"solvers": ["full", "dense"]}
 
 def test_the_full_space_is_solved_within_its_certificate(study: Study, shards: list[Path]) -> None:
     path = study.folder / "full.zarr"
-    full.stage(
-        full.Settings(**study.common | FULL | {"rungs": 30, "responses": RESPONSES}), **study.inputs, solved=path
-    )
+    full.stage(jobs.Full(**study.common | FULL | {"rungs": 30, "responses": RESPONSES}), **study.inputs, solved=path)
     found = store.read(path).load()
     assert found["converged"].all()
     error = np.abs(found["influence"].sel(solver="full") - found["influence"].sel(solver="dense"))
     assert (error <= found["certificate"]).all()
     both = settings(solvers=["subspace", "full", "dense"])
-    one = full.Settings(**study.common | FULL | {"dampings": [DAMPING], "rungs": 30, "responses": RESPONSES})
+    one = jobs.Full(**study.common | FULL | {"dampings": [DAMPING], "rungs": 30, "responses": RESPONSES})
     full.stage(one, **study.inputs, solved=path)
     target = study.folder / "both.zarr"
     influence.stage(both, grams=contracted(study, *shards), full=path, influence=target)
@@ -125,9 +133,16 @@ def test_the_full_space_is_solved_within_its_certificate(study: Study, shards: l
     assert np.linalg.eigvalsh((gap + gap.T) / 2).min() > -1e-6 * np.abs(gap).max()
 
     table = study.folder / "sensitivity.csv"
-    rules = sensitivity.Settings("subspace", 1e-4, DAMPING, "absolute", [1.0, DAMPING], [0, 1])
+    rules = jobs.Sensitivity(
+        reference="subspace",
+        discarded_share=1e-4,
+        damping=DAMPING,
+        damping_scale="absolute",
+        dampings=[1.0, DAMPING],
+        probes=[0, 1],
+    )
     full.stage(
-        full.Settings(**study.common | FULL | {"rungs": 1, "solvers": ["full"], "responses": RESPONSES[:1]}),
+        jobs.Full(**study.common | FULL | {"rungs": 1, "solvers": ["full"], "responses": RESPONSES[:1]}),
         **study.inputs,
         solved=path,
     )
@@ -138,7 +153,7 @@ def test_the_full_space_is_solved_within_its_certificate(study: Study, shards: l
     assert (unsolved["certificate"] > 1e-4).all()
     assert rows["correlation"][rows["reference"]] == pytest.approx(1)
     assert rows["reference"].sum() == 1
-    own = dataclasses.replace(rules, reference="full")
+    own = rules.model_copy(update={"reference": "full"})
     with pytest.raises(UserError, match=r"own choice, full, did not converge here.*sensitivity\.rungs"):
         sensitivity.stage(own, grams=study.folder / "grams.zarr", full=path, table=table)
     sensitivity.stage(rules, grams=study.folder / "grams.zarr", table=table)
@@ -148,7 +163,7 @@ def test_the_full_space_is_solved_within_its_certificate(study: Study, shards: l
 def test_dense_algebra_needs_no_other_solver(study: Study, shards: list[Path]) -> None:
     path, target = study.folder / "dense.zarr", study.folder / "oracle.zarr"
     options = FULL | {"dampings": [DAMPING], "solvers": ["dense"], "rungs": 1, "responses": RESPONSES}
-    full.stage(full.Settings(**study.common | options), **study.inputs, solved=path)
+    full.stage(jobs.Full(**study.common | options), **study.inputs, solved=path)
     influence.stage(settings(solvers=["dense"]), grams=contracted(study, *shards), full=path, influence=target)
     found = store.read(target).load()["influence"].sel(solver="dense", probe=0).isel(response=0)
     g, j = study.exact(("test", 0))
@@ -160,7 +175,7 @@ def test_dense_algebra_needs_no_other_solver(study: Study, shards: list[Path]) -
 def test_a_full_solution_that_did_not_converge_feeds_no_figure(study: Study, shards: list[Path], capsys: Any) -> None:
     path = study.folder / "open.zarr"
     options = FULL | {"dampings": [DAMPING], "solvers": ["full"], "rungs": 1, "responses": RESPONSES}
-    full.stage(full.Settings(**study.common | options), **study.inputs, solved=path)
+    full.stage(jobs.Full(**study.common | options), **study.inputs, solved=path)
     grams = contracted(study, *shards)
     with pytest.raises(UserError, match=r"did not converge within 1 rungs.*Raise influence\.rungs"):
         influence.stage(settings(solvers=["full"]), grams=grams, full=path, influence=study.folder / "no.zarr")
@@ -201,14 +216,45 @@ def test_weights_that_are_broken_are_named_by_sample_and_observable(study: Study
 def test_an_observable_without_a_gradient_is_named(study: Study, tmp_path: Path) -> None:
     save(tmp_path / "weights", build(CHANNELS, SIZE, silent=True))
     silent = dataclasses.replace(study, folder=tmp_path, weights=tmp_path / "weights")
-    with pytest.raises(UserError, match=r"gradients of mass at class CE-RP, time 0 are all zero"):
+    with pytest.raises(UserError, match=r"gradients of mass in the probe batch .* are all zero.*leave the observable"):
         silent.shard("x.zarr", [("test", 0)], options={"silent": True})
     shutil.rmtree(tmp_path / "weights")
+
+
+def test_zero_gradients_of_some_samples_are_counted_and_have_no_influence(study: Study, capsys: Any) -> None:
+    probe = transitions.probes(study.stores, study.split, [("test", 0)], SNAPSHOTS)[0]
+    density = probe.inputs[:, 0].mean((-2, -1))
+    zero = np.argsort(density)[:2]
+    bound = float(np.sort(density)[1:3].mean())
+    own = {"gated": {"factory": "response_study:gated", "options": {"below": bound}}}
+    responses = [Response("smse"), Response("gated"), Response("gated", "gated")]
+    changes = {"responses": responses, "observables": own}
+    shard = study.shard("gated.zarr", [("test", 0)], **changes)
+    assert "gradients of gated in the probe batch" in (told := capsys.readouterr().out)
+    assert f"2 of {SAMPLES} are exactly zero" in told
+    solved = study.folder / "gated_full.zarr"
+    options = FULL | {"probes": [0], "dampings": [DAMPING], "rungs": 30}
+    full.stage(full.Settings(**study.common | options | changes), **study.inputs, solved=solved)
+    assert f"2 of {SAMPLES} are exactly zero" in capsys.readouterr().out
+    solvers = ["subspace", "euclidean", "cosine", "adam", "full", "dense"]
+    target = study.folder / "gated_influence.zarr"
+    influence.stage(settings(solvers=solvers), grams=contracted(study, shard), full=solved, influence=target)
+    found = store.read(target).load()
+    assert found["converged"].all()
+    assert found["zero_gradients"].values.tolist() == [[0], [2], [2]]
+    matrices = found["influence"].isel(probe=0).values.reshape(len(solvers), 3, SAMPLES, SAMPLES)
+    others = np.setdiff1d(np.arange(SAMPLES), zero)
+    assert (matrices[:, 1:, zero] == 0).all()
+    assert (matrices[:, 2, :, zero] == 0).all()
+    assert (matrices[:, 1][:, others] != 0).all()
+    oracle = matrices[solvers.index("dense")]
+    assert relative(matrices[solvers.index("full")], oracle) < 1e-3
+    assert (standard(oracle)[1:, zero] == 0).all()
 
 
 def test_fronts_are_the_steepest_cells() -> None:
     step = np.zeros((1, 1, 8, 8))
     step[..., 4:] = 1.0
-    found = shards.fronts(1 + step, 0.5, "periodic").reshape(8, 8)
+    found = fronts.fronts(1 + step, 0.5, "periodic").reshape(8, 8)
     assert found[:, [0, 3, 4, 7]].all()
     assert not found[:, [1, 2, 5, 6]].any()

@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 import xarray as xr
 
+from surroscope.config import jobs
 from surroscope.errors import UserError
 from surroscope.physics import simulate as physics
 from surroscope.physics.errors import SolverError
@@ -20,8 +21,8 @@ def two_a_part(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(physics, "BATCH_CELLS", 2 * 16**2)
 
 
-def settings(ic: str) -> stage.Settings:
-    return stage.Settings(ic=ic, start=3, stop=8, refinement=2, **OPTIONS)
+def settings(ic: str) -> jobs.Simulate:
+    return jobs.Simulate(ic=ic, start=3, stop=8, refinement=2, **OPTIONS)
 
 
 @pytest.mark.parametrize("ic", ["CE-CRP", "NS-BB"])

@@ -3,17 +3,17 @@
 import json
 import subprocess
 import sys
-from dataclasses import asdict
 from pathlib import Path
 
 import native
 import numpy as np
 import pytest
 
+from surroscope.config import jobs
 from surroscope.data import transitions
 from surroscope.errors import UserError
 from surroscope.runtime import cli, store
-from surroscope.stages import split, train
+from surroscope.stages import split
 
 STAGES = [
     *("simulate", "listing", "download", "ingest", "split", "train", "calibrate", "gradients", "reduce"),
@@ -53,7 +53,7 @@ def test_every_stage_explains_itself(stage: str) -> None:
 )
 def test_wrong_settings_name_the_key(change: dict, words: str) -> None:
     with pytest.raises(UserError, match=words):
-        cli.load(train.Settings, json.dumps(TRAIN | change))
+        cli.load(jobs.Train, json.dumps(TRAIN | change))
 
 
 def test_a_full_disk_is_one_line(tmp_path: Path) -> None:
@@ -64,7 +64,7 @@ def test_a_full_disk_is_one_line(tmp_path: Path) -> None:
         pytest.skip("no file system may be mounted here")
     try:
         raw = native.write(tmp_path / "raw.nc", states(count=40))
-        settings = json.dumps(asdict(native.settings((40, 4, 4, 8, 8))))
+        settings = native.settings((40, 4, 4, 8, 8)).model_dump_json()
         command = [sys.executable, "-m", "surroscope.stages.ingest", "--settings", settings]
         command += ["--raw", str(raw), "--store", str(folder / "CE-RP.zarr")]
         done = subprocess.run(command, capture_output=True, text=True, check=False)
@@ -79,9 +79,9 @@ def test_a_full_disk_is_one_line(tmp_path: Path) -> None:
 def test_settings_may_be_a_file(tmp_path: Path) -> None:
     path = tmp_path / "settings.yaml"
     path.write_text(json.dumps(TRAIN))
-    assert cli.load(train.Settings, str(path)) == train.Settings(**TRAIN)
+    assert cli.load(jobs.Train, str(path)) == jobs.Train(**TRAIN)
     with pytest.raises(UserError, match="nowhere"):
-        cli.load(train.Settings, "nowhere.yaml")
+        cli.load(jobs.Train, "nowhere.yaml")
 
 
 def states(first: int = 0, count: int = 3) -> np.ndarray:
@@ -95,7 +95,7 @@ def stores(tmp_path: Path) -> list[Path]:
 
 
 def divide(stores: list[Path], path: Path, seed: int = 1) -> dict:
-    settings = split.Settings(seed, ["CE-RP", "CE-CRP"], 0.5, 0.2)
+    settings = jobs.Split(seed=seed, classes=["CE-RP", "CE-CRP"], train=0.5, validation=0.2)
     split.stage(settings, stores=stores, split=path)
     return json.loads(path.read_text())
 

@@ -43,22 +43,32 @@ def _dimensions(found: Any) -> Any:
     return found
 
 
-class Data(Section):
-    dataset: Name
-    source: Literal["simulation", "pdegym", "files"] = "simulation"
-    size: Annotated[list[Count], Field(min_length=2, max_length=2), BeforeValidator(_square)] = [128, 128]
-    snapshots: Annotated[int, Field(ge=3)] = 21
+class Generation(Section):
+    """Of simulated data."""
+
     preset: Literal["paper", "calibrated"] = "calibrated"
     seed: int = 0
     refinement: Count = 2
-    block: Count = 64
-    revision: Annotated[str | dict[str, str], PlainValidator(_revision)] = "main"
-    format: Literal["xarray", "well", "pdebench", "apebench"] = "xarray"
-    files: dict[Name, Annotated[list[str], Field(min_length=1), BeforeValidator(_several)]] = {}
+
+
+class Layout(Section):
+    """What files hold: expressions of their variables, their dimensions (none: the format's own), their numbers."""
+
     channels: dict[str, str] = {}
     dimensions: Annotated[dict[str, str] | list[str], PlainValidator(_dimensions)] = []
     dtype: Literal["float16", "float32", "float64"] = "float32"
     time_step: Positive | None = None
+
+
+class Data(Generation, Layout):
+    dataset: Name
+    source: Literal["simulation", "pdegym", "files"] = "simulation"
+    size: Annotated[list[Count], Field(min_length=2, max_length=2), BeforeValidator(_square)] = [128, 128]
+    snapshots: Annotated[int, Field(ge=3)] = 21
+    block: Count = 64
+    revision: Annotated[str | dict[str, str], PlainValidator(_revision)] = "main"
+    format: Literal["xarray", "well", "pdebench", "apebench"] = "xarray"
+    files: dict[Name, Annotated[list[str], Field(min_length=1), BeforeValidator(_several)]] = {}
     keep_raw: bool = True
     reader: Literal["memory", "mapped"] = "memory"
 

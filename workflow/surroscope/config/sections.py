@@ -97,10 +97,10 @@ class Probe(Section):
     snapshots: Annotated[int, Field(ge=3)] = 17
 
 
-class Linearization(Section):
+class Method(Section):
     """How gradients and tangents are computed; it changes speed and memory only."""
 
-    gradients: Literal["vmap", "expanded_weights"] = "vmap"
+    gradients: Literal["vmap", "loop"] = "vmap"
     sample_chunk: Count = 16
     tangents: Literal["vmap", "double_backward"] = "vmap"
     direction_chunk: Count = 48
@@ -109,18 +109,28 @@ class Linearization(Section):
 
 class Gradients(Section):
     shards: Count = 1
-    method: Linearization | Literal["measured"] = "measured"
+    method: Method | Literal["measured"] = "measured"
     keep: bool = False
 
 
-class Influence(Section):
-    solvers: Annotated[list[SolverName], Field(min_length=1)] = ["subspace"]
-    span: Literal["ket", "joint"] = "joint"
+class Rules(Section):
+    """How the metric is inverted in a span."""
+
     discarded_share: Annotated[float, Field(ge=0, lt=1)] = 1e-4
     damping: Positive = 1e-6
     damping_scale: Literal["absolute", "relative"] = "absolute"
+
+
+class Iterations(Section):
+    """When iterations in all parameters end."""
+
     tolerance: Positive = 1e-2
     rungs: Count = 40
+
+
+class Influence(Rules, Iterations):
+    solvers: Annotated[list[SolverName], Field(min_length=1)] = ["subspace"]
+    span: Literal["ket", "joint"] = "joint"
     normalization: Literal["standard", "none", "cosine", "row", "column", "trace", "softmax"] = "standard"
     memory_mb: Positive = 2000.0
 
@@ -175,13 +185,11 @@ class Dask(Section):
         return self
 
 
-class Sensitivity(Section):
+class Sensitivity(Iterations):
     seeds: Annotated[list[Annotated[int, Field(ge=0)]], Field(min_length=1)]
     probes: Count = 1
     dampings: Annotated[list[Positive], Field(min_length=2)] = [1.0, 1e-1, 1e-2, 1e-3, 1e-4, 1e-5, 1e-6]
     full_dampings: list[Positive] = [1.0, 1e-1, 1e-2]
-    tolerance: Positive = 1e-2
-    rungs: Count = 40
 
     @field_validator("seeds")
     @classmethod

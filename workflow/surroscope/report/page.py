@@ -89,7 +89,7 @@ class MainNumber:
     """One row of scalars.csv: a number with its interval, and what was published of it (NaN where there is none)."""
 
     model: str
-    quantity: str
+    name: str
     value: float
     low: float
     high: float
@@ -135,15 +135,15 @@ class SystemSection:
         return any(not isnan(scalar.published_low) for scalar in self.scalars)
 
     @property
-    def quantities(self) -> dict[str, dict[str, MainNumber]]:
-        """Quantity -> model -> its number, in the order of the table."""
-        names = dict.fromkeys(scalar.quantity for scalar in self.scalars)
-        return {name: {s.model: s for s in self.scalars if s.quantity == name} for name in names}
+    def numbers(self) -> dict[str, dict[str, MainNumber]]:
+        """Name -> model -> its number, in the order of the table."""
+        names = dict.fromkeys(scalar.name for scalar in self.scalars)
+        return {name: {s.model: s for s in self.scalars if s.name == name} for name in names}
 
     @property
     def groups(self) -> dict[str, dict[str, dict[str, MainNumber]]]:
-        """Heading -> quantity -> model -> its number."""
-        found = self.quantities
+        """Heading -> name -> model -> its number."""
+        found = self.numbers
         known = {name for names in NUMBERS.values() for name in names}
         headings = NUMBERS | {"Further numbers": tuple(name for name in found if name not in known)}
         groups = {title: {name: found[name] for name in names if name in found} for title, names in headings.items()}

@@ -1,22 +1,21 @@
-"""The command line that every stage has: settings as JSON, named inputs and outputs, errors in one line."""
+"""The command line of every stage, from its signature: settings as JSON, inputs and outputs, errors in one line."""
 
 import argparse
 import contextlib
-import dataclasses
 import errno
 import inspect
 import json
 import os
 import signal
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from importlib import metadata
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any, TypeVar, get_args, get_origin, get_type_hints
 
 import psutil
 import yaml
-from pydantic import TypeAdapter, ValidationError
+from pydantic import BaseModel, ValidationError
 
 from surroscope.errors import UserError
 from surroscope.runtime import fingerprint
@@ -25,66 +24,41 @@ from surroscope.runtime.store import StaleWriterError, claimed
 VERSIONED = ("surroscope", "torch", "numpy", "xarray", "zarr", "dask", "pandas", "matplotlib")
 
 
-@dataclasses.dataclass(frozen=True)
-class Network:
-    """Settings of every stage that builds a network."""
-
-    system: str
-    boundary: str
-    model: str
-    factory: str
-    options: dict[str, Any]
+Model = TypeVar("Model", bound=BaseModel)
+# Of a stage's parameter: what it writes is the job's from its start on, and no older job's.
+WRITTEN = "written"
+Output = Annotated[Path, WRITTEN]
+Outputs = Annotated[list[Path], WRITTEN]
 
 
-def run(
-    stage: Callable[..., None],
-    settings_type: type,
-    *,
-    paths: tuple[str, ...] = (),
-    lists: tuple[str, ...] = (),
-    numbers: tuple[str, ...] = (),
-    optional: tuple[str, ...] = (),
-    texts: tuple[str, ...] = (),
-    parts: tuple[str, ...] = (),
-    writes: tuple[str, ...] = (),
-) -> None:
-    """Parse the command line and call ``stage(settings, **paths)``; a UserError ends in one line and exit code 1.
+def run(stage: Callable[..., None]) -> None:
+    """Call a stage with what the command line says; a UserError ends in one line and exit code 1.
 
-    stage: the function to call; its module's docstring is the help text
-    settings_type: dataclass of the settings
-    paths: options that take one path; lists: one or more paths; numbers: a whole number, 1 by default;
-    optional: a path that may be left out; texts: any text;
-    parts: as many paths as there are, none by default;
-    writes: which of the paths and lists are written; they are this job's from now on, and no older job's
+    Its module's docstring is the help text. Each of its parameters is an option, by its annotation:
+    a pydantic model: its fields as JSON, or the path of a YAML or JSON file; Path, int, str: one value;
+    list[Path]: one or more; Sequence[Path] with a default: any number; with a default it may be left out
     """
-    documentation = sys.modules[stage.__module__].__doc__ or ""
-    fields = "\n".join(f"  {field.name}: {_spell(field.type)}" for field in dataclasses.fields(settings_type))
-    parser = argparse.ArgumentParser(
-        description=f"{documentation}\nsettings:\n{fields}", formatter_class=argparse.RawDescriptionHelpFormatter
+    hints = get_type_hints(stage, include_extras=True)
+    parameters = inspect.signature(stage).parameters
+    models = {name: hint for name, hint in hints.items() if isinstance(hint, type) and issubclass(hint, BaseModel)}
+    fields = "\n".join(
+        f"  {name}: {_spell(field.annotation)}" for name, field in models["settings"].model_fields.items()
     )
-    parser.add_argument("--settings", required=True, help="the settings: JSON, or the path of a YAML or JSON file")
-    for name in paths:
-        parser.add_argument(f"--{name.replace('_', '-')}", dest=name, type=Path, required=True)
-    for name in lists:
-        parser.add_argument(f"--{name.replace('_', '-')}", dest=name, type=Path, required=True, nargs="+")
-    for name in numbers:
-        parser.add_argument(f"--{name.replace('_', '-')}", dest=name, type=int, default=1)
-    for name in optional:
-        parser.add_argument(f"--{name.replace('_', '-')}", dest=name, type=Path)
-    for name in parts:
-        parser.add_argument(f"--{name.replace('_', '-')}", dest=name, type=Path, nargs="*", default=[])
-    for name in texts:
-        parser.add_argument(f"--{name.replace('_', '-')}", dest=name, required=True)
+    parser = argparse.ArgumentParser(
+        description=f"{sys.modules[stage.__module__].__doc__ or ''}\nsettings:\n{fields}",
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    for name, parameter in parameters.items():
+        _add_option(parser, name, hints[name], parameter.default)
     arguments = vars(parser.parse_args())
     # Clusters end a job so: as an exception, it takes what is half-written along.
     signal.signal(signal.SIGTERM, lambda *_: sys.exit("error: ended by SIGTERM; nothing half-written is kept"))
-    # Of processes that work together the first one writes.
-    written = writes if os.environ.get("RANK", "0") == "0" else ()
-    outputs = [path for name in written for path in _listed(arguments[name])]
+    outputs = [path for name, hint in hints.items() if WRITTEN in get_args(hint) for path in _listed(arguments[name])]
     try:
-        settings = load(settings_type, arguments.pop("settings"))
-        with claimed(outputs):
-            stage(settings, **arguments)
+        loaded = {name: load(model, arguments[name], f"--{name}") for name, model in models.items()}
+        # Of processes that work together the first one writes.
+        with claimed(outputs if os.environ.get("RANK", "0") == "0" else ()):
+            stage(**arguments | loaded)
     except StaleWriterError as error:
         _withdraw(error)
     except UserError as error:
@@ -97,6 +71,17 @@ def run(
         sys.exit(
             f"error: {error.filename or 'disk'}: no space is left; nothing half-written is kept, so make room and run"
         )
+
+
+def _add_option(parser: argparse.ArgumentParser, name: str, hint: Any, default: Any) -> None:
+    required = default is inspect.Parameter.empty
+    kind = hint.__origin__ if WRITTEN in get_args(hint) else hint
+    many = get_origin(kind) in (list, Sequence)
+    options: dict[str, Any] = {"required": True} if required else {"default": default}
+    if many or not required:
+        options["nargs"] = "?" if not many else "+" if required else "*"
+    convert = int if kind is int else Path if Path in (kind, *get_args(kind)) else str
+    parser.add_argument(f"--{name.replace('_', '-')}", dest=name, type=convert, **options)
 
 
 def _listed(paths: Path | list[Path]) -> list[Path]:
@@ -119,8 +104,8 @@ def _withdraw(error: StaleWriterError) -> None:
     sys.exit(1)
 
 
-def load(settings_type: type, text: str, source: str = "--settings") -> Any:
-    """Settings from JSON text or from a file. Raises UserError naming each wrong, unknown or missing key."""
+def load(model: type[Model], text: str, source: str = "--settings") -> Model:
+    """A pydantic model from JSON text or from a file. Raises UserError naming each wrong, unknown or missing key."""
     if not text.lstrip().startswith("{"):
         if not Path(text).is_file():
             raise UserError(f"{source}: found {text!r}, expected JSON or the path of an existing file")
@@ -136,18 +121,18 @@ def load(settings_type: type, text: str, source: str = "--settings") -> Any:
             raise UserError(f"{source}: neither JSON nor YAML: {' '.join(str(error).split())}") from None
     if not isinstance(content, dict):
         raise UserError(f"{source}: found {content!r}, expected keys and values")
-    known = {field.name for field in dataclasses.fields(settings_type)}
+    known = set(model.model_fields)
     if unknown := set(content) - known:
         raise UserError(f"{source}: unknown key {sorted(unknown)[0]!r}; known keys are {', '.join(sorted(known))}")
     try:
-        return TypeAdapter(settings_type).validate_python(content)
+        return model.model_validate_json(json.dumps(content))
     except ValidationError as error:
         first = error.errors()[0]
         key = ".".join(map(str, first["loc"]))
         raise UserError(f"{source}: {key}: {first['msg']} (found {first['input']!r})") from None
 
 
-def provenance(stage: str, settings: Any, *modules: str) -> dict[str, Any]:
+def provenance(stage: str, settings: BaseModel, *modules: str) -> dict[str, Any]:
     """What made a result: settings, fingerprint of the stage's code and `modules`, versions of the libraries."""
     versions = {}
     for name in VERSIONED:
@@ -156,7 +141,7 @@ def provenance(stage: str, settings: Any, *modules: str) -> dict[str, Any]:
         except metadata.PackageNotFoundError:
             continue
     return {
-        "settings": dataclasses.asdict(settings),
+        "settings": settings.model_dump(mode="json"),
         "code": fingerprint.of_code(f"surroscope.stages.{stage}", *modules),
         "versions": versions,
     }

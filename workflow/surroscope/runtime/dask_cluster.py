@@ -9,10 +9,9 @@ import subprocess
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
-from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
 import dask
 from dask.callbacks import Callback
@@ -37,15 +36,19 @@ JOB_NAME = "surroscope-dask"
 WORKER_MB = 500
 
 
-@dataclass(frozen=True)
-class Place:
+class Place(Protocol):
     """The section `dask` of the configuration."""
 
-    cluster: str
-    workers: int
-    runtime: int
-    interface: str
-    tls: dict[str, str] | None
+    @property
+    def cluster(self) -> str: ...
+    @property
+    def workers(self) -> int: ...
+    @property
+    def runtime(self) -> int: ...
+    @property
+    def interface(self) -> str: ...
+    @property
+    def tls(self) -> Any: ...
 
 
 @contextmanager
@@ -174,11 +177,11 @@ def _security(place: Place) -> Security | None:
     if place.tls is None:
         return None
     files = {
-        f"tls_{role}_{file}": place.tls[key]
+        f"tls_{role}_{file}": getattr(place.tls, key)
         for role in ("scheduler", "worker", "client")
         for file, key in (("cert", "certificate"), ("key", "key"))
     }
-    return Security(tls_ca_file=place.tls["ca"], require_encryption=True, **files)
+    return Security(tls_ca_file=place.tls.ca, require_encryption=True, **files)
 
 
 def _get(client: Client, description: str, graph: Any, keys: Any, **options: Any) -> Any:

@@ -19,7 +19,7 @@ from surroscope.errors import UserError
 
 # The FORMAT of these is raised by hand when what they leave on disk changes its meaning. Nothing else of them, and
 # nothing of the modules below them, is part of a fingerprint.
-FORMAT_ALONE = ("surroscope.runtime", "surroscope.training.checkpoints")
+FORMAT_ALONE = ("surroscope.runtime", "surroscope.config", "surroscope.training.checkpoints")
 # By name too, since they may stand anywhere on the path: PYTHONPATH of environment modules, `pip --user`.
 LIBRARY_NAMES = ("site-packages", "dist-packages")
 LIBRARIES = {Path(path).resolve() for path in (*sysconfig.get_paths().values(), *site.getsitepackages())}

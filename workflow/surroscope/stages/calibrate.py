@@ -2,28 +2,23 @@
 
 import dataclasses
 import json
-from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 import torch
 
 from surroscope import device
+from surroscope.config import jobs
 from surroscope.cost_function import smse
 from surroscope.data import transitions
 from surroscope.influence.calibrate import calibrate
 from surroscope.influence.linearize import Linearization
 from surroscope.models import surrogate
 from surroscope.runtime import cli, store
-from surroscope.stages.gradients import linearizing
+from surroscope.stages.checkpoint import linearizing
 
 
-@dataclass(frozen=True)
-class Settings(cli.Network):
-    snapshots: int
-
-
-def stage(settings: Settings, *, stores: list[Path], calibration: Path) -> None:
+def stage(settings: jobs.Calibrate, *, stores: list[Path], calibration: cli.Output) -> None:
     place = device.pick()
     probe = transitions.Probe(
         np.stack(
@@ -47,4 +42,4 @@ def stage(settings: Settings, *, stores: list[Path], calibration: Path) -> None:
 
 
 if __name__ == "__main__":
-    cli.run(stage, Settings, paths=("calibration",), lists=("stores",), writes=("calibration",))
+    cli.run(stage)

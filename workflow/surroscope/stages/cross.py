@@ -1,6 +1,5 @@
 """Influence among many batches of one checkpoint, probes and training trajectories -> one matrix, and leverage."""
 
-from dataclasses import dataclass
 from pathlib import Path
 
 import dask.array as da
@@ -8,26 +7,22 @@ import numpy as np
 import xarray as xr
 from dask import compute
 
+from surroscope.config import jobs
+from surroscope.config.sections import Dask
 from surroscope.errors import UserError
-from surroscope.influence.gram import columns_within, gram
+from surroscope.influence.gram import columns_within, gram, squares
 from surroscope.influence.matrices import Grams, Rules
 from surroscope.influence.span import solve_span
 from surroscope.runtime import cli, store
-from surroscope.runtime.dask_cluster import Place, scheduler
+from surroscope.runtime.dask_cluster import scheduler
 from surroscope.stages.shards import blocks, open_shards
 
 PARTS = ("test", "train")
 
 
-@dataclass(frozen=True)
-class Settings:
-    discarded_share: float
-    damping: float
-    damping_scale: str
-
-
-def stage(settings: Settings, *, shards: list[Path], cross: Path, threads: int, memory_mb: int, dask: str) -> None:
-    place = cli.load(Place, dask, "--dask")
+def stage(
+    settings: jobs.Cross, *, shards: list[Path], cross: cli.Output, threads: int, memory_mb: int, dask: Dask
+) -> None:
     opened = open_shards(shards)
     first = opened[0]
     samples = sum(shard["gradients"].shape[1] for shard in opened)
@@ -38,7 +33,7 @@ def stage(settings: Settings, *, shards: list[Path], cross: Path, threads: int, 
     rows = blocks(da.concatenate([shard["gradients"].data[0] for shard in opened]), width)
     tangents = [blocks(shard["tangents"].data[0], width) for shard in opened]
     outputs = sum(part.shape[1] for part in tangents)
-    with scheduler(place, threads, memory_mb, cross.with_suffix(".workers"), "contract"):
+    with scheduler(dask, threads, memory_mb, cross.with_suffix(".workers"), "contract"):
         k, *parts = compute(gram(rows), *(gram(part) for part in tangents))
         grams = Grams(k, np.sum(parts, axis=0) / outputs)
         rules = Rules("ket", settings.discarded_share, settings.damping, settings.damping_scale)
@@ -84,23 +79,5 @@ def stage(settings: Settings, *, shards: list[Path], cross: Path, threads: int, 
         dataset.to_zarr(temporary, zarr_format=3, consolidated=False)
 
 
-def squares(tangents: da.Array, modes: np.ndarray, samples: int) -> da.Array:
-    """Σ over outputs of one sample and over modes of (modeᵀ T)², in float64: (D, outputs) and (D, r) to (samples,)."""
-    each = tangents.rechunk({0: -1}).map_blocks(
-        lambda block: np.square(modes.T @ block.astype(np.float64)).sum(axis=0, keepdims=True),
-        dtype=np.float64,
-        chunks=((1,), tangents.chunks[1]),
-    )
-    return each[0].reshape(samples, -1).sum(axis=1)
-
-
 if __name__ == "__main__":
-    cli.run(
-        stage,
-        Settings,
-        paths=("cross",),
-        lists=("shards",),
-        numbers=("threads", "memory_mb"),
-        texts=("dask",),
-        writes=("cross",),
-    )
+    cli.run(stage)

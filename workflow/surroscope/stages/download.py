@@ -2,22 +2,15 @@
 
 import json
 import time
-from dataclasses import dataclass
 from pathlib import Path
 
+from surroscope.config import jobs
 from surroscope.data import hub
 from surroscope.errors import UserError
 from surroscope.runtime import cli, progress
 
 
-@dataclass(frozen=True)
-class Settings:
-    ic: str
-    file: str
-    revision: str
-
-
-def stage(settings: Settings, *, listing: Path, raw: Path) -> None:
+def stage(settings: jobs.Download, *, listing: Path, raw: cli.Output) -> None:
     try:
         content = json.loads(listing.read_text())
         repo, commit, entry = content["repo"], content["commit"], content["files"][settings.file]
@@ -47,4 +40,4 @@ def _megabytes(size: int) -> int:
 
 
 if __name__ == "__main__":
-    cli.run(stage, Settings, paths=("listing", "raw"), writes=("raw",))
+    cli.run(stage)

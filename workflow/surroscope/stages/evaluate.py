@@ -1,32 +1,21 @@
 """Run one checkpoint forward -> errors of rollouts, drift of totals, errors at images of states."""
 
-from dataclasses import dataclass
 from pathlib import Path
 
 import torch
 import xarray as xr
 
 from surroscope import device
+from surroscope.config import jobs
 from surroscope.data import transitions
 from surroscope.diagnostics import equivariance
 from surroscope.diagnostics.rollout import drift, errors, rollout
 from surroscope.models import surrogate
 from surroscope.runtime import cli, progress, store
 from surroscope.symmetry import Action
-from surroscope.system import System
 
 
-@dataclass(frozen=True)
-class Settings(cli.Network):
-    equations: System
-    seed: int
-    epoch: int
-    probes: int
-    snapshots: int
-    actions: list[str]
-
-
-def stage(settings: Settings, *, stores: list[Path], split: Path, weights: Path, evaluation: Path) -> None:
+def stage(settings: jobs.Evaluate, *, stores: list[Path], split: Path, weights: Path, evaluation: cli.Output) -> None:
     place, system = device.pick(), settings.equations
     by_class = transitions.by_class(stores, split, "test", chosen=slice(settings.probes))
     states = torch.stack([torch.from_numpy(block) for block in by_class.values()]).to(place)
@@ -81,4 +70,4 @@ def stage(settings: Settings, *, stores: list[Path], split: Path, weights: Path,
 
 
 if __name__ == "__main__":
-    cli.run(stage, Settings, paths=("split", "weights", "evaluation"), lists=("stores",), writes=("evaluation",))
+    cli.run(stage)

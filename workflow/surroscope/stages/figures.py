@@ -1,27 +1,18 @@
 """Draw one figure from its tidy table -> PDF and PNG, or GIF if it moves."""
 
 from contextlib import ExitStack
-from dataclasses import dataclass
 from pathlib import Path
 
 import pandas as pd
 
+from surroscope.config import jobs
 from surroscope.errors import UserError
 from surroscope.plots import style
 from surroscope.plots.draw import draw
 from surroscope.runtime import cli, store
 
 
-@dataclass(frozen=True)
-class Settings:
-    figure: str
-    heatmap_limit: float
-    dpi: int
-    models: list[str]
-    last_training_snapshot: int
-
-
-def stage(settings: Settings, *, table: Path, files: list[Path]) -> None:
+def stage(settings: jobs.Figures, *, table: Path, files: cli.Outputs) -> None:
     options = style.Options(
         heatmap_limit=settings.heatmap_limit,
         dpi=settings.dpi,
@@ -37,4 +28,4 @@ def stage(settings: Settings, *, table: Path, files: list[Path]) -> None:
 
 
 if __name__ == "__main__":
-    cli.run(stage, Settings, paths=("table",), lists=("files",), writes=("files",))
+    cli.run(stage)

@@ -1,7 +1,6 @@
 """Solve for the influence in the full parameter space of one checkpoint -> matrices with their error bounds."""
 
 from collections.abc import Callable
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -11,39 +10,35 @@ import xarray as xr
 from torch import Tensor
 
 from surroscope import device
+from surroscope.config import jobs
 from surroscope.data import transitions
 from surroscope.influence import dense, krylov
 from surroscope.influence.linearize import Linearization, Method
 from surroscope.influence.matrices import MATRIX
 from surroscope.influence.responses import Response, Rows
 from surroscope.runtime import cli, progress, store
-from surroscope.stages.gradients import (
-    Linearized,
+from surroscope.stages.checkpoint import (
     functions_of,
     gradients,
     linearization,
     linearizing,
-    measured,
+    method_of,
     modules,
     require_finite,
 )
 
 
-@dataclass(frozen=True)
-class Settings(Linearized):
-    probes: list[int]
-    dampings: list[float]
-    damping_scale: str
-    tolerance: float
-    rungs: int
-    solvers: list[str]
-
-
 def stage(
-    settings: Settings, *, stores: list[Path], split: Path, weights: Path, solved: Path, calibration: Path | None = None
+    settings: jobs.Full,
+    *,
+    stores: list[Path],
+    split: Path,
+    weights: Path,
+    solved: cli.Output,
+    calibration: Path | None = None,
 ) -> None:
     place = device.pick()
-    method = settings.method or measured(calibration)
+    method = method_of(settings, calibration)
     batches = transitions.probes(stores, split, [("test", b) for b in settings.probes], settings.snapshots)
     shape = (len(batches[0].classes), len(batches[0].times))
     lead = (len(settings.solvers), len(settings.dampings), len(settings.responses), len(batches))
@@ -112,7 +107,7 @@ class Problem:
     """The linear systems of one probe batch: gradients in float64, products with the metric in both precisions."""
 
     def __init__(
-        self, settings: Settings, weights: Path, probe: transitions.Probe, place: torch.device, method: Method
+        self, settings: jobs.Full, weights: Path, probe: transitions.Probe, place: torch.device, method: Method
     ) -> None:
         self.settings, self.probe, self.place, self.method = settings, probe, place, method
         self.single = linearization(settings, weights, probe, place)
@@ -164,11 +159,4 @@ class Problem:
 
 
 if __name__ == "__main__":
-    cli.run(
-        stage,
-        Settings,
-        paths=("split", "weights", "solved"),
-        lists=("stores",),
-        optional=("calibration",),
-        writes=("solved",),
-    )
+    cli.run(stage)

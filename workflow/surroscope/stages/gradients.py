@@ -1,11 +1,7 @@
 """Linearize one checkpoint at its probe batches -> per-sample gradients G and tangents J Gᵀ, as a Zarr shard."""
 
 import json
-from collections.abc import Iterator
-from contextlib import contextmanager
-from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import torch
@@ -14,41 +10,35 @@ import zarr
 from torch import Tensor
 
 from surroscope import device, observables
-from surroscope.cost_function import Observable, smse
+from surroscope.config import jobs
+from surroscope.cost_function import smse
 from surroscope.data import transitions
-from surroscope.errors import UserError
-from surroscope.influence.linearize import Linearization, Method
-from surroscope.influence.responses import Response, Rows
+from surroscope.influence.linearize import Linearization
+from surroscope.influence.responses import Rows
 from surroscope.models import surrogate
 from surroscope.runtime import cli, progress, store
+from surroscope.stages.checkpoint import (
+    functions_of,
+    gradients,
+    linearization,
+    linearizing,
+    method_of,
+    modules,
+    require_finite,
+)
 from surroscope.system import System
 
 CHUNK_BYTES = 32 * 2**20
 
 
-@dataclass(frozen=True)
-class Linearized(cli.Network):
-    """Settings of every stage that linearizes a checkpoint."""
-
-    equations: System
-    seed: int
-    epoch: int
-    observables: dict[str, dict[str, Any]]
-    snapshots: int
-    responses: list[Response]
-    method: Method | None
-
-
-@dataclass(frozen=True)
-class Settings(Linearized):
-    batches: list[tuple[str, int]]
-    directions: list[tuple[str, int]]
-    every: int
-    span: str
-
-
 def stage(
-    settings: Settings, *, stores: list[Path], split: Path, weights: Path, shard: Path, calibration: Path | None = None
+    settings: jobs.Gradients,
+    *,
+    stores: list[Path],
+    split: Path,
+    weights: Path,
+    shard: cli.Output,
+    calibration: Path | None = None,
 ) -> None:
     place = device.pick()
     system = settings.equations
@@ -57,7 +47,7 @@ def stage(
         for chosen in (settings.batches, settings.directions)
     )
     linear = linearization(settings, weights, batches[0], place)
-    method = settings.method or measured(calibration)
+    method = method_of(settings, calibration)
     rows = Rows(settings.responses)
     functions = functions_of(rows, settings.observables, system, batches[0])
     samples, outputs = len(batches[0].inputs), batches[0].inputs[0].size
@@ -115,73 +105,6 @@ def stage(
                 keep("tangents", tangents, number, block, probe, pushed[0])
 
 
-@contextmanager
-def linearizing(model: str, system: str) -> Iterator[None]:
-    """What cannot be differentiated or solved ends the stage in one line that names the model."""
-    try:
-        yield
-    except ValueError as error:
-        raise UserError(f"{model} on {system}: {error}") from None
-
-
-def linearization(
-    settings: Linearized,
-    weights: Path,
-    probe: transitions.Probe,
-    place: torch.device,
-    dtype: torch.dtype = torch.float32,
-) -> Linearization:
-    """The network of a checkpoint, linearized at its weights."""
-    shape, boundary = probe.inputs.shape[1:], settings.boundary
-    network = surrogate.build(settings.factory, settings.options, shape=shape, boundary=boundary, seed=settings.seed)
-    surrogate.load_weights(network, weights, settings.epoch)
-    return Linearization(network.to(place, dtype))
-
-
-def measured(calibration: Path | None) -> Method:
-    if calibration is None:
-        raise UserError("method is null, so --calibration must give the file that the stage 'calibrate' wrote")
-    return Method(**json.loads(calibration.read_text())["method"])
-
-
-def modules(settings: Linearized) -> list[str]:
-    """Modules outside the package that a linearization runs: the network's and the observables'."""
-    return [
-        surrogate.module_of(entry["factory"])
-        for entry in ({"factory": settings.factory}, *settings.observables.values())
-    ]
-
-
-def functions_of(
-    rows: Rows, defined: dict[str, dict[str, Any]], system: System, probe: transitions.Probe
-) -> dict[str, Observable]:
-    """The observables of the rows by name, checked on two transitions. Raises UserError."""
-    functions = {}
-    states, targets = (torch.from_numpy(part[:2]) for part in (probe.inputs, probe.targets))
-    for name in rows.names:
-        if name in defined:
-            functions[name] = observables.load(defined[name]["factory"], defined[name]["options"], system)
-            observables.check(functions[name], name, system, states, targets)
-        else:
-            functions[name] = observables.observable(name, system)
-    return functions
-
-
-def gradients(
-    linear: Linearization,
-    probe: transitions.Probe,
-    names: list[str],
-    functions: dict[str, Observable],
-    place: torch.device,
-    method: Method,
-    dtype: torch.dtype = torch.float32,
-) -> Iterator[Tensor]:
-    """Gradients (N, P) of each observable."""
-    states, targets = (torch.from_numpy(part).to(place, dtype) for part in (probe.inputs, probe.targets))
-    for name in names:
-        yield linear.gradients(functions[name], states, targets, method)
-
-
 def cotangents(linear: Linearization, probe: transitions.Probe, place: torch.device) -> Tensor:
     """w_n = ∂SMSE/∂ŷ at each sample, so that g_n = J_nᵀ w_n: (N, F Y X)."""
     states, targets = (torch.from_numpy(part).to(place) for part in (probe.inputs, probe.targets))
@@ -192,7 +115,7 @@ def cotangents(linear: Linearization, probe: transitions.Probe, place: torch.dev
     return found.flatten(1)
 
 
-def describe(settings: Settings, batches: list[transitions.Probe], system: System) -> xr.Dataset:
+def describe(settings: jobs.Gradients, batches: list[transitions.Probe], system: System) -> xr.Dataset:
     """The small part of a shard: labels of rows and samples, input states, and distances between them."""
     inputs = np.stack([probe.inputs for probe in batches])
     distances = [observables.distance(torch.from_numpy(part)).numpy() for part in inputs]
@@ -215,32 +138,5 @@ def describe(settings: Settings, batches: list[transitions.Probe], system: Syste
     )
 
 
-def require_finite(
-    values: Tensor, name: str, settings: Linearized, probe: transitions.Probe, where: str, *, zero: bool = True
-) -> None:
-    """Raise UserError naming sample and observable if a row is not finite, or zero where `zero` is not allowed."""
-    bad = ~torch.isfinite(values).all(dim=1)
-    problem, remedy = "not finite", "the network or its weights are broken there"
-    if not bad.any() and not zero:
-        bad = ~values.any(dim=1)
-        problem, remedy = (
-            "all zero",
-            "nothing can be attributed to it; leave the observable out, or look at the network",
-        )
-    if bad.any():
-        label, time = divmod(int(torch.nonzero(bad)[0]), len(probe.times))
-        raise UserError(
-            f"{settings.model} seed {settings.seed} epoch {settings.epoch}: {name} of {where} at class "
-            f"{probe.classes[label]}, time {probe.times[time]} are {problem}; {remedy}"
-        )
-
-
 if __name__ == "__main__":
-    cli.run(
-        stage,
-        Settings,
-        paths=("split", "weights", "shard"),
-        lists=("stores",),
-        optional=("calibration",),
-        writes=("shard",),
-    )
+    cli.run(stage)

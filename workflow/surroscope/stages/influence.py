@@ -1,38 +1,29 @@
 """Solve for the influence of one checkpoint -> labelled matrices of every solver, spectra, ranks, distances."""
 
-import json
-from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 import xarray as xr
 
+from surroscope.config import jobs
 from surroscope.errors import UserError
 from surroscope.influence import decompose
-from surroscope.influence.matrices import MATRIX, Grams, Rules, label
-from surroscope.influence.responses import Response
+from surroscope.influence.matrices import MATRIX, Rules, grams_of, label, responses_of
 from surroscope.influence.solvers import QUANTITY
 from surroscope.runtime import cli, store
 
 
-@dataclass(frozen=True)
-class Settings:
-    solvers: list[str]
-    span: str
-    discarded_share: float
-    damping: float
-    damping_scale: str
-
-    @property
-    def rules(self) -> Rules:
-        return Rules(self.span, self.discarded_share, self.damping, self.damping_scale)
-
-
 def stage(
-    settings: Settings, *, grams: Path, influence: Path, full: Path | None = None, orbits: Path | None = None
+    settings: jobs.Influence,
+    *,
+    grams: Path,
+    influence: cli.Output,
+    full: Path | None = None,
+    orbits: Path | None = None,
 ) -> None:
     source = store.read(grams).load()
     responses = responses_of(source)
+    rules = Rules(settings.span, settings.discarded_share, settings.damping, settings.damping_scale)
     shape = (source.sizes["class"], source.sizes["time"])
     by_gram = [name for name in settings.solvers if name not in ("full", "dense")]
     try:
@@ -41,10 +32,10 @@ def stage(
             responses=responses,
             solvers=by_gram,
             shape=shape,
-            rules=settings.rules,
+            rules=rules,
         )
-        shares = decompose.shares(source, settings.rules)
-        images = None if orbits is None else decompose.images(source, store.read(orbits).load(), settings.rules)
+        shares = decompose.shares(source, rules)
+        images = None if orbits is None else decompose.images(source, store.read(orbits).load(), rules)
     except ValueError as error:
         raise UserError(f"{grams}: {error}") from None
     dataset = dataset.assign_coords(probe=source["probe"].values)
@@ -82,7 +73,7 @@ def stage(
         dataset.assign_attrs(attrs).to_zarr(temporary, zarr_format=3, consolidated=False)
 
 
-def require_converged(solved: xr.Dataset, settings: Settings, path: Path) -> None:
+def require_converged(solved: xr.Dataset, settings: jobs.Influence, path: Path) -> None:
     """Raise UserError if the study's own quantity is the full one and did not converge; say so if it is another."""
     if solved["converged"].all():
         return
@@ -96,15 +87,5 @@ def require_converged(solved: xr.Dataset, settings: Settings, path: Path) -> Non
     print(message, flush=True)
 
 
-def responses_of(dataset: xr.Dataset) -> list[Response]:
-    return [Response(**entry) for entry in json.loads(dataset.attrs["responses"])]
-
-
-def grams_of(source: xr.Dataset, probe: int) -> Grams:
-    """The Gram matrices of one probe batch."""
-    at = source.sel(probe=probe)
-    return Grams(at["k"].values, at["b"].values, at["adam"].values if "adam" in at else None)
-
-
 if __name__ == "__main__":
-    cli.run(stage, Settings, paths=("grams", "influence"), optional=("full", "orbits"), writes=("influence",))
+    cli.run(stage)

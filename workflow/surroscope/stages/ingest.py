@@ -18,48 +18,16 @@ import xarray as xr
 import zarr
 from zarr.codecs import BloscCodec, Crc32cCodec
 
+from surroscope.config import jobs
 from surroscope.data import expressions
 from surroscope.data.checks import Distinct, Statistics, require_physical
 from surroscope.data.formats import Fields
 from surroscope.errors import UserError
 from surroscope.runtime import cli, progress
 from surroscope.runtime.store import flags, names, writing
-from surroscope.system import System
 
 SHARD_TRAJECTORIES = 64
 BLOCK_BYTES = 64 * 2**20
-
-
-@dataclass(frozen=True)
-class Settings:
-    """What the files of a class hold, and what is taken of it.
-
-    dimensions, channels: as in the configuration's `data`; empty dimensions: the format's own
-    dtype: of the files' numbers; grid: (Y, X) of the store, which divides that of the files
-    snapshots, trajectories: how many, from the first on
-    time_step: between snapshots; None: the files' own times
-    origin: where the data are from, for the store's attributes
-    """
-
-    ic: str
-    equations: System
-    format: str
-    dimensions: dict[str, str] | list[str]
-    channels: dict[str, str]
-    dtype: str
-    grid: tuple[int, int]
-    snapshots: int
-    trajectories: int
-    time_step: float | None
-    origin: dict[str, Any]
-
-    def open(self, path: Path) -> Fields:
-        """A raw file of this class."""
-        return Fields(path, self.format, self.dimensions, line=self.grid[0] == 1)
-
-    @property
-    def variables(self) -> list[str]:
-        return sorted(set().union(*map(expressions.names, self.channels.values())))
 
 
 @dataclass(frozen=True)
@@ -71,7 +39,7 @@ class Source:
     snapshot_bytes: int
 
 
-def stage(settings: Settings, *, raw: list[Path], store: Path, listing: Path | None = None) -> None:
+def stage(settings: jobs.Ingest, *, raw: list[Path], store: cli.Output, listing: Path | None = None) -> None:
     sources, times, origin = inspect(settings, raw)
     if listing is not None:
         origin |= {key: value for key, value in verified(raw, listing).items() if key != "files"}
@@ -120,7 +88,17 @@ def verified(raw: list[Path], listing: Path) -> dict[str, Any]:
     return content
 
 
-def inspect(settings: Settings, raw: list[Path]) -> tuple[list[Source], np.ndarray, dict[str, Any]]:
+def opened(settings: jobs.Ingest, path: Path) -> Fields:
+    """A raw file of the class."""
+    return Fields(path, settings.format, settings.dimensions, line=settings.grid[0] == 1)
+
+
+def variables(settings: jobs.Ingest) -> list[str]:
+    """The variables of the files that the channels are made of."""
+    return sorted(set().union(*map(expressions.names, settings.channels.values())))
+
+
+def inspect(settings: jobs.Ingest, raw: list[Path]) -> tuple[list[Source], np.ndarray, dict[str, Any]]:
     """What is taken of each file, the times of the snapshots, and where the data are from.
 
     Raises UserError, naming file and variable, for what does not fit the settings or the files before it.
@@ -129,9 +107,9 @@ def inspect(settings: Settings, raw: list[Path]) -> tuple[list[Source], np.ndarr
     times: np.ndarray | None = None
     origin, updates, missing = dict(settings.origin), 0, settings.trajectories
     for path in raw:
-        with settings.open(path) as fields:
+        with opened(settings, path) as fields:
             found, size = {}, 0
-            for name in settings.variables:
+            for name in variables(settings):
                 array = fields.variable(name)
                 require(settings, path, name, array)
                 found[name] = fields.trajectories(name)
@@ -164,7 +142,7 @@ def inspect(settings: Settings, raw: list[Path]) -> tuple[list[Source], np.ndarr
     return sources, times, origin
 
 
-def times_of(settings: Settings, fields: Fields) -> np.ndarray:
+def times_of(settings: jobs.Ingest, fields: Fields) -> np.ndarray:
     """The times of the snapshots that are taken. Raises UserError unless there is one for each, in equal steps."""
     snapshots = settings.snapshots
     if settings.time_step is not None:
@@ -181,7 +159,7 @@ def times_of(settings: Settings, fields: Fields) -> np.ndarray:
     return times
 
 
-def require(settings: Settings, path: Path, name: str, array: xr.DataArray) -> None:
+def require(settings: jobs.Ingest, path: Path, name: str, array: xr.DataArray) -> None:
     """Raise UserError unless a variable has the numbers, snapshots and cells that the settings ask for."""
 
     def refuse(found: object, expected: object, remedy: str) -> UserError:
@@ -224,11 +202,11 @@ def shards(sources: list[Source], rows: int) -> Iterator[tuple[int, list[tuple[P
         yield start, parts
 
 
-def convert(settings: Settings, path: Path, rows: slice, times: slice) -> np.ndarray:
+def convert(settings: jobs.Ingest, path: Path, rows: slice, times: slice) -> np.ndarray:
     """Part of a file as states (n, t, F, Y, X) float32: its variables combined, checked, then averaged over cells."""
-    with settings.open(path) as fields:
+    with opened(settings, path) as fields:
         try:
-            blocks = {name: fields.read(name, rows, times) for name in settings.variables}
+            blocks = {name: fields.read(name, rows, times) for name in variables(settings)}
         except (OSError, ValueError, RuntimeError) as error:
             raise UserError(
                 f"{path}: trajectories {rows.start} to {rows.stop - 1} cannot be read ({error}); make or fetch it again"
@@ -262,7 +240,7 @@ def convert(settings: Settings, path: Path, rows: slice, times: slice) -> np.nda
     return state
 
 
-def describe(settings: Settings, sources: list[Source], times: np.ndarray, statistics: Statistics) -> xr.Dataset:
+def describe(settings: jobs.Ingest, sources: list[Source], times: np.ndarray, statistics: Statistics) -> xr.Dataset:
     """Coordinates and statistics of the store: file and row of each trajectory, times, channels, cell centres."""
     counts = [source.trajectories for source in sources]
     files = np.repeat(np.arange(len(sources)), counts)
@@ -294,4 +272,4 @@ def short(times: np.ndarray) -> str:
 
 
 if __name__ == "__main__":
-    cli.run(stage, Settings, paths=("store",), lists=("raw",), optional=("listing",), writes=("store",))
+    cli.run(stage)

@@ -1,9 +1,9 @@
 """List the files of one PDEGym class: size and SHA-256 of each, at the commit that the revision is now -> JSON."""
 
 import json
-from dataclasses import dataclass
 from pathlib import Path
 
+from surroscope.config import jobs
 from surroscope.data import hub
 from surroscope.data.pdegym import LICENCE, NOTICE
 from surroscope.errors import UserError
@@ -14,15 +14,7 @@ from surroscope.runtime.store import atomic, require_space
 PINS = "commits.json"
 
 
-@dataclass(frozen=True)
-class Settings:
-    ic: str
-    repo: str
-    revision: str
-    files: list[str]
-
-
-def stage(settings: Settings, *, listing: Path) -> None:
+def stage(settings: jobs.Listing, *, listing: cli.Output) -> None:
     print(NOTICE)
     listing.parent.mkdir(parents=True, exist_ok=True)
     commits = pinned(listing)
@@ -51,4 +43,4 @@ def pinned(listing: Path) -> dict[str, str]:
 
 
 if __name__ == "__main__":
-    cli.run(stage, Settings, paths=("listing",), writes=("listing",))
+    cli.run(stage)

@@ -1,27 +1,18 @@
 """Sum the tangents of one checkpoint into response fields δŷ_n = -J_n η⁻¹ g_i of chosen pairs, without a network."""
 
-from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 import xarray as xr
 
+from surroscope.config import jobs
 from surroscope.errors import UserError
 from surroscope.influence import decompose
-from surroscope.influence.matrices import Rules
+from surroscope.influence.matrices import Rules, grams_of
 from surroscope.runtime import cli, store
-from surroscope.stages.influence import grams_of
 
 
-@dataclass(frozen=True)
-class Settings:
-    discarded_share: float
-    damping: float
-    damping_scale: str
-    pairs: list[tuple[str, int, str, int]]
-
-
-def stage(settings: Settings, *, shard: Path, grams: Path, maps: Path) -> None:
+def stage(settings: jobs.Maps, *, shard: Path, grams: Path, maps: cli.Output) -> None:
     source = store.read(grams).load()
     # The first shard holds probe batch 0 first.
     batch = store.read(shard, chunks={}).isel(batch=0)
@@ -64,4 +55,4 @@ def stage(settings: Settings, *, shard: Path, grams: Path, maps: Path) -> None:
 
 
 if __name__ == "__main__":
-    cli.run(stage, Settings, paths=("shard", "grams", "maps"), writes=("maps",))
+    cli.run(stage)

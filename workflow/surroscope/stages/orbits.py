@@ -1,35 +1,35 @@
 """Gradients at the images of probe samples under the symmetries -> their products with the gradients of the steps."""
 
-from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 import torch
 import xarray as xr
-from torch import Tensor
 
 from surroscope import device
+from surroscope.config import jobs
 from surroscope.cost_function import smse
 from surroscope.data import transitions
+from surroscope.influence.functional import inner
 from surroscope.runtime import cli, progress, store
-from surroscope.stages.gradients import Linearized, linearization, linearizing, measured, modules, require_finite
+from surroscope.stages.checkpoint import linearization, linearizing, method_of, modules, require_finite
 from surroscope.symmetry import Action
 
 COLUMNS = 2**20
 
 
-@dataclass(frozen=True)
-class Settings(Linearized):
-    probes: list[int]
-    actions: list[str]
-
-
 def stage(
-    settings: Settings, *, stores: list[Path], split: Path, weights: Path, orbits: Path, calibration: Path | None = None
+    settings: jobs.Orbits,
+    *,
+    stores: list[Path],
+    split: Path,
+    weights: Path,
+    orbits: cli.Output,
+    calibration: Path | None = None,
 ) -> None:
     """overlap[p, g, j, i] = ∇C(g s_j) · ∇C(s_i) over the N samples of probe batch p, with C the SMSE"""
     place, system = device.pick(), settings.equations
-    method = settings.method or measured(calibration)
+    method = method_of(settings, calibration)
     batches = transitions.probes(stores, split, [("test", b) for b in settings.probes], settings.snapshots)
     linear = linearization(settings, weights, batches[0], place)
     samples = len(batches[0].inputs)
@@ -46,7 +46,7 @@ def stage(
                 action = Action.parse(name)
                 bras = linear.gradients(smse, action(states, system), action(targets, system), method)
                 require_finite(bras, "gradients", settings, probe, f"smse of {name}", zero=False)
-                overlap[p, g] = products(bras, kets)
+                overlap[p, g] = inner(bras, kets, COLUMNS)
                 bar.update(1)
     dataset = xr.Dataset(
         {"overlap": (("probe", "action", "sample", "other"), overlap)},
@@ -59,18 +59,5 @@ def stage(
         dataset.to_zarr(temporary, zarr_format=3, consolidated=False)
 
 
-def products(bras: Tensor, kets: Tensor) -> np.ndarray:
-    """bras · kets in float64, (N, P) each, some parameters at a time: (N, N)."""
-    parts = zip(bras.split(COLUMNS, dim=1), kets.split(COLUMNS, dim=1), strict=True)
-    return sum(bra.double() @ ket.double().T for bra, ket in parts).cpu().numpy()  # type: ignore[union-attr]
-
-
 if __name__ == "__main__":
-    cli.run(
-        stage,
-        Settings,
-        paths=("split", "weights", "orbits"),
-        lists=("stores",),
-        optional=("calibration",),
-        writes=("orbits",),
-    )
+    cli.run(stage)

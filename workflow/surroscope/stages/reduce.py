@@ -1,6 +1,5 @@
 """Contract the shards of one checkpoint with Dask -> the small Gram matrices that every solver of the span needs."""
 
-from dataclasses import dataclass
 from pathlib import Path
 
 import dask.array as da
@@ -8,22 +7,21 @@ import numpy as np
 import xarray as xr
 from dask import compute
 
+from surroscope.config import jobs
+from surroscope.config.sections import Dask
+from surroscope.diagnostics.fronts import fronts
 from surroscope.errors import UserError
 from surroscope.influence.gram import columns_within, gram, resolved
 from surroscope.runtime import cli, store
-from surroscope.runtime.dask_cluster import Place, scheduler
-from surroscope.stages.shards import blocks, fronts, open_shards
+from surroscope.runtime.dask_cluster import scheduler
+from surroscope.stages.shards import blocks, open_shards
 
 FRONT_SHARE = 0.1
 
 
-@dataclass(frozen=True)
-class Settings:
-    """None: what is contracted follows from the shards."""
-
-
-def stage(settings: Settings, *, shards: list[Path], grams: Path, threads: int, memory_mb: int, dask: str) -> None:
-    place = cli.load(Place, dask, "--dask")
+def stage(
+    settings: jobs.Reduce, *, shards: list[Path], grams: cli.Output, threads: int, memory_mb: int, dask: Dask
+) -> None:
     opened = open_shards(shards)
     first = opened[0]
     rows, parameters = first["gradients"].shape[1:]
@@ -53,7 +51,7 @@ def stage(settings: Settings, *, shards: list[Path], grams: Path, threads: int, 
                 own, w, da.from_array(masks[b], chunks=(1, -1))
             )
             found[int(index)] = parts
-    with scheduler(place, threads, memory_mb, grams.with_suffix(".workers"), "contract"):
+    with scheduler(dask, threads, memory_mb, grams.with_suffix(".workers"), "contract"):
         (computed,) = compute(found)
     order = sorted(computed)
     stacked = {name: np.stack([computed[index][name] for index in order]) for name in computed[order[0]]}
@@ -80,12 +78,4 @@ def stage(settings: Settings, *, shards: list[Path], grams: Path, threads: int, 
 
 
 if __name__ == "__main__":
-    cli.run(
-        stage,
-        Settings,
-        paths=("grams",),
-        lists=("shards",),
-        numbers=("threads", "memory_mb"),
-        texts=("dask",),
-        writes=("grams",),
-    )
+    cli.run(stage)

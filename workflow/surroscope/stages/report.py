@@ -1,7 +1,7 @@
 """Gather figures, captions, numbers, settings and provenance -> one self-contained HTML page, and provenance.json."""
 
 import json
-from dataclasses import dataclass
+from collections.abc import Sequence
 from io import BytesIO
 from pathlib import Path
 from typing import Any
@@ -9,6 +9,7 @@ from typing import Any
 import pandas as pd
 from PIL import Image
 
+from surroscope.config import jobs
 from surroscope.report.catalogue import QUANTITIES, figure
 from surroscope.report.page import (
     Audit,
@@ -33,27 +34,16 @@ QUESTION = (
 EMBEDDED_BYTES = 2**18
 
 
-@dataclass(frozen=True)
-class Settings:
-    config: dict[str, Any]
-    stores: list[tuple[str, list[int], list[int]]]
-    titles: dict[str, str]
-    methods: list[tuple[str, list[str]]]
-    command: str
-    n: str
-    unit: str
-
-
 def stage(
-    settings: Settings,
+    settings: jobs.Report,
     *,
     figures: list[Path],
     tables: list[Path],
     captions: list[Path],
     data: list[Path],
-    costs: list[Path],
-    page: Path,
-    provenance: Path,
+    page: cli.Output,
+    provenance: cli.Output,
+    costs: Sequence[Path] = (),
 ) -> None:
     """costs: benchmark files, of which any may be missing, and folders of them"""
     texts = {path.stem: path.read_text() for path in captions}
@@ -146,7 +136,7 @@ def small(table: Path) -> bytes | None:
     return table.read_bytes() if table.stat().st_size <= EMBEDDED_BYTES else None
 
 
-def origins(settings: Settings, data: list[Path]) -> dict[str, Any]:
+def origins(settings: jobs.Report, data: list[Path]) -> dict[str, Any]:
     """Versions, code of this stage, and for each class where its data came from and the store's digest."""
     made = cli.provenance("report", settings)
     sources = {}
@@ -157,11 +147,4 @@ def origins(settings: Settings, data: list[Path]) -> dict[str, Any]:
 
 
 if __name__ == "__main__":
-    cli.run(
-        stage,
-        Settings,
-        paths=("page", "provenance"),
-        lists=("figures", "tables", "data", "captions"),
-        parts=("costs",),
-        writes=("page", "provenance"),
-    )
+    cli.run(stage)

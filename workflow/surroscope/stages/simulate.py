@@ -1,13 +1,13 @@
 """Simulate a range of trajectories of one class of initial conditions -> one raw netCDF file."""
 
 from collections.abc import Iterable
-from dataclasses import dataclass
 from pathlib import Path
 
 import h5netcdf
 import numpy as np
 
 from surroscope import device
+from surroscope.config import jobs
 from surroscope.errors import UserError
 from surroscope.physics.errors import SolverError
 from surroscope.physics.simulate import SOLVER_VERSION, Simulated, simulate
@@ -15,19 +15,7 @@ from surroscope.runtime import cli, progress
 from surroscope.runtime.store import atomic
 
 
-@dataclass(frozen=True)
-class Settings:
-    ic: str
-    preset: str
-    seed: int
-    start: int
-    stop: int
-    size: int
-    refinement: int
-    snapshots: int
-
-
-def stage(settings: Settings, *, raw: Path) -> None:
+def stage(settings: jobs.Simulate, *, raw: cli.Output) -> None:
     device.pick()
     indices = range(settings.start, settings.stop)
     with atomic(raw) as temporary, progress.bar(f"simulate {settings.ic}", 100, "%") as bar:
@@ -48,7 +36,7 @@ def stage(settings: Settings, *, raw: Path) -> None:
     print(f"{raw}: {len(indices)} trajectories, {fallbacks} cell updates by the positive scheme")
 
 
-def write(path: Path, settings: Settings, parts: Iterable[Simulated]) -> int:
+def write(path: Path, settings: jobs.Simulate, parts: Iterable[Simulated]) -> int:
     """Write the parts as they come; returns the cell updates by the positive scheme."""
     indices, fallbacks, row = np.arange(settings.start, settings.stop), 0, 0
     with h5netcdf.File(path, "w") as file:
@@ -77,4 +65,4 @@ def write(path: Path, settings: Settings, parts: Iterable[Simulated]) -> int:
 
 
 if __name__ == "__main__":
-    cli.run(stage, Settings, paths=("raw",), writes=("raw",))
+    cli.run(stage)

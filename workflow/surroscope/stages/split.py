@@ -1,27 +1,19 @@
 """Divide each class's trajectories into train, validation and test by seed."""
 
 import json
-from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 import xarray as xr
 
 from surroscope import seeding
+from surroscope.config import jobs
 from surroscope.data.splits import split_counts
 from surroscope.errors import UserError
 from surroscope.runtime import cli, store
 
 
-@dataclass(frozen=True)
-class Settings:
-    seed: int
-    classes: list[str]
-    train: float
-    validation: float
-
-
-def stage(settings: Settings, *, stores: list[Path], split: Path) -> None:
+def stage(settings: jobs.Split, *, stores: list[Path], split: cli.Output) -> None:
     paths = {path.stem: path for path in stores}
     opened = {name: store.read(paths[name], contents=False) for name in settings.classes}
     require_alike(opened, paths)
@@ -83,4 +75,4 @@ def short(values: np.ndarray) -> str:
 
 
 if __name__ == "__main__":
-    cli.run(stage, Settings, paths=("split",), lists=("stores",), writes=("split",))
+    cli.run(stage)

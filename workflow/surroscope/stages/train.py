@@ -1,17 +1,16 @@
 """Train one network with one seed -> weights at the named epochs, and a history of every epoch."""
 
-import dataclasses
 import resource
 import shutil
-from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 import pandas as pd
 import torch
 
 from surroscope import device
+from surroscope.config import jobs
 from surroscope.data import mapped, transitions
 from surroscope.models import surrogate
 from surroscope.runtime import cli, progress, store
@@ -19,26 +18,13 @@ from surroscope.training import distributed, loop
 from surroscope.training.checkpoints import Checkpoints
 
 
-@dataclass(frozen=True)
-class Settings(cli.Network):
-    seed: int
-    snapshots: int
-    epochs: int
-    save_epochs: list[int]
-    learning_rate: float
-    weight_decay: float
-    batch: int
-    precision: Literal["float32", "bfloat16"] = "float32"
-    compile: bool = False
-
-
 def stage(
-    settings: Settings,
+    settings: jobs.Train,
     *,
     stores: list[Path],
     split: Path,
-    weights: Path,
-    history: Path,
+    weights: cli.Output,
+    history: cli.Output,
     checkpoints: Path,
     mapping: Path,
     reader: str = "memory",
@@ -131,16 +117,14 @@ def cost(seconds: pd.Series, transitions: int, place: torch.device) -> str:
     return f"{rate} transitions per second over {len(seconds)} epochs; peak memory of the first process {memory}"
 
 
-def provenance(settings: Settings) -> dict[str, Any]:
+def provenance(settings: jobs.Train) -> dict[str, Any]:
     return cli.provenance("train", settings, surrogate.module_of(settings.factory))
 
 
-def identity(settings: Settings, stores: list[Path], split: Path) -> dict[str, Any]:
+def identity(settings: jobs.Train, stores: list[Path], split: Path) -> dict[str, Any]:
     """What must be equal for a checkpoint to be gone on from: all but how long to train and what to keep."""
-    kept = dataclasses.asdict(settings)
-    del kept["epochs"], kept["save_epochs"]
     return {
-        "settings": kept,
+        "settings": settings.model_dump(mode="json", exclude={"epochs", "save_epochs"}),
         "code": provenance(settings)["code"],
         **transitions.source(stores, split),
     }
@@ -148,4 +132,4 @@ def identity(settings: Settings, stores: list[Path], split: Path) -> dict[str, A
 
 if __name__ == "__main__":
     paths = ("split", "weights", "history", "checkpoints", "mapping")
-    cli.run(stage, Settings, paths=paths, lists=("stores",), texts=("reader",), writes=("weights", "history"))
+    cli.run(stage)

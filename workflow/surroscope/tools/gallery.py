@@ -100,13 +100,13 @@ def signature(study: Study, configuration: Path) -> str:
     lines = [NUMBERS.format(command=command, rows=rows, columns=columns)]
     lines.append(f"| | {' | '.join(f'{system} {model}' for system, model in networks)} |\n")
     lines.append(f"|---|{'---|' * len(networks)}\n")
-    for quantity in dict.fromkeys(name for table in tables.values() for name in table["quantity"]):
+    for name in dict.fromkeys(name for table in tables.values() for name in table["name"]):
         cells = []
         for system, model in networks:
             table = tables[system]
-            found = table[(table["model"] == model) & (table["quantity"] == quantity)].to_dict("records")
+            found = table[(table["model"] == model) & (table["name"] == name)].to_dict("records")
             cells.append(cell(found[0]) if found else "–")
-        lines.append(f"| {quantity.replace('_', ' ')} | {' | '.join(cells)} |\n")
+        lines.append(f"| {name.replace('_', ' ')} | {' | '.join(cells)} |\n")
     lines.append("\n| correlation of R with rollout error, horizon | ours | theirs |\n|---|---|---|\n")
     for system, model in networks:
         table = read_table(RESULTS / study.study, system, "rollout_correlation")
