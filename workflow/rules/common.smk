@@ -7,12 +7,12 @@ import sys
 from pathlib import Path
 
 # Relative, so that a project that was moved or copied is still up to date.
-SOURCES = os.path.relpath(Path(workflow.basedir) / "workflow")
+SOURCES = os.path.relpath(Path(workflow.current_basedir).parent)
 sys.path[:0] = [os.path.abspath(SOURCES), os.getcwd()]
 
 from surroscope.data import pdegym
 from surroscope.runtime import cost, fingerprint, sessions
-from surroscope.report.catalogue import UNITS, figure, figures_for, tables_for
+from surroscope.report.catalogue import UNITS, caption, figure, figures_for, tables_for
 from surroscope.config import jobs
 from surroscope.config.study import check
 from surroscope.runtime.environment import prepare
@@ -27,8 +27,10 @@ def near(path):
     return os.path.abspath(path) if relative.startswith("..") else relative
 
 
-CONFIGURATION = " ".join(map(near, workflow.configfiles))
-ELSEWHERE = "" if os.path.samefile(workflow.basedir, ".") else f" --directory {os.getcwd()}"
+CONFIGURATION = " ".join(map(near, workflow.configfiles)) or "config"
+# Snakemake finds these by itself.
+FOUND = any(os.path.abspath(place) == workflow.main_snakefile for place in ("Snakefile", "workflow/Snakefile"))
+ELSEWHERE = "" if FOUND else f" --directory {os.getcwd()}"
 try:
     STUDY = check(config, CONFIGURATION)
     for key, factory in STUDY.factories().items():
@@ -111,7 +113,8 @@ def raw(wildcards):
             files = pdegym.SERIES[wildcards.ic].files(STUDY.systems[wildcards.system].trajectories)
             return expand(f"{RAW}/{{file}}", file=files, allow_missing=True)
         case "files":
-            return FILES[wildcards.ic]
+            # The user's own: where the configuration says, whatever prefix a module has.
+            return list(map(local, FILES[wildcards.ic]))
 
 
 def of_hub(path):
@@ -168,6 +171,17 @@ def figure_names(system):
     return figures_for(STUDY.observables_of(system), STUDY.parts(system))
 
 
+def caption_file(name, system):
+    """The caption of a figure in a file, as Snakemake's own report wants it."""
+    path = Path(f".snakemake/captions/{STUDY.study}/{system}/{name}.rst").absolute()
+    text = caption(name, system, SAMPLE_SIZE, UNIT)
+    # Jobs on a cluster read the rules at the same time, and a report may be reading the file.
+    if not path.exists() or path.read_text() != text:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text(text)
+    return str(path)
+
+
 def all_figures():
     return [
         f"{RESULTS}/{system}/figures/{name}.{suffix}"
@@ -175,6 +189,23 @@ def all_figures():
         for name in figure_names(system)
         for suffix in figure(name).suffixes
     ]
+
+
+def source(path):
+    """A file of the workflow itself, which is where it is whatever prefix a module has."""
+    return local(f"{SOURCES}/{path}")
+
+
+def captions():
+    names = {figure(name).caption for system in STUDY.systems for name in figure_names(system)}
+    return [source(f"report/{name}.rst") for name in sorted(names)]
+
+
+def costs(wildcards, output):
+    """Where the study's jobs leave what they took."""
+    classes = {system: STUDY.classes(system) for system in STUDY.systems}
+    root = Path(output.page).parents[2]
+    return [str(root / place) for place in cost.places(STUDY.study, STUDY.data.dataset, classes)]
 
 
 def kept_shards():
@@ -188,20 +219,26 @@ def kept_shards():
     return [path for system in STUDY.systems for pattern in patterns for path in checkpoints(system, pattern)]
 
 
+def results():
+    """The study's folder, with the prefix that a module may have."""
+    return Path(rules.report.output.page).parent
+
+
 def remove_caches():
     """Mapped trajectories are large, and built again where they are missing."""
-    for path in Path(RESULTS).glob("*/splits/*.cache"):
+    for path in results().glob("*/splits/*.cache"):
         shutil.rmtree(path)
         path.with_name(f"{path.name}.lock").unlink(missing_ok=True)
 
 
 def link_latest_report():
     """results/report.html is the report of the study that was finished last."""
-    if not Path(REPORT).exists():
+    page = results() / "report.html"
+    if not page.exists():
         return
-    latest = Path("results/report.html")
+    latest = results().parent / page.name
     latest.unlink(missing_ok=True)
-    latest.symlink_to(Path(REPORT).relative_to("results"))
+    latest.symlink_to(page.relative_to(latest.parent))
     place = f"{os.getcwd()}/" if ELSEWHERE else ""
-    print(f"\nreport:  {place}{latest} -> {REPORT}")
-    print(f"figures: {place}{RESULTS}/*/figures\ntables:  {place}{RESULTS}/*/tables")
+    print(f"\nreport:  {place}{latest} -> {page}")
+    print(f"figures: {place}{results()}/*/figures\ntables:  {place}{results()}/*/tables")

@@ -23,13 +23,13 @@ rule train:
         settings=settings("train"),
         code=code("train"),
         # Not an output: Snakemake deletes the outputs of a failed job, and a killed one resumes from here.
-        checkpoints=f"{CHECKPOINT}/resume",
-        mapping=CACHE,
+        checkpoints=subpath(output.history, parent=True),
+        mapping=subpath(input.split, strip_suffix=".json"),
         launcher=launcher,
     message:
         "Train {wildcards.model} on {wildcards.system}, seed {wildcards.seed}"
     shell:
         "python -m surroscope.runtime.launch --gpus {resources.gpu} --processes {resources.processes} {params.launcher} --"
         " surroscope.stages.train --settings {params.settings:q} --stores {input.stores:q}"
-        " --split {input.split:q} --checkpoints {params.checkpoints:q} --mapping {params.mapping:q}"
+        " --split {input.split:q} --checkpoints {params.checkpoints:q}/resume --mapping {params.mapping:q}.cache"
         " --reader {resources.reader} --weights {output.weights:q} --history {output.history:q} > {log:q} 2>&1"

@@ -325,15 +325,14 @@ class Tables(Job):
 
 
 class Figures(sections.Figures, Job):
-    figure: str
     models: list[str]
     last_training_snapshot: int
 
     @classmethod
-    def of(cls, study: Study, system: str, figure: str) -> Self:
+    def of(cls, study: Study, system: str) -> Self:
         last = study.probe.snapshots - 1
         models = list(study.systems[system].models)
-        return cls.take(study.figures, figure=figure, models=models, last_training_snapshot=last)
+        return cls.take(study.figures, models=models, last_training_snapshot=last)
 
 
 class Report(Job):

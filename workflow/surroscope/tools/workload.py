@@ -27,7 +27,6 @@ from surroscope.influence.responses import Response, Rows
 from surroscope.models import surrogate
 from surroscope.physics.initial_conditions import sample, start_time
 from surroscope.physics.simulate import BATCH_CELLS, simulate
-from surroscope.runtime import cost
 from surroscope.training import loop
 
 # Per-sample gradients over batched passes, a tangent and a product with the metric over a forward pass
@@ -61,7 +60,7 @@ class Job:
 
     @property
     def stage(self) -> str:
-        return cost.stage_of_rule(self.rule)
+        return "figures" if self.rule.startswith("figures_") else self.rule
 
 
 @dataclass(frozen=True)
