@@ -37,8 +37,8 @@ def recover(folder: Path = Path(), *, elsewhere: bool = False) -> None:
             )
         if not session.here and not elsewhere:
             raise UserError(
-                f"{folder}: Snakemake was started here on {session.host} (process {session.pid}); recover there, or, if "
-                "it and all that it started have surely ended, by 'python -m surroscope.tools.recover --elsewhere'"
+                f"{folder}: Snakemake was started here on {session.host} (process {session.pid}); recover there, or, "
+                "if it and all that it started have surely ended, by 'python -m surroscope.tools.recover --elsewhere'"
             )
     end_processes(folder)
     cancel(folder)
