@@ -196,11 +196,6 @@ def source(path):
     return local(f"{SOURCES}/{path}")
 
 
-def captions():
-    names = {figure(name).caption for system in STUDY.systems for name in figure_names(system)}
-    return [source(f"report/{name}.rst") for name in sorted(names)]
-
-
 def costs(wildcards, output):
     """Where the study's jobs leave what they took."""
     classes = {system: STUDY.classes(system) for system in STUDY.systems}
