@@ -48,7 +48,6 @@ EPOCH = f"{CHECKPOINT}/epoch{{epoch}}"
 RAW = f"data/raw/{STUDY.data.dataset}/{{system}}/{{ic}}"
 STORE = f"data/store/{STUDY.data.dataset}/{{system}}/{{ic}}.zarr"
 SPLIT = f"{RESULTS}/{{system}}/splits/seed{{seed}}.json"
-CACHE = f"{RESULTS}/{{system}}/splits/seed{{seed}}.cache"
 REPORT = f"{RESULTS}/report.html"
 PROVENANCE = f"{RESULTS}/provenance.json"
 SAMPLE_SIZE = STUDY.sample_size
