@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from surroscope.diagnostics.scalars import Estimate, verdict
+from surroscope.diagnostics.verdict import Estimate, verdict
 from surroscope.report.page import number
 from surroscope.runtime import store
 
@@ -96,7 +96,7 @@ def test_nothing_is_fetched_and_nothing_complained_of(browser: "Browser", study:
 def test_main_numbers_are_those_of_the_tables_and_no_others(desktop: "Page", study: Study) -> None:
     for system in study.systems:
         shown = {}
-        for (_, *models), *rows in tables(section(desktop, system), "Quantity"):
+        for (_, *models), *rows in tables(section(desktop, system), "Number"):
             # A row of one cell heads a group of numbers.
             for (name, *description), *cells in ([row[0].splitlines(), *row[1:]] for row in rows if row[1:]):
                 for model, cell in zip(models, cells, strict=True):
@@ -105,7 +105,7 @@ def test_main_numbers_are_those_of_the_tables_and_no_others(desktop: "Page", stu
                         assert match, f"{name}, {model}: {cell}"
                         shown[model, name] = (line(" ".join(description)), *match.groups())
         scalars = study.table(system, "scalars").to_dict("records")
-        assert shown == {(row["model"], row["quantity"].replace("_", " ")): as_shown(row) for row in scalars}
+        assert shown == {(row["model"], row["name"].replace("_", " ")): as_shown(row) for row in scalars}
 
 
 def as_shown(row: dict[str, Any]) -> tuple[str | None, ...]:
@@ -129,7 +129,7 @@ def test_verdicts_follow_from_the_main_numbers(desktop: "Page", study: Study) ->
     for system in study.systems:
         reach = study.table(system, "time_lag")["lag"].max()
         for model, numbers in study.table(system, "scalars").groupby("model"):
-            rows = numbers.set_index("quantity")
+            rows = numbers.set_index("name")
             names = ("half_life", "class_transfer_ratio")
             locks = (Estimate(*rows.loc[name, ["value", "low", "high"]]) for name in names)
             errors = (float(rows.loc[name, "value"]) for name in ("validation", "persistence"))

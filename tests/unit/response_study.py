@@ -11,14 +11,14 @@ from torch import Tensor, nn
 
 from surroscope.config import jobs
 from surroscope.config.sections import Dask, Method
-from surroscope.cost_function import smse
+from surroscope.cost_function import Observable, smse
 from surroscope.data import transitions
 from surroscope.influence.linearize import Linearization
 from surroscope.influence.responses import Response
 from surroscope.models import surrogate
 from surroscope.runtime import store
 from surroscope.stages import gradients, reduce, split
-from surroscope.system import COMPRESSIBLE_EULER
+from surroscope.system import COMPRESSIBLE_EULER, System
 
 CLASSES, SNAPSHOTS, SIZE, CHANNELS = ["CE-RP", "CE-CRP"], 4, 8, 4
 SAMPLES = len(CLASSES) * (SNAPSHOTS - 1)
@@ -29,6 +29,13 @@ SINGLE = 3e-5
 FACTORY = f"{__name__}:build"
 HERE = Dask()
 RESPONSES = [Response("smse"), Response("mass"), Response("energy")]
+
+
+def gated(system: System, below: float) -> Observable:
+    """The squared error of the density, exactly zero for states whose mean density is below a bound."""
+    return lambda prediction, target, state: torch.where(
+        state[:, 0].mean((-2, -1)) < below, 0.0, (prediction - target)[:, 0].square().mean((-2, -1))
+    )
 
 
 def build(channels: int, size: int, hidden: int = 3, silent: bool = False) -> nn.Module:

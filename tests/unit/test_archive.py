@@ -32,10 +32,10 @@ def finish() -> None:
     """Write what the report writes at the end of a study."""
     page = Path("results/tiny/report.html")
     page.write_text("<p>done</p>")
-    config = json.loads(jobs.settings(verify.configured(CONFIG), "report", command="", n="", unit=""))["config"]
-    found = provenance.stores_of(config, page.parent)
+    settings = json.loads(jobs.settings(verify.configured(CONFIG), "report", command="", n="", unit=""))
+    found = provenance.stores_of(settings["stores"], page.parent)
     assert [path.name for path in found] == ["weights", "grams.zarr", "shard0.zarr"]
-    record = provenance.record(config, {"versions": {}}, files=[TABLE, page], stores=[DATA, *found])
+    record = provenance.record(settings["config"], {"versions": {}}, files=[TABLE, page], stores=[DATA, *found])
     (page.parent / provenance.FILE).write_text(json.dumps(record))
 
 
@@ -50,7 +50,11 @@ def _finished(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
             checkpoint / "weights",
             checkpoint / "epoch60/grams.zarr",
             checkpoint / "epoch60/gradients/shard0.zarr",
-            checkpoint / "epoch1/grams.zarr",  # of an earlier configuration
+            # Of earlier configurations: another epoch, a solver, symmetry, more shards.
+            checkpoint / "epoch1/grams.zarr",
+            checkpoint / "epoch60/full.zarr",
+            checkpoint / "epoch60/orbits.zarr",
+            checkpoint / "epoch60/gradients/shard9.zarr",
         ]
     ):
         write_store(path, number)

@@ -33,11 +33,22 @@ def test_an_interval_of_any_statistic_is_that_of_the_median() -> None:
     assert found == pytest.approx(bootstrap.median_interval(values, seeds))
 
 
-def test_ends_stay_in_the_range_of_what_is_positive() -> None:
-    low, high = bootstrap.median_interval(np.array([1e-3, 1e-2, 2e-2]), np.arange(3))
+def test_ends_stay_in_the_range_of_what_is_declared_positive_and_of_that_alone() -> None:
+    low, high = bootstrap.median_interval(np.array([1e-3, 1e-2, 2e-2]), np.arange(3), positive=True)
     assert 0 < low < 1e-2 < high
-    low, high = bootstrap.median_interval(np.array([-1e-3, 1e-2, 2e-2]), np.arange(3))
-    assert low < -1e-3
+    assert bootstrap.median_interval(np.array([0.0, 1e-2, 2e-2]), np.arange(3), positive=True)[0] == 0
+    assert bootstrap.median_interval(np.array([1e-3, 1e-2, 2e-2]), np.arange(3))[0] < 0
+
+
+@pytest.mark.parametrize("missing", [0, 3])
+def test_an_interval_of_what_may_have_either_sign_does_not_depend_on_the_sign(missing: int) -> None:
+    values = np.random.default_rng(4).uniform(0.1, 0.4, size=12)
+    values[:missing] = np.nan
+    seeds = np.repeat([1, 2, 3], 4)
+    low, high = bootstrap.median_interval(values, seeds)
+    assert bootstrap.median_interval(-values, seeds) == pytest.approx((-high, -low))
+    ends = bootstrap.interval(lambda units: np.array([1, -1]) * np.median(values[units]), seeds)
+    np.testing.assert_allclose(ends[0], -ends[1][::-1])
 
 
 def test_what_has_no_value_has_no_interval() -> None:

@@ -8,11 +8,11 @@ import pytest
 import torch
 from response_study import CHANNELS, OUTPUTS, SAMPLES, Study, contracted, relative
 
+from surroscope.diagnostics import fronts
 from surroscope.errors import UserError
 from surroscope.influence.gram import columns_within, gram, resolved
 from surroscope.models import surrogate
 from surroscope.runtime import store
-from surroscope.stages.shards import fronts
 
 
 def test_grams_are_those_of_the_dense_jacobian_and_resolve_sample_front_and_channel(
@@ -24,7 +24,7 @@ def test_grams_are_those_of_the_dense_jacobian_and_resolve_sample_front_and_chan
     assert relative(source["k"].values[:SAMPLES, :SAMPLES], g @ g.T) < 1e-5
     assert relative(source["b"].values, np.einsum("nmo,nko->mk", t, t) / (SAMPLES * OUTPUTS)) < 1e-5
     assert relative(source["by_sample"].values, np.einsum("nmo,nko->nmk", t, t)) < 1e-5
-    mask = fronts(store.read(shards[1])["state"].values[0], 0.1, "periodic")
+    mask = fronts.fronts(store.read(shards[1])["state"].values[0], 0.1, "periodic")
     near = t.reshape(SAMPLES, SAMPLES, CHANNELS, -1) * mask[:, None, None]
     assert relative(source["on_fronts"].values, np.einsum("nmfc,nkfc->nmk", near, near)) < 1e-5
     # Σ over channels of w_j (J_j g_m) is g_j · g_m, since g_j = J_jᵀ w_j.
@@ -81,19 +81,19 @@ def test_gram_takes_weights_and_resolved_any_chunks() -> None:
 def test_fronts_follow_the_slope_up_to_an_open_edge(shape: tuple[int, int]) -> None:
     """The tanh profile is steepest at x = 0, the edge, and a straight line equally steep everywhere."""
     x = np.broadcast_to(np.tanh(np.linspace(0, 4, shape[1])), shape)[None, None]
-    found = shards.fronts(1 + x, 0.1, "open").reshape(shape)
+    found = fronts.fronts(1 + x, 0.1, "open").reshape(shape)
     assert found[:, : round(0.1 * shape[1]) - 1].all()
     assert not found[:, shape[1] // 2 :].any()
-    wrapped = shards.fronts(1 + x, 2 / shape[1], "periodic").reshape(shape)
+    wrapped = fronts.fronts(1 + x, 2 / shape[1], "periodic").reshape(shape)
     assert wrapped[:, [0, -1]].all()
     assert wrapped.sum() == 2 * shape[0]
 
 
 def test_differences_at_an_open_edge_are_one_sided_and_of_the_same_scale() -> None:
     line = np.broadcast_to(3.0 * np.arange(6), (1, 1, 4, 6))
-    found = shards._difference(line, -1, "open")
+    found = fronts._difference(line, -1, "open")
     assert np.array_equal(found, np.full_like(line, 6.0))
-    assert not shards._difference(line, -2, "open").any()
-    inner = shards._difference(line, -1, "periodic")[..., 1:-1]
+    assert not fronts._difference(line, -2, "open").any()
+    inner = fronts._difference(line, -1, "periodic")[..., 1:-1]
     assert np.array_equal(inner, found[..., 1:-1])
-    assert not shards._difference(line[..., :1, :], -2, "open").any()
+    assert not fronts._difference(line[..., :1, :], -2, "open").any()

@@ -14,6 +14,7 @@ from surroscope.cost_function import smse
 from surroscope.diagnostics import coherence, equivariance, scalars
 from surroscope.diagnostics.rollout import drift, errors, rollout
 from surroscope.diagnostics.scalars import Measured
+from surroscope.diagnostics.verdict import Estimate, verdict
 from surroscope.influence.normalize import standard
 from surroscope.symmetry import Action
 from surroscope.system import COMPRESSIBLE_EULER, NAVIER_STOKES
@@ -212,7 +213,7 @@ def test_errors_at_images_are_zero_for_what_commutes_and_only_for_that() -> None
     ],
 )
 def test_the_verdict(half_life: float, transfer: float, validation: float, label: str) -> None:
-    found, sentence = scalars.verdict(scalars.Estimate(half_life), scalars.Estimate(transfer), validation, 1.0, 7)
+    found, sentence = verdict(Estimate(half_life), Estimate(transfer), validation, 1.0, 7)
     assert found == label
     assert "nan" not in sentence
     assert "inf " not in sentence
@@ -221,23 +222,23 @@ def test_the_verdict(half_life: float, transfer: float, validation: float, label
 
 
 def test_a_verdict_gives_its_intervals_and_says_what_they_leave_open() -> None:
-    open_ended = scalars.Estimate(1.5, 0.5, np.inf)
-    label, sentence = scalars.verdict(open_ended, scalars.Estimate(-0.03, -0.1, 0.05), 0.1, 1.0, 7)
+    open_ended = Estimate(1.5, 0.5, np.inf)
+    label, sentence = verdict(open_ended, Estimate(-0.03, -0.1, 0.05), 0.1, 1.0, 7)
     assert label == "time-locked and class-locked"
     assert "1.5 steps (0.5 to more than 7; time-locked: 2 or fewer)" in sentence
     reaches = "−3 % of it reaches other classes (−10 % to 5 %; not told from zero; class-locked: below 25 %)"
     assert reaches in sentence.replace("\N{NO-BREAK SPACE}", " ")
     assert sentence.endswith("Whether it is time-locked is not settled: the 95 % interval spans the limit.")
-    _, sentence = scalars.verdict(scalars.Estimate(9, 8, 10), scalars.Estimate(-0.2, -0.3, -0.1), 0.1, 1.0, 7)
+    _, sentence = verdict(Estimate(9, 8, 10), Estimate(-0.2, -0.3, -0.1), 0.1, 1.0, 7)
     assert "(−30 % to −10 %; harm; class-locked: below 25 %)" in sentence.replace("\N{NO-BREAK SPACE}", " ")
     assert "settled" not in sentence
-    _, sentence = scalars.verdict(scalars.Estimate(9, 1, 10), scalars.Estimate(0.2, 0.1, 0.3), 0.1, 1.0, 7)
+    _, sentence = verdict(Estimate(9, 1, 10), Estimate(0.2, 0.1, 0.3), 0.1, 1.0, 7)
     assert "time-locked and class-locked is not settled" in sentence
 
 
 def test_no_verdict_on_missing_numbers() -> None:
     with pytest.raises(ValueError, match="no verdict"):
-        scalars.verdict(scalars.Estimate(np.nan), scalars.Estimate(0.1), 0.1, 1.0, 7)
+        verdict(Estimate(np.nan), Estimate(0.1), 0.1, 1.0, 7)
 
 
 class Shift(nn.Module):

@@ -128,9 +128,7 @@ def test_an_open_convolution_is_the_one_of_torch_and_differs_at_the_edge_alone(k
 def test_both_ways_to_gradients_of_samples_agree(case: tuple[nn.Module, Tensor]) -> None:
     network, x = case
     linear, y = Linearization(network), noise(*x.shape, seed=2)
-    first, second = (
-        linear.gradients(smse, x, y, Method(gradients=g, sample_chunk=2)) for g in ("vmap", "expanded_weights")
-    )
+    first, second = (linear.gradients(smse, x, y, Method(gradients=g, sample_chunk=2)) for g in ("vmap", "loop"))
     torch.testing.assert_close(first, second, rtol=1e-9, atol=1e-12)
     smse(network(x[1:2]), y[1:2], x[1:2]).backward()
     alone = torch.cat([parameter.grad.flatten() for parameter in network.parameters()])

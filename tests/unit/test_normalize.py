@@ -75,6 +75,28 @@ def test_a_cosine_is_one_with_itself_and_never_more_and_attention_sums_to_one(se
     assert (softmax > 0).all()
 
 
+@pytest.mark.parametrize("name", set(FORMULAS) - {"softmax"})
+def test_a_zero_row_and_column_stay_zero_and_leave_the_others(name: str) -> None:
+    h = influence(5)
+    h[2], h[:, 2] = 0.0, 0.0
+    found = NORMALIZATIONS[name](h)
+    assert (found[2] == 0).all()
+    assert (found[:, 2] == 0).all()
+    others = [place for place in range(SIZE) if place != 2]
+    expected = [[FORMULAS[name](h, j, i) for i in others] for j in others]
+    assert np.allclose(found[np.ix_(others, others)], expected, rtol=1e-12)
+
+
+def test_a_response_that_is_zero_to_steps_that_are_not_stays_zero() -> None:
+    h = influence(6)
+    h[2] = 0.0
+    for name in ("standard", "row"):
+        assert (NORMALIZATIONS[name](h)[2] == 0).all()
+    for name in ("column", "cosine"):
+        with pytest.raises(ValueError, match="row 2 has no self-influence"):
+            NORMALIZATIONS[name](h)
+
+
 def flat(h: np.ndarray) -> None:
     h[2] = 5.0
 

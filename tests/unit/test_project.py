@@ -71,6 +71,12 @@ def test_imports_point_down(path: Path) -> None:
             assert ROOMS.index(other) <= ROOMS.index(own), f"{path.name} imports {name}"
 
 
+@pytest.mark.parametrize("path", sorted((PACKAGE / "stages").glob("*.py")), ids=lambda path: path.stem)
+def test_no_stage_imports_another_stage(path: Path) -> None:
+    others = {name.split(".")[2] for name in imported(path) if name.startswith("surroscope.stages.")}
+    assert others <= {"checkpoint", "shards"}
+
+
 @pytest.mark.parametrize("path", sorted((PACKAGE / "runtime").glob("*.py")), ids=lambda path: path.stem)
 def test_runtime_computes_nothing(path: Path) -> None:
     libraries = {name.partition(".")[0] for name in imported(path)}

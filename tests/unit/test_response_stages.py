@@ -17,6 +17,7 @@ from response_study import (
     SAMPLES,
     SINGLE,
     SIZE,
+    SNAPSHOTS,
     Study,
     build,
     contracted,
@@ -25,11 +26,14 @@ from response_study import (
 )
 
 from surroscope.config import jobs
+from surroscope.data import transitions
+from surroscope.diagnostics import fronts
 from surroscope.errors import UserError
+from surroscope.influence.normalize import standard
 from surroscope.influence.responses import Response
 from surroscope.models import surrogate
 from surroscope.runtime import store
-from surroscope.stages import cross, full, influence, maps, sensitivity, shards
+from surroscope.stages import cross, full, influence, maps, sensitivity
 from surroscope.tables.parts import attribution
 
 
@@ -212,14 +216,45 @@ def test_weights_that_are_broken_are_named_by_sample_and_observable(study: Study
 def test_an_observable_without_a_gradient_is_named(study: Study, tmp_path: Path) -> None:
     save(tmp_path / "weights", build(CHANNELS, SIZE, silent=True))
     silent = dataclasses.replace(study, folder=tmp_path, weights=tmp_path / "weights")
-    with pytest.raises(UserError, match=r"gradients of mass at class CE-RP, time 0 are all zero"):
+    with pytest.raises(UserError, match=r"gradients of mass in the probe batch .* are all zero.*leave the observable"):
         silent.shard("x.zarr", [("test", 0)], options={"silent": True})
     shutil.rmtree(tmp_path / "weights")
+
+
+def test_zero_gradients_of_some_samples_are_counted_and_have_no_influence(study: Study, capsys: Any) -> None:
+    probe = transitions.probes(study.stores, study.split, [("test", 0)], SNAPSHOTS)[0]
+    density = probe.inputs[:, 0].mean((-2, -1))
+    zero = np.argsort(density)[:2]
+    bound = float(np.sort(density)[1:3].mean())
+    own = {"gated": {"factory": "response_study:gated", "options": {"below": bound}}}
+    responses = [Response("smse"), Response("gated"), Response("gated", "gated")]
+    changes = {"responses": responses, "observables": own}
+    shard = study.shard("gated.zarr", [("test", 0)], **changes)
+    assert "gradients of gated in the probe batch" in (told := capsys.readouterr().out)
+    assert f"2 of {SAMPLES} are exactly zero" in told
+    solved = study.folder / "gated_full.zarr"
+    options = FULL | {"probes": [0], "dampings": [DAMPING], "rungs": 30}
+    full.stage(full.Settings(**study.common | options | changes), **study.inputs, solved=solved)
+    assert f"2 of {SAMPLES} are exactly zero" in capsys.readouterr().out
+    solvers = ["subspace", "euclidean", "cosine", "adam", "full", "dense"]
+    target = study.folder / "gated_influence.zarr"
+    influence.stage(settings(solvers=solvers), grams=contracted(study, shard), full=solved, influence=target)
+    found = store.read(target).load()
+    assert found["converged"].all()
+    assert found["zero_gradients"].values.tolist() == [[0], [2], [2]]
+    matrices = found["influence"].isel(probe=0).values.reshape(len(solvers), 3, SAMPLES, SAMPLES)
+    others = np.setdiff1d(np.arange(SAMPLES), zero)
+    assert (matrices[:, 1:, zero] == 0).all()
+    assert (matrices[:, 2, :, zero] == 0).all()
+    assert (matrices[:, 1][:, others] != 0).all()
+    oracle = matrices[solvers.index("dense")]
+    assert relative(matrices[solvers.index("full")], oracle) < 1e-3
+    assert (standard(oracle)[1:, zero] == 0).all()
 
 
 def test_fronts_are_the_steepest_cells() -> None:
     step = np.zeros((1, 1, 8, 8))
     step[..., 4:] = 1.0
-    found = shards.fronts(1 + step, 0.5, "periodic").reshape(8, 8)
+    found = fronts.fronts(1 + step, 0.5, "periodic").reshape(8, 8)
     assert found[:, [0, 3, 4, 7]].all()
     assert not found[:, [1, 2, 5, 6]].any()

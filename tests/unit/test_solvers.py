@@ -230,24 +230,51 @@ def test_the_rank_cut_keeps_the_share_that_it_promises() -> None:
         assert span.discarded_share <= share < values[rank - 1 :].sum() / values.sum()
 
 
-@pytest.mark.parametrize("bad", [0.0, np.nan, np.inf])
-def test_a_gradient_that_is_zero_or_not_finite_is_refused(bad: float) -> None:
+@pytest.mark.parametrize("bad", [np.nan, np.inf])
+def test_a_gradient_that_is_not_finite_is_refused(bad: float) -> None:
     p = problem("convolution")
     rows = p.rows("smse").clone()
     rows[3] = bad
-    with pytest.raises(ValueError, match="gradient 3 is zero or not finite"):
+    with pytest.raises(ValueError, match="gradient 3 is not finite"):
         solve_full(p, rows)
-    k, b = (rows @ rows.T).numpy(), np.eye(len(rows))
-    if bad:
-        with pytest.raises(ValueError, match=r"G Gᵀ is not finite in row"):
-            solve_span(k, b, discarded_share=0.0)
-        with pytest.raises(ValueError, match="finite"):
-            dense.solve(p.metric, rows, len(rows), dampings=[1.0])
-    else:
-        span = solve_span(k, b, discarded_share=0.0)
-        assert (span.influence(k, k, 1.0)[3] == 0).all()
-        with pytest.raises(ValueError, match="every gradient of the batch is zero"):
-            solve_span(0 * k, b, discarded_share=0.0)
+    with pytest.raises(ValueError, match=r"G Gᵀ is not finite in row"):
+        solve_span((rows @ rows.T).numpy(), np.eye(len(rows)), discarded_share=0.0)
+    with pytest.raises(ValueError, match="finite"):
+        dense.solve(p.metric, rows, len(rows), dampings=[1.0])
+
+
+@pytest.mark.parametrize("zero", [[3], [0, 1, 2, 3]], ids=str)
+@pytest.mark.parametrize("dtype", [torch.float64, torch.float32], ids=str)
+def test_a_zero_gradient_has_no_influence_and_leaves_that_of_the_others(zero: list[int], dtype: torch.dtype) -> None:
+    p = problem("convolution")
+    n, rows = len(p.x), p.rows("smse", "mass").clone()
+    rows[[*zero, n + 2]] = 0.0
+    used = [row for row in range(n) if row not in zero]
+    options = {"dampings": [1.0], "dtype": dtype, "exact": None if dtype == torch.float64 else p.metric}
+    (found,), (alone,) = (solve_full(p, part, 1e-3, **options) for part in (rows, rows[used]))
+    assert found.converged
+    assert_certified(p, rows, [found])
+    for matrix in (found.influence, found.certificate):
+        assert (matrix[[*zero, n + 2]] == 0).all()
+        assert (matrix[:, zero] == 0).all()
+    assert relative(found.influence[np.ix_(used, used)], alone.influence) < 2e-3
+    k = (rows @ rows.T).numpy()
+    span = p.span(rows[:n])
+    influence = span.influence(k[:, :n], k[:n, :n], 1.0)
+    assert (influence[[*zero, n + 2]] == 0).all()
+    assert (influence[:, zero] == 0).all()
+    own = p.span(rows[used]).influence(k[np.ix_(used, used)], k[np.ix_(used, used)], 1.0)
+    assert relative(influence[np.ix_(used, used)], own) < 1e-9
+
+
+def test_a_batch_whose_gradients_are_all_zero_is_refused() -> None:
+    p = problem("convolution")
+    rows = p.rows("smse", "mass").clone()
+    rows[: len(p.x)] = 0.0
+    with pytest.raises(ValueError, match="every gradient that is stepped on is zero"):
+        solve_full(p, rows)
+    with pytest.raises(ValueError, match="every gradient of the batch is zero"):
+        solve_span(np.zeros((5, 5)), np.eye(5), discarded_share=0.0)
 
 
 def test_a_metric_that_is_not_finite_is_refused() -> None:

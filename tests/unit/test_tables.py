@@ -18,8 +18,8 @@ from surroscope.influence.matrices import MATRIX, Grams, Rules, baseline, label
 from surroscope.influence.normalize import standard
 from surroscope.influence.responses import Response, Rows
 from surroscope.plots.draw import draw
-from surroscope.stages import tables
-from surroscope.tables import rollouts
+from surroscope.tables import influence, rollouts
+from surroscope.tables import scalars as scalar_tables
 
 CLASSES, TIMES, PARAMETERS, OUTPUTS = ["a", "b"], np.arange(3), 40, 30
 SAMPLES = len(CLASSES) * len(TIMES)
@@ -100,7 +100,7 @@ def test_baselines_are_products_of_gradients() -> None:
 
 def table_of(matrices: list[xr.Dataset], name: str, normalization: str = "standard") -> pd.DataFrame:
     chosen = [matrix.isel(solver=0).assign_attrs(seed=number) for number, matrix in enumerate(matrices)]
-    return tables.influence_tables(chosen, "CE", normalization)[name]
+    return influence.of_model(chosen, "CE", normalization)[name]
 
 
 def test_the_two_time_table_holds_the_medians_of_the_standardised_matrices() -> None:
@@ -147,7 +147,7 @@ def test_a_rollout_that_blows_up_is_tabled_as_infinite_and_drawn() -> None:
     assert np.isfinite(late.q25)
     assert np.isinf(late.q75)
     counts = {"n_seeds": 2, "n_probes": 1}
-    frames = [tables.labelled(table, model, counts) for model in ("net", "persistence")]
+    frames = [table.assign(model=model, **counts) for model in ("net", "persistence")]
     assert draw("rollout", pd.concat(frames, ignore_index=True)).axes
 
 
@@ -185,8 +185,8 @@ def history(seeds: int = 3) -> pd.DataFrame:
 
 def test_a_row_of_checkpoints_is_that_of_its_seed_alone_and_the_main_numbers_are_of_all() -> None:
     m = measured()
-    rows = tables.checkpoints({5: m}, history()).set_index("seed")
-    numbers = tables.main_numbers(m, history(), 5, "CE", "vit").set_index("quantity")
+    rows = scalar_tables.checkpoints({5: m}, history()).set_index("seed")
+    numbers = scalar_tables.main_numbers(m, history(), 5, "CE", "vit").set_index("name")
     assert rows["validation"].tolist() == [2.0, 3.0, 4.0]
     for name, scalar in scalars.SCALARS.items():
         for seed in range(3):
@@ -205,10 +205,10 @@ def test_correlation_with_the_rollout_error_is_found_at_every_horizon(sign: int)
     m = measured(probes=8)
     ratio = scalars.off_diagonal_ratio(m.influence)
     error = 10 + sign * np.broadcast_to(ratio[:, :, None, None], m.error.shape)
-    table = tables.rollout_correlation(replace(m, error=error), "CE", "vit")
+    table = rollouts.rollout_correlation(replace(m, error=error), "CE", "vit")
     assert table["horizon"].tolist() == [1, 2, 3, 4]
     np.testing.assert_allclose(table["value"], sign, atol=1e-6)
-    noise = tables.rollout_correlation(m, "CE", "vit")
+    noise = rollouts.rollout_correlation(m, "CE", "vit")
     assert (noise["low"] < noise["value"]).all()
     assert (noise["value"] < noise["high"]).all()
     assert (noise["low"] < 0).any()
@@ -220,14 +220,14 @@ def test_a_rollout_that_blew_up_is_left_out_of_the_correlation_and_counted_so() 
     m = measured(probes=8)
     error = m.error.copy()
     error[0, 0] = np.inf
-    table = tables.rollout_correlation(replace(m, error=error), "NS", "none")
+    table = rollouts.rollout_correlation(replace(m, error=error), "NS", "none")
     assert table["n_points"].unique().tolist() == [24 * 3 - 1]
     assert table[["value", "low", "high"]].notna().all(axis=None)
     assert table["published"].isna().all()
 
 
 def test_a_number_that_a_study_cannot_have_has_no_row() -> None:
-    names = set(tables.main_numbers(measured(times=4), history(), 5, "CE", "vit")["quantity"])
+    names = set(scalar_tables.main_numbers(measured(times=4), history(), 5, "CE", "vit")["name"])
     assert "intra_class_lag_2" in names
     assert "intra_class_lag_8" not in names
 

@@ -49,7 +49,7 @@ class Project:
         jobs: Counter[str] = Counter()
         for rule, count in re.findall(r"^(\w+) +(\d+)$", stats, flags=re.MULTILINE):
             rule = rule.removeprefix("surroscope_")
-            jobs["figures" if rule.startswith("figure_") else rule] += int(count)
+            jobs["figures" if rule.startswith("figures_") else rule] += int(count)
         del jobs["total"], jobs["all"]
         return jobs
 

@@ -1,5 +1,7 @@
 """Every optional part of a study, run once end to end."""
 
+import json
+
 import numpy as np
 import pandas as pd
 import pytest
@@ -40,7 +42,9 @@ def test_every_figure_and_table_is_there_and_nothing_is_left_to_do(tour: Project
             assert (results / f"figures/{name}.{suffix}").stat().st_size > 1000, name
     for name in tables_for(PARTS):
         assert len(pd.read_csv(results / f"tables/{name}.csv")), name
-    assert (tour.folder / "results/tour/report.html").is_file()
+    record = json.loads((tour.folder / "results/tour/provenance.json").read_text())
+    manifests = [*tour.folder.glob("data/store/**/manifest.json"), *tour.folder.glob("results/**/manifest.json")]
+    assert set(record["stores"]) == {str(path.parent.relative_to(tour.folder)) for path in manifests}
     assert tour.planned() == {}
 
 

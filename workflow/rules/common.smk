@@ -12,7 +12,7 @@ sys.path[:0] = [os.path.abspath(SOURCES), os.getcwd()]
 
 from surroscope.data import pdegym
 from surroscope.runtime import cost, fingerprint, sessions
-from surroscope.report.catalogue import UNITS, figure, figures_for, tables_for
+from surroscope.report.catalogue import UNITS, caption, figure, figures_for, tables_for
 from surroscope.config import jobs
 from surroscope.config.study import check
 from surroscope.runtime.environment import prepare
@@ -186,6 +186,17 @@ def figure_names(system):
     return figures_for(STUDY.observables_of(system), STUDY.parts(system))
 
 
+def caption_file(name, system):
+    """The caption of a figure in a file, as Snakemake's own report wants it."""
+    path = Path(f".snakemake/captions/{STUDY.study}/{system}/{name}.rst").absolute()
+    text = caption(name, system, SAMPLE_SIZE, UNIT)
+    # Jobs on a cluster read the rules at the same time, and a report may be reading the file.
+    if not path.exists() or path.read_text() != text:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text(text)
+    return str(path)
+
+
 def all_figures():
     return [
         f"{RESULTS}/{system}/figures/{name}.{suffix}"
@@ -198,11 +209,6 @@ def all_figures():
 def source(path):
     """A file of the workflow itself, which is where it is whatever prefix a module has."""
     return local(f"{SOURCES}/{path}")
-
-
-def captions():
-    names = {figure(name).caption for system in STUDY.systems for name in figure_names(system)}
-    return [source(f"report/{name}.rst") for name in sorted(names)]
 
 
 def costs(wildcards, output):

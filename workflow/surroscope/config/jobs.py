@@ -325,19 +325,19 @@ class Tables(Job):
 
 
 class Figures(sections.Figures, Job):
-    figure: str
     models: list[str]
     last_training_snapshot: int
 
     @classmethod
-    def of(cls, study: Study, system: str, figure: str) -> Self:
+    def of(cls, study: Study, system: str) -> Self:
         last = study.probe.snapshots - 1
         models = list(study.systems[system].models)
-        return cls.take(study.figures, figure=figure, models=models, last_training_snapshot=last)
+        return cls.take(study.figures, models=models, last_training_snapshot=last)
 
 
 class Report(Job):
     config: dict[str, Any]
+    stores: list[tuple[str, list[int], list[int]]]
     titles: dict[str, str]
     methods: list[tuple[str, list[str]]]
     command: str
@@ -350,7 +350,8 @@ class Report(Job):
         config = json.loads(public(study.model_dump_json(exclude_none=True, exclude={"dask"})))
         # A list, since the keys of settings are sorted.
         told = json.loads(public(json.dumps(list(methods.sections(study).items()))))
-        return cls(config=config, titles=titles, methods=told, command=public(command), n=n, unit=unit)
+        texts = {"titles": titles, "methods": told, "command": public(command), "n": n, "unit": unit}
+        return cls(config=config, stores=stores(study), **texts)
 
 
 JOBS: Mapping[str, Any] = {
@@ -365,6 +366,28 @@ JOBS: Mapping[str, Any] = {
 def settings(study: Study, job: str, **wildcards: str) -> str:
     """What one job of this name reads, as JSON with sorted keys."""
     return json.dumps(JOBS[job].of(study, **wildcards).model_dump(mode="json"), sort_keys=True)
+
+
+def stores(study: Study) -> list[tuple[str, list[int], list[int]]]:
+    """The stores that a study keeps below results/{study}: a pattern of {seed} and {epoch}, its seeds, its epochs."""
+    everywhere = ["grams", "influence", "evaluation"]
+    if {"full", "dense"} & set(study.influence.solvers):
+        everywhere.append("full")
+    if study.gradients.keep:
+        everywhere += [f"gradients/shard{shard}" for shard in range(study.gradients.shards)]
+    last = {"cross": study.seeds_of("cross"), "maps": study.seeds_of("maps")}
+    if study.sensitivity and study.sensitivity.full_dampings:
+        last["full_sweep"] = study.seeds_of("sensitivity")
+    found: list[tuple[str, list[int], list[int]]] = []
+    for system, chosen in study.systems.items():
+        images = {"orbits": study.seeds_of("symmetry")} if len(study.actions(system)) > 1 else {}
+        for model, network in chosen.models.items():
+            epochs, checkpoint = network.probe_epochs, f"{system}/{model}/seed{{seed}}"
+            found.append((f"{checkpoint}/weights", study.seeds, epochs[-1:]))
+            found += [(f"{checkpoint}/epoch{{epoch}}/{name}.zarr", study.seeds, epochs) for name in everywhere]
+            for name, seeds in (last | images).items():
+                found += [(f"{checkpoint}/epoch{{epoch}}/{name}.zarr", seeds, epochs[-1:])] * bool(seeds)
+    return found
 
 
 def public(text: str) -> str:

@@ -100,7 +100,7 @@ class Probe(Section):
 class Method(Section):
     """How gradients and tangents are computed; it changes speed and memory only."""
 
-    gradients: Literal["vmap", "expanded_weights"] = "vmap"
+    gradients: Literal["vmap", "loop"] = "vmap"
     sample_chunk: Count = 16
     tangents: Literal["vmap", "double_backward"] = "vmap"
     direction_chunk: Count = 48

@@ -34,30 +34,38 @@ def _draws(seeds: tuple[int, ...]) -> np.ndarray:
     return units[rows, generator.integers(probes, size=(DRAWS, chosen, probes))].reshape(DRAWS, -1)
 
 
-def interval(statistic: Callable[[np.ndarray], np.ndarray], seeds: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+def interval(
+    statistic: Callable[[np.ndarray], np.ndarray], seeds: np.ndarray, positive: np.ndarray | bool = False
+) -> tuple[np.ndarray, np.ndarray]:
     """Lower and upper ends of the 95 % interval of a statistic, each of the statistic's own shape.
 
     statistic: of units (n,), indices of those to take; seeds (n,): the seed of each unit
+    positive: whether the statistic, or each of its entries, can by its definition not be negative
     """
-    return _ends(
-        np.stack([statistic(units) for units in draws(seeds)]), np.asarray(statistic(np.arange(len(seeds)))), seeds
-    )
+    estimate = np.asarray(statistic(np.arange(len(seeds))))
+    return _ends(np.stack([statistic(units) for units in draws(seeds)]), estimate, seeds, positive)
 
 
-def median_interval(values: np.ndarray, seeds: np.ndarray) -> tuple[float, float]:
-    """Ends of the 95 % interval of the median of all values (n, ...), one entry of the first axis a unit; NaN: none."""
+def median_interval(values: np.ndarray, seeds: np.ndarray, positive: bool = False) -> tuple[float, float]:
+    """Ends of the 95 % interval of the median of all values (n, ...), one entry of the first axis a unit; NaN: none.
+
+    positive: whether the values can by their definition not be negative
+    """
     flat = values.reshape(len(values), -1)
     median = np.nanmedian if np.isnan(flat).any() else np.median
     with np.errstate(invalid="ignore"), warnings.catch_warnings():
         warnings.filterwarnings("ignore", "All-NaN slice")
         found = median(flat[draws(seeds)].reshape(DRAWS, -1), axis=1)
-        low, high = _ends(found, np.asarray(median(flat)), seeds)
+        low, high = _ends(found, np.asarray(median(flat)), seeds, positive)
     return float(low), float(high)
 
 
-def _ends(found: np.ndarray, estimate: np.ndarray, seeds: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """The percentile interval, widened about the estimate by sqrt(S / (S - 1)); in the logarithm where all is positive.
+def _ends(
+    found: np.ndarray, estimate: np.ndarray, seeds: np.ndarray, positive: np.ndarray | bool
+) -> tuple[np.ndarray, np.ndarray]:
+    """The percentile interval, widened about the estimate by sqrt(S / (S - 1)); in the logarithm of what is positive.
 
+    What may have either sign has the interval of minus the number mirrored, whatever signs the draws happen to have.
     S seeds drawn from S have only (S - 1) / S of the variance between seeds. With one seed the interval is about that
     seed alone, and of one unit there is none: NaN. Draws without a value (NaN: a correlation among copies of one point)
     are left out; where none has one, or the estimate has none, the ends are NaN. An end is a draw, since draws may be
@@ -69,15 +77,14 @@ def _ends(found: np.ndarray, estimate: np.ndarray, seeds: np.ndarray) -> tuple[n
     widening = np.sqrt(count / (count - 1)) if count > 1 else 1.0
     ordered = np.sort(found, axis=0)  # NaN last
     numbers = (~np.isnan(found)).sum(axis=0)
+    lower = np.maximum(np.ceil((1 - LEVEL) / 2 * numbers).astype(int) - 1, 0)
     ends = []
-    for share in ((1 - LEVEL) / 2, (1 + LEVEL) / 2):
-        place = np.clip(np.ceil(share * numbers).astype(int) - 1, 0, np.maximum(numbers - 1, 0))
-        end = np.take_along_axis(ordered, place[None], axis=0)[0]
+    for rank in (lower, np.maximum(numbers - 1 - lower, 0)):
+        end = np.take_along_axis(ordered, rank[None], axis=0)[0]
         with np.errstate(invalid="ignore", divide="ignore"):
             moved = estimate + widening * (end - estimate)
-            # A quantity that is positive by its nature has no end below zero.
             scaled = estimate * (end / estimate) ** widening
-        moved = np.where((ordered[0] > 0) & (estimate > 0), scaled, moved)
+        moved = np.where(np.logical_and(positive, (estimate > 0) & (end >= 0)), scaled, moved)
         moved = np.where(np.isfinite(end) & np.isfinite(estimate), moved, end)
         ends.append(np.where(np.isnan(estimate), np.nan, moved))
     return ends[0], ends[1]

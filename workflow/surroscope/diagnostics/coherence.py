@@ -30,9 +30,12 @@ def quartiles(values: np.ndarray) -> dict[str, float]:
     return dict(zip(QUARTILES, map(float, found), strict=True))
 
 
-def summary(values: np.ndarray, seeds: np.ndarray) -> dict[str, float]:
-    """Quartiles of all values (n, ...), and the 95 % bootstrap interval of their median, over seeds and units."""
-    return quartiles(values) | dict(zip(ENDS, median_interval(values, seeds), strict=True))
+def summary(values: np.ndarray, seeds: np.ndarray, positive: bool = False) -> dict[str, float]:
+    """Quartiles of all values (n, ...), and the 95 % bootstrap interval of their median, over seeds and units.
+
+    positive: whether the values can by their definition not be negative
+    """
+    return quartiles(values) | dict(zip(ENDS, median_interval(values, seeds, positive), strict=True))
 
 
 def two_time(h: np.ndarray, seeds: np.ndarray) -> pd.DataFrame:

@@ -1,4 +1,4 @@
-"""The numbers that sum a checkpoint up, and the verdict that they support. docs/scalars.md has each one's formula.
+"""The numbers that sum a checkpoint up. docs/scalars.md has each one's formula.
 
 Every scalar is a function of what was measured at one epoch of one network, pooled over its units (probe batches of
 seeds): over those of one seed it is the checkpoint's own number, over all it is the study's.
@@ -7,7 +7,6 @@ seeds): over those of one seed it is the checkpoint's own number, over all it is
 from collections.abc import Callable
 from dataclasses import dataclass, fields
 from functools import cached_property
-from typing import NamedTuple
 
 import numpy as np
 
@@ -16,8 +15,6 @@ from surroscope.symmetry import D4, IDENTITY
 
 LAGS = (0, 1, 2, 8)
 NEAR = 0.3
-TIME_LOCKED_HALF_LIFE = 2.0
-CLASS_LOCKED_TRANSFER = 0.25
 
 
 @dataclass(frozen=True)
@@ -49,6 +46,12 @@ class Measured:
         """Some of the units, which may repeat."""
         whole = {field.name: getattr(self, field.name) for field in fields(self)}
         return Measured(**{k: v[units] if isinstance(v, np.ndarray) else v for k, v in whole.items()})
+
+    @property
+    def counts(self) -> dict[str, int]:
+        """How many seeds there are, and probe batches of each."""
+        n_seeds = len(set(self.seeds.tolist()))
+        return {"n_seeds": n_seeds, "n_probes": len(self.seeds) // n_seeds}
 
     @cached_property
     def lags(self) -> dict[str, np.ndarray]:
@@ -109,6 +112,11 @@ def lag(relation: str, steps: int) -> Callable[[Measured], float]:
     return value
 
 
+def two_time_diagonal(m: Measured) -> float:
+    """Median H_std of a step on its own transition."""
+    return float(np.median(np.einsum("nctct->nct", m.standardised)))
+
+
 def off_diagonal_ratio(influence: np.ndarray) -> np.ndarray:
     """R = Σ of intra-class off-diagonal H / Σ of its diagonal, per unit and class: (n, C, T, C, T) to (n, C)."""
     own = np.einsum("nctcs->ncts", influence)
@@ -133,6 +141,11 @@ def at_distance(m: Measured, distance: float) -> float:
     return float(np.interp(np.log(distance), np.log(x), y, left=np.nan, right=np.nan))
 
 
+def largest_metric_eigenvalue(m: Measured) -> float:
+    """Largest eigenvalue of M η̂, median over units."""
+    return float(np.median(np.nanmax(m.eigenvalue, axis=1))) * m.outputs
+
+
 def condition(m: Measured) -> float:
     """Largest over smallest eigenvalue of η̂, median over units; infinite where the smallest is not positive."""
     largest, smallest = np.nanmax(m.eigenvalue, axis=1), np.nanmin(m.eigenvalue, axis=1)
@@ -143,6 +156,11 @@ def condition(m: Measured) -> float:
 def participation_ratio(m: Measured) -> float:
     """(Σ λ)² / Σ λ² of the eigenvalues of η̂, median over units: how many directions share the metric."""
     return float(np.median(np.nansum(m.eigenvalue, axis=1) ** 2 / np.nansum(m.eigenvalue**2, axis=1)))
+
+
+def rank(m: Measured) -> float:
+    """Directions of the span that the rank cut kept, median over units."""
+    return float(np.median((~np.isnan(m.eigenvalue)).sum(axis=1)))
 
 
 def trust_horizon(m: Measured) -> float:
@@ -172,25 +190,32 @@ def equivariance_error(m: Measured) -> float:
 
 @dataclass(frozen=True)
 class Scalar:
+    """A number of a checkpoint; positive: its definition allows no negative value, so nor may its interval."""
+
     value: Callable[[Measured], float]
     description: str
+    positive: bool = False
 
 
 SCALARS = {
-    "two_time_diagonal": Scalar(
-        lambda m: float(np.median(np.einsum("nctct->nct", m.standardised))), "influence of a step on its own transition"
-    ),
+    "two_time_diagonal": Scalar(two_time_diagonal, "influence of a step on its own transition", positive=True),
     **{
         f"{relation}_class_lag_{steps}": Scalar(
-            lag(relation, steps), f"{relation}-class influence {steps} steps after the perturbation"
+            lag(relation, steps),
+            f"{relation}-class influence {steps} steps after the perturbation",
+            positive=(relation, steps) == ("intra", 0),
         )
         for relation in ("intra", "inter")
         for steps in LAGS
     },
     "half_life": Scalar(
-        lambda m: half_life(m.lags["intra"]), "lag at which intra-class influence is half of that at lag 0, in steps"
+        lambda m: half_life(m.lags["intra"]),
+        "lag at which intra-class influence is half of that at lag 0, in steps",
+        positive=True,
     ),
-    "class_diagonal": Scalar(lambda m: float(np.median(m.class_medians[0])), "same-time influence within a class"),
+    "class_diagonal": Scalar(
+        lambda m: float(np.median(m.class_medians[0])), "same-time influence within a class", positive=True
+    ),
     "class_off_diagonal": Scalar(lambda m: float(np.median(m.class_medians[1])), "same-time influence between classes"),
     "class_transfer_ratio": Scalar(
         lambda m: class_transfer(*m.class_medians), "class_off_diagonal over class_diagonal"
@@ -202,81 +227,29 @@ SCALARS = {
     "influence_nearest": Scalar(lambda m: float(m.by_distance[1][0]), "influence between the nearest distinct inputs"),
     "influence_near": Scalar(lambda m: at_distance(m, NEAR), f"influence between inputs at distance {NEAR}"),
     "dynamic_correlation_length": Scalar(
-        lambda m: coherence.first_crossing(*m.by_distance, 0.0), "distance at which influence first crosses zero"
+        lambda m: coherence.first_crossing(*m.by_distance, 0.0),
+        "distance at which influence first crosses zero",
+        positive=True,
     ),
-    "diagonal_mean": Scalar(diagonal_mean, "mean influence of a step on its own transition, not normalised"),
+    "diagonal_mean": Scalar(
+        diagonal_mean, "mean influence of a step on its own transition, not normalised", positive=True
+    ),
     "off_diagonal_mean": Scalar(off_diagonal_mean, "mean influence of a step on other transitions, not normalised"),
-    "largest_metric_eigenvalue": Scalar(
-        lambda m: float(np.median(np.nanmax(m.eigenvalue, axis=1))) * m.outputs, "largest eigenvalue of M η̂"
+    "largest_metric_eigenvalue": Scalar(largest_metric_eigenvalue, "largest eigenvalue of M η̂", positive=True),
+    "condition": Scalar(condition, "largest over smallest eigenvalue of η̂", positive=True),
+    "participation_ratio": Scalar(participation_ratio, "directions that share the metric η̂", positive=True),
+    "rank": Scalar(rank, "directions kept of the span", positive=True),
+    "trust_horizon": Scalar(
+        trust_horizon, "first rollout step whose error reaches that of predicting no change", positive=True
     ),
-    "condition": Scalar(condition, "largest over smallest eigenvalue of η̂"),
-    "participation_ratio": Scalar(participation_ratio, "directions that share the metric η̂"),
-    "rank": Scalar(lambda m: float(np.median((~np.isnan(m.eigenvalue)).sum(axis=1))), "directions kept of the span"),
-    "trust_horizon": Scalar(trust_horizon, "first rollout step whose error reaches that of predicting no change"),
     "conservation_drift": Scalar(
-        conservation_drift, "relative change of the worst conserved total in a rollout over the probed times"
+        conservation_drift,
+        "relative change of the worst conserved total in a rollout over the probed times",
+        positive=True,
     ),
     "equivariance_error": Scalar(
-        equivariance_error, "one-step error at turned and mirrored states over that at the states themselves"
+        equivariance_error,
+        "one-step error at turned and mirrored states over that at the states themselves",
+        positive=True,
     ),
 }
-
-
-class Estimate(NamedTuple):
-    """A number and the ends of its 95 % interval, NaN where it has none."""
-
-    value: float
-    low: float = np.nan
-    high: float = np.nan
-
-    def spans(self, limit: float) -> bool:
-        """Whether the interval has numbers on both sides of a limit."""
-        return self.low < limit < self.high
-
-
-def verdict(
-    half_life: Estimate, transfer: Estimate, validation: float, persistence: float, reach: int
-) -> tuple[str, str]:
-    """A label and a sentence; reach: the largest lag that there is.
-
-    Time-locked: half-life of 2 steps or fewer. Class-locked: transfer below 1/4. Where the interval of either spans its
-    limit, the sentence says that the label is not settled.
-
-    The thresholds are ours: half the published curve's width at 128 x 128 is below one step, and its transfer 0.1.
-    Raises ValueError where a number is missing.
-    """
-    if not validation < persistence:
-        return "not trained", (
-            f"One-step error {validation:.3g} does not beat persistence ({persistence:.3g}): "
-            "influence of an untrained network says nothing about generalisation."
-        )
-    if np.isnan(half_life.value) or np.isnan(transfer.value):
-        raise ValueError(f"half-life {half_life.value} and class transfer {transfer.value} support no verdict")
-    locks = {
-        "time-locked": (half_life.value <= TIME_LOCKED_HALF_LIFE, half_life.spans(TIME_LOCKED_HALF_LIFE)),
-        "class-locked": (transfer.value < CLASS_LOCKED_TRANSFER, transfer.spans(CLASS_LOCKED_TRANSFER)),
-    }
-    unsettled = [name for name, (_, spans) in locks.items() if spans]
-
-    def steps(value: float) -> str:
-        return f"{value:.2g}" if np.isfinite(value) else f"more than {reach}"
-
-    def percent(value: float) -> str:
-        return f"{100 * value:z.0f}\N{NO-BREAK SPACE}%".replace("-", "−")
-
-    def between(estimate: Estimate, written: Callable[[float], str]) -> str:
-        low, high = written(estimate.low), written(estimate.high)
-        return "" if np.isnan(estimate.low) or low == high else f"{low} to {high}"
-
-    told = "not told from zero" if transfer.spans(0.0) else "harm" if transfer.value < 0 else ""
-    after = [between(half_life, steps), f"time-locked: {TIME_LOCKED_HALF_LIFE:g} or fewer"]
-    reaches = [between(transfer, percent), told, f"class-locked: below {percent(CLASS_LOCKED_TRANSFER)}"]
-    sentence = (
-        f"A gradient step's help within its class halves after {steps(half_life.value)} steps"
-        f" ({'; '.join(filter(None, after))}), and {percent(transfer.value)} of it reaches other classes"
-        f" ({'; '.join(filter(None, reaches))}). "
-        f"One-step error {validation:.3g} against {persistence:.3g} for persistence."
-    )
-    if unsettled:
-        sentence += f" Whether it is {' and '.join(unsettled)} is not settled: the 95 % interval spans the limit."
-    return " and ".join(name for name, (locked, _) in locks.items() if locked) or "coherent", sentence

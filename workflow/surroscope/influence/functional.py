@@ -1,12 +1,14 @@
-"""Networks as functions of their parameters."""
+"""Networks as functions of their parameters, and products of vectors of parameters."""
 
 from typing import Any
 
+import numpy as np
 import torch
 from torch import Tensor, nn
 from torch.func import functional_call
 
 Tree = dict[str, Tensor]
+COLUMNS = 2**16
 
 
 def call_with(network: nn.Module, parameters: Tree, args: Any, kwargs: Any = None) -> Any:
@@ -31,3 +33,12 @@ def reverse(value: Tensor, leaves: Tree, cotangent: Tensor | None = None, **opti
     parts = torch.autograd.grad(value, list(leaves.values()), cotangent, allow_unused=True, **options)
     pairs = zip(leaves.items(), parts, strict=True)
     return {name: torch.zeros_like(leaf) if part is None else part for (name, leaf), part in pairs}
+
+
+def inner(a: Tensor, b: Tensor, columns: int = COLUMNS) -> np.ndarray:
+    """a bᵀ of (K, P) and (L, P), some columns at a time, accumulated in float64: (K, L)."""
+    parts = zip(a.split(columns, dim=1), b.split(columns, dim=1), strict=True)
+    total = torch.zeros(len(a), len(b), dtype=torch.float64, device=a.device)
+    for left, right in parts:
+        total += left.double() @ right.double().T
+    return total.cpu().numpy()

@@ -84,3 +84,13 @@ def _resolve(tangents: np.ndarray, cotangents: np.ndarray, fronts: np.ndarray) -
     near = t[:, front]
     packed = np.concatenate([(t @ t.T).ravel(), (near @ near.T).ravel(), t @ w])
     return packed[:, None, None, None]
+
+
+def squares(tangents: da.Array, modes: np.ndarray, samples: int) -> da.Array:
+    """Σ over outputs of one sample and over modes of (modeᵀ T)², in float64: (D, outputs) and (D, r) to (samples,)."""
+    each = tangents.rechunk({0: -1}).map_blocks(
+        lambda block: np.square(modes.T @ block.astype(np.float64)).sum(axis=0, keepdims=True),
+        dtype=np.float64,
+        chunks=((1,), tangents.chunks[1]),
+    )
+    return each[0].reshape(samples, -1).sum(axis=1)

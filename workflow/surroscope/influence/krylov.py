@@ -19,11 +19,12 @@ import torch
 from scipy.linalg import eigh
 from torch import Tensor
 
+from surroscope.influence.functional import COLUMNS, inner
+
 Metric = Callable[[Tensor], Tensor]
 CHECKED = 4
 DEPENDENT = 1e-10
 ROUND_OFF = 100
-COLUMNS = 2**16
 
 
 @dataclass(frozen=True)
@@ -111,15 +112,16 @@ def solve(
     exact: the metric in float64, where `metric` is not: the round-off δ of a product, measured on the solutions
     that it moves most, enters the certificate, (‖r_a‖ + δ‖z_a‖) (‖r_b‖ + δ‖z_b‖) / λ + δ ‖z_a‖ ‖z_b‖
     progress: called with (rung, largest relative bound of the damping at work)
-    Raises ValueError if a damping is not positive, a gradient is zero, or a product is not finite.
+    Raises ValueError if a damping is not positive, a gradient or a product is not finite, or every gradient that is
+    stepped on is zero. The influence of other zero gradients is zero.
     """
     if not min(dampings) > 0:
         raise ValueError(f"damping {min(dampings)} is not positive; without it the metric has no inverse")
     norms = rows.norm(dim=1)
-    if not ((norms > 0) & torch.isfinite(norms)).all():
-        raise ValueError(
-            f"gradient {int(torch.nonzero(~((norms > 0) & torch.isfinite(norms)))[0])} is zero or not finite"
-        )
+    if not torch.isfinite(norms).all():
+        raise ValueError(f"gradient {int(torch.nonzero(~torch.isfinite(norms))[0])} is not finite")
+    if not norms[:kets].any():
+        raise ValueError("every gradient that is stepped on is zero; look at the weights")
     space = Krylov(metric, rows, dtype)
     space.grow(rows[:kets])
     found: dict[float, FullResponse] = {}
@@ -167,19 +169,20 @@ def _certify(
     def response(lost: float) -> FullResponse:
         reach = norms + lost * lengths
         certificate = np.outer(reach, reach[:kets]) / damping + lost * np.outer(lengths, lengths[:kets])
-        relative = float((certificate / scale).max())
+        relative = float(_relative(certificate, scale).max())
         influence = (coefficients.T @ space.components)[:, :kets]
         return FullResponse(damping, influence, certificate, relative, made, relative <= tolerance)
 
     def pending(found: FullResponse) -> Tensor:
-        return residuals[:kets][torch.from_numpy((found.certificate / scale).max(axis=0) > tolerance)]
+        return residuals[:kets][torch.from_numpy(_relative(found.certificate, scale).max(axis=0) > tolerance)]
 
     found = response(0.0)
     if exact is None or not (found.converged or final):
         return found, pending(found)
     # Round-off goes with η z, so it shows most where that is long beside z.
     moved = (coefficients * (inner(space.products, space.products) @ coefficients)).sum(axis=0)
-    chosen = torch.from_numpy(np.argsort(-moved / lengths**2)[:CHECKED].copy())
+    nonzero = np.flatnonzero(lengths != 0)
+    chosen = nonzero[np.argsort(-moved[nonzero] / lengths[nonzero] ** 2)[:CHECKED]].tolist()
     solutions = torch.cat(
         [_combine(coefficients[:, chosen].T, part.double()) for part in space.basis.split(COLUMNS, dim=1)], dim=1
     )
@@ -188,7 +191,12 @@ def _certify(
     found = response(lost)
     # What round-off alone makes of the certificate, no larger space can mend.
     floor = (lost**2 / damping + lost) * np.outer(lengths, lengths[:kets])
-    return found, pending(found) if (floor / scale).max() < tolerance else residuals[:0]
+    return found, pending(found) if _relative(floor, scale).max() < tolerance else residuals[:0]
+
+
+def _relative(bound: np.ndarray, scale: np.ndarray) -> np.ndarray:
+    """bound / scale; 0 where the bound is 0, as it is where a gradient and so the scale are."""
+    return np.divide(bound, scale, out=np.zeros_like(bound), where=bound != 0)
 
 
 def _bordered(matrix: np.ndarray, rows: np.ndarray) -> np.ndarray:
@@ -196,15 +204,6 @@ def _bordered(matrix: np.ndarray, rows: np.ndarray) -> np.ndarray:
     old = len(matrix)
     grown = np.concatenate([np.concatenate([matrix, rows[:, :old].T], axis=1), rows])
     return (grown + grown.T) / 2
-
-
-def inner(a: Tensor, b: Tensor) -> np.ndarray:
-    """a bᵀ of (K, P) and (L, P), accumulated in float64: (K, L)."""
-    parts = zip(a.split(COLUMNS, dim=1), b.split(COLUMNS, dim=1), strict=True)
-    total = torch.zeros(len(a), len(b), dtype=torch.float64, device=a.device)
-    for left, right in parts:
-        total += left.double() @ right.double().T
-    return total.cpu().numpy()
 
 
 def _combine(coefficients: np.ndarray, rows: Tensor) -> Tensor:

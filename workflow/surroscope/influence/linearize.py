@@ -10,7 +10,6 @@ from torch import Tensor, nn
 from torch.func import grad, jvp, vjp, vmap
 
 from surroscope.cost_function import Observable
-from surroscope.influence.expanded import ExpandedWeights
 from surroscope.influence.functional import Tree, call_with, reverse
 from surroscope.influence.unsupported import REMEDIES, culprit
 
@@ -22,15 +21,15 @@ class Method:
     One exception: next to a skip connection, a layer of the user's own whose backward cannot be differentiated drops
     out of "double_backward" without an error from torch. `calibrate` finds that out.
 
-    gradients: "vmap" of reverse mode over samples; or "expanded_weights", one batched reverse pass that keeps the
-        samples of each parameter's gradient apart
-    sample_chunk: samples differentiated at once
+    gradients: "vmap" of reverse mode over samples; or "loop", a backward pass a sample, for layers that cannot be
+        batched by torch.func
+    sample_chunk: samples differentiated at once by "vmap"
     tangents: "vmap" of forward mode over directions; or "double_backward", J v = ∂(vᵀ Jᵀ u)/∂u, whose graph serves
         the directions of a chunk one after the other and which needs no forward mode
     direction_chunk, tangent_samples: directions and samples that share a primal pass
     """
 
-    gradients: Literal["vmap", "expanded_weights"] = "vmap"
+    gradients: Literal["vmap", "loop"] = "vmap"
     sample_chunk: int = 16
     tangents: Literal["vmap", "double_backward"] = "vmap"
     direction_chunk: int = 48
@@ -80,14 +79,22 @@ class Linearization:
         result = torch.empty(len(states), self.size, dtype=states.dtype, device=states.device)
         for start in range(0, len(states), method.sample_chunk):
             part = slice(start, start + method.sample_chunk)
-            if method.gradients == "vmap":
-                with self._explained("gradients", states[part]):
-                    tree = vmap(grad(value), in_dims=(None, 0, 0))(self.parameters, states[part], targets[part])
-            else:
-                tree = self._expanded_gradients(observable, states[part], targets[part])
+            if method.gradients == "loop":
+                pairs = zip(states[part].split(1), targets[part].split(1), strict=True)
+                result[part] = torch.cat([self.backward(observable, *pair) for pair in pairs])
+                continue
+            with self._explained("gradients", states[part]):
+                tree = vmap(grad(value), in_dims=(None, 0, 0))(self.parameters, states[part], targets[part])
             for name, block in self.split(result[part]).items():
                 block.copy_(tree[name].flatten(1))
         return result
+
+    def backward(self, observable: Observable, states: Tensor, targets: Tensor) -> Tensor:
+        """The gradient of an observable's sum over samples, (1, P), by one backward pass."""
+        leaves = {name: p.clone().requires_grad_() for name, p in self.parameters.items()}
+        with torch.enable_grad():
+            value = observable(self.predict(leaves, states), targets, states).sum()
+        return self.flatten({name: part[None] for name, part in reverse(value, leaves).items()})
 
     def iter_tangents(
         self, states: Tensor, directions: Tensor, method: Method = DEFAULT
@@ -195,22 +202,6 @@ class Linearization:
             return {name: torch.stack([tree[name] for tree in each]) for name in leaves}
 
         return push, pull
-
-    def _expanded_gradients(self, observable: Observable, states: Tensor, targets: Tensor) -> Tree:
-        leaves = {name: p.detach().requires_grad_() for name, p in self.parameters.items()}
-        with torch.enable_grad():
-            with ExpandedWeights(leaves, len(states)) as expanded:
-                prediction = self.predict(leaves, states)
-            total = observable(prediction, targets, states).sum()
-            if total.requires_grad:
-                summed = torch.autograd.grad(total, list(leaves.values()), allow_unused=True)
-                for name, part in zip(leaves, summed, strict=True):
-                    if part is not None:
-                        raise ValueError(expanded.refusal(name, "a layer that hides its operations"))
-        return {
-            name: expanded.gradients[name] if name in expanded.gradients else p.new_zeros(len(states), *p.shape)
-            for name, p in self.parameters.items()
-        }
 
     @contextmanager
     def _explained(self, kind: str, states: Tensor) -> Iterator[None]:

@@ -1,5 +1,6 @@
 """Influence matrices labelled by what responds, batch, class and time."""
 
+import json
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -22,6 +23,12 @@ class Grams:
     k: np.ndarray
     b: np.ndarray
     adam: np.ndarray | None = None
+
+
+def grams_of(source: xr.Dataset, probe: int) -> Grams:
+    """The Gram matrices of one probe batch."""
+    at = source.sel(probe=probe)
+    return Grams(at["k"].values, at["b"].values, at["adam"].values if "adam" in at else None)
 
 
 @dataclass(frozen=True)
@@ -56,19 +63,18 @@ def span_influence(
 
 
 def baseline(solver: str, grams: Grams, bra: np.ndarray, ket: np.ndarray) -> np.ndarray:
-    """Influence without the network's metric, for rows `bra` and `ket`.
+    """Influence without the network's metric, for rows `bra` and `ket`; zero where a gradient is zero.
 
     euclidean: g_j · g_i, the stiffness of Fort et al. 2019 (arXiv 1901.09491); cosine: of the angle between them;
-    adam: g_j · g_i / (sqrt v̂ + ε), the step that Adam would take. Raises ValueError if a gradient is zero (cosine)
-    or the optimiser's moments are missing (adam).
+    adam: g_j · g_i / (sqrt v̂ + ε), the step that Adam would take. Raises ValueError if the optimiser's moments are
+    missing (adam).
     """
     block = np.ix_(bra, ket)
     if solver == "euclidean":
         return grams.k[block]
     if solver == "cosine":
         norms = np.sqrt(np.diagonal(grams.k))
-        if not (norms > 0).all():
-            raise ValueError(f"gradient {int(np.argmin(norms))} is zero; its cosine is not defined")
+        norms = np.where(norms == 0, 1.0, norms)
         return grams.k[block] / np.outer(norms[bra], norms[ket])
     if grams.adam is None:
         raise ValueError("no second moments of the optimiser; take 'adam' out of influence.solvers")
@@ -87,7 +93,8 @@ def label(
 
     shape: (classes, times), with N = classes x times
     Variables: influence (solver, response, probe, *MATRIX), and of the span of each response: eigenvalue (response,
-    probe, mode), NaN past its rank; rank and discarded_share (response, probe); damping (probe).
+    probe, mode), NaN past its rank; rank and discarded_share (response, probe); damping (probe). zero_gradients
+    (response, probe) counts the samples whose gradient of the response's observable is exactly zero.
     Raises ValueError naming probe and response where a matrix cannot be solved.
     """
     samples, rows = shape[0] * shape[1], Rows(responses)
@@ -95,6 +102,7 @@ def label(
     influence = np.empty((len(solvers), *lead, *shape, *shape))
     eigenvalue = np.full((*lead, 2 * samples), np.nan)
     rank, share, damping = np.empty(lead, int), np.empty(lead), np.empty(len(probes))
+    zero = np.empty(lead, int)
     for p, grams in enumerate(probes):
         damping[p] = rules.absolute(grams, samples)
         for r, response in enumerate(responses):
@@ -109,6 +117,7 @@ def label(
                 raise ValueError(f"probe batch {p}, {response}: {error}") from None
             eigenvalue[r, p, : len(span.eigenvalues)] = span.eigenvalues
             rank[r, p], share[r, p] = len(span.eigenvalues), span.discarded_share
+            zero[r, p] = np.count_nonzero(grams.k[bra, bra] == 0)
     pair = ("response", "probe")
     return xr.Dataset(
         {
@@ -116,7 +125,13 @@ def label(
             "eigenvalue": ((*pair, "mode"), eigenvalue),
             "rank": (pair, rank),
             "discarded_share": (pair, share),
+            "zero_gradients": (pair, zero),
             "damping": ("probe", damping),
         },
         attrs={"span": rules.span},
     )
+
+
+def responses_of(dataset: xr.Dataset) -> list[Response]:
+    """The responses along a dataset's axis `response`, which its attribute `responses` holds as JSON."""
+    return [Response(**entry) for entry in json.loads(dataset.attrs["responses"])]

@@ -1,6 +1,7 @@
 """Normalisations of influence matrices: (..., response j, perturbation i), one matrix a probe batch, to the same shape.
 
-Each divides by a scale of the matrix itself, and raises ValueError where that scale is not defined.
+Each divides by a scale of the matrix itself, and raises ValueError where that scale is not defined. A row that is
+zero throughout, of a transition whose gradient is zero, has no scale and stays zero.
 """
 
 from collections.abc import Callable
@@ -13,7 +14,7 @@ EPSILON = 1e-6
 def standard(influence: np.ndarray) -> np.ndarray:
     """H[j, i] / (std over all perturbations i of H[j, :] + 1e-6), sample standard deviation (arXiv 2509.00024)."""
     scale = influence.std(axis=-1, ddof=1, keepdims=True)
-    _require(scale > 0, "row {} has no variance")
+    _require((scale > 0) | _zero(influence, -1)[..., None], "row {} has no variance")
     return influence / (scale + EPSILON)
 
 
@@ -24,18 +25,18 @@ def none(influence: np.ndarray) -> np.ndarray:
 
 def cosine(influence: np.ndarray) -> np.ndarray:
     """H[j, i] / sqrt(H[j, j] H[i, i]): the cosine of two steps in the metric. Square matrices of one observable."""
-    diagonal = _diagonal(influence)
+    diagonal = _diagonal(influence, -1, -2)
     return influence / np.sqrt(diagonal[..., :, None] * diagonal[..., None, :])
 
 
 def row(influence: np.ndarray) -> np.ndarray:
     """H[j, i] / H[j, j]: relative to what a response's own transition does for it."""
-    return influence / _diagonal(influence)[..., :, None]
+    return influence / _diagonal(influence, -1)[..., :, None]
 
 
 def column(influence: np.ndarray) -> np.ndarray:
     """H[j, i] / H[i, i]: relative to what a step does for its own transition."""
-    return influence / _diagonal(influence)[..., None, :]
+    return influence / _diagonal(influence, -2)[..., None, :]
 
 
 def trace(influence: np.ndarray) -> np.ndarray:
@@ -57,8 +58,15 @@ NORMALIZATIONS: dict[str, Callable[[np.ndarray], np.ndarray]] = {
 }
 
 
-def _diagonal(influence: np.ndarray) -> np.ndarray:
-    diagonal = np.diagonal(influence, axis1=-2, axis2=-1)
+def _zero(influence: np.ndarray, axis: int) -> np.ndarray:
+    """Which rows (axis -1) or columns (axis -2) are zero throughout."""
+    return np.logical_not(influence.any(axis=axis))
+
+
+def _diagonal(influence: np.ndarray, *axes: int) -> np.ndarray:
+    """The self-influence of every transition; 1 where the row and column along `axes` are zero, and so stay zero."""
+    zero = np.logical_and.reduce([_zero(influence, axis) for axis in axes])
+    diagonal = np.where(zero, 1.0, np.diagonal(influence, axis1=-2, axis2=-1))
     _require(diagonal[..., None] > 0, "row {} has no self-influence")
     return diagonal
 

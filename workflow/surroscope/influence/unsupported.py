@@ -11,7 +11,7 @@ from surroscope.influence.functional import Tree, call_with
 
 REWRITE = "write it with differentiable torch operations"
 REMEDIES = {
-    "gradients": f'{REWRITE} that torch.func.vmap can batch, or take gradients by "expanded_weights"',
+    "gradients": f'{REWRITE} that torch.func.vmap can batch, or take gradients by "loop"',
     "vmap": f'{REWRITE} that have a forward-mode derivative, or take tangents by "double_backward"',
     "double_backward": f'{REWRITE} that can be differentiated twice, or take tangents by "vmap"',
 }

@@ -2,6 +2,7 @@
 
 from collections.abc import Collection
 from dataclasses import dataclass, replace
+from pathlib import Path
 
 
 @dataclass(frozen=True)
@@ -157,6 +158,13 @@ def figure(name: str) -> FigureSpec:
                 title, shows = title.format(observable.replace("_", " ")), OF_PAPER.get(observable, "")
                 return FigureSpec(table, observable, title, shows, caption=f"{table}_observable")
     return replace(FIGURES[name], caption=name)
+
+
+def caption(name: str, system: str, n: str, unit: str) -> str:
+    """The caption of a figure in reStructuredText; n: the sample size of the study, unit: of influence in it."""
+    spec = figure(name)
+    text = (Path(__file__).parents[2] / "report" / f"{spec.caption}.rst").read_text()
+    return text.format(system=system, n=n, unit=unit, observable=spec.observable)
 
 
 def figures_for(observables: Collection[str], parts: Collection[str] = ()) -> tuple[str, ...]:

@@ -7,7 +7,6 @@ from dataclasses import dataclass, field
 from html import unescape
 from math import isfinite, isnan
 from pathlib import Path
-from types import SimpleNamespace
 from typing import Any
 
 from docutils.core import publish_parts
@@ -89,7 +88,7 @@ class MainNumber:
     """One row of scalars.csv: a number with its interval, and what was published of it (NaN where there is none)."""
 
     model: str
-    quantity: str
+    name: str
     value: float
     low: float
     high: float
@@ -135,15 +134,15 @@ class SystemSection:
         return any(not isnan(scalar.published_low) for scalar in self.scalars)
 
     @property
-    def quantities(self) -> dict[str, dict[str, MainNumber]]:
-        """Quantity -> model -> its number, in the order of the table."""
-        names = dict.fromkeys(scalar.quantity for scalar in self.scalars)
-        return {name: {s.model: s for s in self.scalars if s.quantity == name} for name in names}
+    def numbers(self) -> dict[str, dict[str, MainNumber]]:
+        """Name -> model -> its number, in the order of the table."""
+        names = dict.fromkeys(scalar.name for scalar in self.scalars)
+        return {name: {s.model: s for s in self.scalars if s.name == name} for name in names}
 
     @property
     def groups(self) -> dict[str, dict[str, dict[str, MainNumber]]]:
-        """Heading -> quantity -> model -> its number."""
-        found = self.quantities
+        """Heading -> name -> model -> its number."""
+        found = self.numbers
         known = {name for names in NUMBERS.values() for name in names}
         headings = NUMBERS | {"Further numbers": tuple(name for name in found if name not in known)}
         groups = {title: {name: found[name] for name in names if name in found} for title, names in headings.items()}
@@ -206,13 +205,8 @@ def alternative_text(figure: ReportFigure) -> str:
     return f"{figure.title}. {re.split(r'(?<=[.!?]) ', text, maxsplit=1)[0]}".strip()
 
 
-def caption_html(rst_text: str, system: str, **params: str | None) -> str:
-    """A caption (reStructuredText with Jinja2, as Snakemake's own report renders it) as an HTML fragment.
-
-    Raises jinja2.UndefinedError for an unknown variable, docutils.utils.SystemMessage for faulty markup.
-    """
-    snakemake = SimpleNamespace(wildcards=SimpleNamespace(system=system), params=SimpleNamespace(**params))
-    text = Environment(undefined=StrictUndefined).from_string(rst_text).render(snakemake=snakemake)
+def caption_html(text: str) -> str:
+    """A caption in reStructuredText as an HTML fragment. Raises docutils.utils.SystemMessage for faulty markup."""
     settings = {
         "raw_enabled": False,
         "file_insertion_enabled": False,

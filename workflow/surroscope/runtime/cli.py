@@ -149,3 +149,26 @@ def provenance(stage: str, settings: BaseModel, *modules: str) -> dict[str, Any]
 
 def _spell(annotation: Any) -> str:
     return annotation.__name__ if isinstance(annotation, type) else str(annotation)
+
+
+def tool(call: Callable[..., object], **texts: str) -> None:
+    """Call a tool with what its command line says; a UserError ends it in one line and exit code 1.
+
+    The command line follows from the signature: a parameter is a path, a keyword an option, and one that is False by
+    default is a switch. Its help is the docstring of the module, and of each parameter `texts`, or else its default.
+    """
+    parser = argparse.ArgumentParser(
+        description=sys.modules[call.__module__].__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    for name, parameter in inspect.signature(call).parameters.items():
+        text, default = texts.get(name, "[%(default)s]"), parameter.default
+        if parameter.kind is not parameter.KEYWORD_ONLY:
+            parser.add_argument(name, type=Path, nargs="?", default=default, help=text)
+        elif default is False:
+            parser.add_argument(f"--{name}", action="store_true", help=text)
+        else:
+            parser.add_argument(f"--{name}", type=type(default), default=default, help=text)
+    try:
+        call(**vars(parser.parse_args()))
+    except UserError as error:
+        sys.exit(f"error: {error}")

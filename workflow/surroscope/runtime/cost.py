@@ -6,39 +6,29 @@ workflow that has this one as a module.
 """
 
 import ast
-from collections.abc import Iterable, Mapping
+import csv
+import math
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
-from math import fsum
 from pathlib import Path
 from typing import Any
 
+import pandas as pd
+
 SUFFIX = ".benchmark.tsv"
 # Files that are not called after their stage, as they lie in data/ and in results/.
-BY_FOLDER = {"splits": "split", "gradients": "gradients", "cross": "cross_gradients", "figures": "figures"}
+BY_FOLDER = {"splits": "split", "gradients": "gradients", "cross": "cross_gradients"}
 BY_NAME = {"linearization": "calibrate", "evaluation": "evaluate"}
 
 
 @dataclass(frozen=True)
-class Job:
-    """seconds: of the clock; threads: of all its tasks; gpus: of all machines; None: not recorded.
-
-    cpu_seconds is a lower bound: Snakemake last looked 0.5 s before the end of a short job, and up to 30 s before that
-    of one above 15 s.
-    """
-
-    stage: str
-    seconds: float
-    threads: int
-    cpu_seconds: float | None
-    gpus: float | None
-    peak_mb: float | None
-    asked_mb: float | None
-
-
-@dataclass(frozen=True)
 class StageCost:
-    """Of the jobs of one stage: core-hours are threads x time; longest in s; peak_mb the most that one of them held,
-    asked_mb the most that one asked for. None: no job recorded it."""
+    """What the jobs of one stage took. None: no job recorded it.
+
+    core_hours: threads of all tasks x time; gpu_hours: GPUs of all machines x time; longest: of one job, in s;
+    peak_mb: the most that one job held; asked_mb: the most that one asked for; cpu_hours: a lower bound, as Snakemake
+    last looked 0.5 s before the end of a short job, and up to 30 s before that of one above 15 s.
+    """
 
     stage: str
     jobs: int
@@ -57,57 +47,36 @@ def places(study: str, dataset: str, classes: Mapping[str, Iterable[str]]) -> li
 
 
 def by_stage(places: Iterable[Path]) -> list[StageCost]:
-    """The cost of every stage, the dearest first, from benchmark files and from folders that hold some."""
-    stages: dict[str, list[Job]] = {}
+    """The cost of every stage, the dearest first, from benchmark files and from folders that hold some.
+
+    A line that is not of a job is passed over.
+    """
+    rows: list[dict[str, Any]] = []
     for place in places:
         for path in sorted(place.rglob(f"*{SUFFIX}")) if place.is_dir() else [place] * place.is_file():
-            for job in jobs(path):
-                stages.setdefault(job.stage, []).append(job)
-    costs = [of_jobs(stage, done) for stage, done in stages.items()]
+            with path.open(errors="replace", newline="") as lines:
+                for row in csv.DictReader(lines, delimiter="\t", quoting=csv.QUOTE_NONE):
+                    rows.append(row | _resources(row.get("resources")) | {"stage": stage_of(path)})
+    columns = ["s", "threads", "tasks", "cpu_time", "gpu", "max_rss", "mem_mb"]
+    jobs = pd.DataFrame(rows, columns=["stage", *columns])
+    jobs[columns] = jobs[columns].map(_number)
+    jobs = jobs.dropna(subset="s")
+    jobs["core_s"] = jobs["s"] * jobs["threads"].fillna(1) * jobs["tasks"].fillna(1)
+    jobs["gpu_s"] = jobs["s"] * jobs["gpu"]
+    costs = [
+        StageCost(
+            stage=str(stage),
+            jobs=len(group),
+            core_hours=math.fsum(group["core_s"]) / 3600,
+            cpu_hours=_known(group["cpu_time"], lambda seconds: math.fsum(seconds) / 3600),
+            gpu_hours=_known(group["gpu_s"], lambda seconds: math.fsum(seconds) / 3600),
+            longest=max(group["s"]),
+            peak_mb=_known(group["max_rss"], max),
+            asked_mb=_known(group["mem_mb"], max),
+        )
+        for stage, group in jobs.groupby("stage")
+    ]
     return sorted(costs, key=lambda cost: (-cost.core_hours, cost.stage))
-
-
-def of_jobs(stage: str, done: list[Job]) -> StageCost:
-    cpu = [job.cpu_seconds for job in done if job.cpu_seconds is not None]
-    gpu = [job.gpus * job.seconds for job in done if job.gpus is not None]
-    return StageCost(
-        stage=stage,
-        jobs=len(done),
-        core_hours=fsum(job.threads * job.seconds for job in done) / 3600,
-        cpu_hours=fsum(cpu) / 3600 if cpu else None,
-        gpu_hours=fsum(gpu) / 3600 if gpu else None,
-        longest=max(job.seconds for job in done),
-        peak_mb=max((job.peak_mb for job in done if job.peak_mb is not None), default=None),
-        asked_mb=max((job.asked_mb for job in done if job.asked_mb is not None), default=None),
-    )
-
-
-def jobs(path: Path) -> list[Job]:
-    """The jobs of one benchmark file; none of a line that is not one."""
-    header, *lines = path.read_text(errors="replace").splitlines() or [""]
-    rows = [dict(zip(header.split("\t"), line.split("\t"), strict=False)) for line in lines]
-    return [job for row in rows if (job := _job(path, row)) is not None]
-
-
-def _job(path: Path, row: dict[str, str]) -> Job | None:
-    seconds = _number(row.get("s"))
-    if seconds is None:
-        return None
-    resources = _resources(row.get("resources"))
-    return Job(
-        stage=stage_of(path),
-        seconds=seconds,
-        threads=int((_number(row.get("threads")) or 1) * (_number((resources or {}).get("tasks")) or 1)),
-        cpu_seconds=_number(row.get("cpu_time")),
-        gpus=None if resources is None else _number(resources.get("gpu", 0)),
-        peak_mb=_number(row.get("max_rss")),
-        asked_mb=None if resources is None else _number(resources.get("mem_mb")),
-    )
-
-
-def stage_of_rule(rule: str) -> str:
-    """The stage that a rule runs: of its own name, but that each figure has a rule."""
-    return "figures" if rule.startswith("figure_") else rule
 
 
 def stage_of(path: Path) -> str:
@@ -120,17 +89,22 @@ def stage_of(path: Path) -> str:
     return BY_FOLDER.get(path.parent.name) or BY_NAME.get(name, name)
 
 
-def _number(text: Any) -> float | None:
+def _known(column: pd.Series, summary: Callable[[pd.Series], float]) -> float | None:
+    """What those jobs sum to that recorded it, None if none did."""
+    known = column.dropna()
+    return summary(known) if len(known) else None
+
+
+def _number(text: Any) -> float:
     try:
         return float(text)
     except (TypeError, ValueError):
-        return None
+        return math.nan
 
 
-def _resources(text: str | None) -> dict[str, Any] | None:
-    """A job's resources, None if they are not recorded."""
+def _resources(text: str | None) -> dict[str, Any]:
+    """A job's resources, none if they are not recorded."""
     try:
-        found = ast.literal_eval(text or "")
-    except (ValueError, SyntaxError):
-        return None
-    return found if isinstance(found, dict) else None
+        return {"gpu": 0} | ast.literal_eval(text or "")
+    except (ValueError, SyntaxError, TypeError):
+        return {}

@@ -27,16 +27,15 @@ def record(
     }
 
 
-def stores_of(config: Mapping[str, Any], results: Path) -> list[Path]:
-    """The stores that a study keeps among its results; gradients only if it keeps those."""
-    found: list[Path] = []
-    for system, chosen in config["systems"].items():
-        for model, network in chosen["models"].items():
-            for seed in config["seeds"]:
-                checkpoint = results / system / model / f"seed{seed}"
-                found.append(checkpoint / "weights")
-                for epoch in network["probe_epochs"]:
-                    found += sorted((checkpoint / f"epoch{epoch}").glob("[!.]*.zarr"))
-                    if config["gradients"]["keep"]:
-                        found += sorted((checkpoint / f"epoch{epoch}" / "gradients").glob("[!.]*.zarr"))
-    return [path for path in found if (path / store.MANIFEST).is_file()]
+def stores_of(stores: Iterable[tuple[str, list[int], list[int]]], results: Path) -> list[Path]:
+    """The stores that a study keeps among its results and that are there.
+
+    stores: as `config.jobs.stores` tells them; what an earlier configuration left in the same folders is not of these
+    """
+    paths = [
+        results / pattern.format(seed=seed, epoch=epoch)
+        for pattern, seeds, epochs in stores
+        for seed in seeds
+        for epoch in epochs
+    ]
+    return [path for path in paths if (path / store.MANIFEST).is_file()]

@@ -15,7 +15,7 @@ from surroscope.influence.calibrate import calibrate
 from surroscope.influence.linearize import Linearization
 from surroscope.models import surrogate
 from surroscope.runtime import cli, store
-from surroscope.stages.gradients import linearizing
+from surroscope.stages.checkpoint import linearizing
 
 
 def stage(settings: jobs.Calibrate, *, stores: list[Path], calibration: cli.Output) -> None:

@@ -10,7 +10,7 @@ from dask import compute
 from surroscope.config import jobs
 from surroscope.config.sections import Dask
 from surroscope.errors import UserError
-from surroscope.influence.gram import columns_within, gram
+from surroscope.influence.gram import columns_within, gram, squares
 from surroscope.influence.matrices import Grams, Rules
 from surroscope.influence.span import solve_span
 from surroscope.runtime import cli, store
@@ -77,16 +77,6 @@ def stage(
     )
     with store.writing(cross, cli.provenance("cross", settings)) as temporary:
         dataset.to_zarr(temporary, zarr_format=3, consolidated=False)
-
-
-def squares(tangents: da.Array, modes: np.ndarray, samples: int) -> da.Array:
-    """Σ over outputs of one sample and over modes of (modeᵀ T)², in float64: (D, outputs) and (D, r) to (samples,)."""
-    each = tangents.rechunk({0: -1}).map_blocks(
-        lambda block: np.square(modes.T @ block.astype(np.float64)).sum(axis=0, keepdims=True),
-        dtype=np.float64,
-        chunks=((1,), tangents.chunks[1]),
-    )
-    return each[0].reshape(samples, -1).sum(axis=1)
 
 
 if __name__ == "__main__":

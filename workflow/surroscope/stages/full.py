@@ -17,7 +17,7 @@ from surroscope.influence.linearize import Linearization, Method
 from surroscope.influence.matrices import MATRIX
 from surroscope.influence.responses import Response, Rows
 from surroscope.runtime import cli, progress, store
-from surroscope.stages.gradients import (
+from surroscope.stages.checkpoint import (
     functions_of,
     gradients,
     linearization,

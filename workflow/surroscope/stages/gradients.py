@@ -1,10 +1,7 @@
 """Linearize one checkpoint at its probe batches -> per-sample gradients G and tangents J Gᵀ, as a Zarr shard."""
 
 import json
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import torch
@@ -14,13 +11,21 @@ from torch import Tensor
 
 from surroscope import device, observables
 from surroscope.config import jobs
-from surroscope.cost_function import Observable, smse
+from surroscope.cost_function import smse
 from surroscope.data import transitions
-from surroscope.errors import UserError
-from surroscope.influence.linearize import Linearization, Method
+from surroscope.influence.linearize import Linearization
 from surroscope.influence.responses import Rows
 from surroscope.models import surrogate
 from surroscope.runtime import cli, progress, store
+from surroscope.stages.checkpoint import (
+    functions_of,
+    gradients,
+    linearization,
+    linearizing,
+    method_of,
+    modules,
+    require_finite,
+)
 from surroscope.system import System
 
 CHUNK_BYTES = 32 * 2**20
@@ -100,76 +105,6 @@ def stage(
                 keep("tangents", tangents, number, block, probe, pushed[0])
 
 
-@contextmanager
-def linearizing(model: str, system: str) -> Iterator[None]:
-    """What cannot be differentiated or solved ends the stage in one line that names the model."""
-    try:
-        yield
-    except ValueError as error:
-        raise UserError(f"{model} on {system}: {error}") from None
-
-
-def linearization(
-    settings: jobs.Linearized,
-    weights: Path,
-    probe: transitions.Probe,
-    place: torch.device,
-    dtype: torch.dtype = torch.float32,
-) -> Linearization:
-    """The network of a checkpoint, linearized at its weights."""
-    shape, boundary = probe.inputs.shape[1:], settings.boundary
-    network = surrogate.build(settings.factory, settings.options, shape=shape, boundary=boundary, seed=settings.seed)
-    surrogate.load_weights(network, weights, settings.epoch)
-    return Linearization(network.to(place, dtype))
-
-
-def method_of(settings: jobs.Linearized, calibration: Path | None) -> Method:
-    """How to differentiate: as the settings say, or as the stage `calibrate` has measured."""
-    if settings.method is not None:
-        return Method(**dict(settings.method))
-    if calibration is None:
-        raise UserError("method is null, so --calibration must give the file that the stage 'calibrate' wrote")
-    return Method(**json.loads(calibration.read_text())["method"])
-
-
-def modules(settings: jobs.Linearized) -> list[str]:
-    """Modules outside the package that a linearization runs: the network's and the observables'."""
-    return [
-        surrogate.module_of(entry["factory"])
-        for entry in ({"factory": settings.factory}, *settings.observables.values())
-    ]
-
-
-def functions_of(
-    rows: Rows, defined: dict[str, dict[str, Any]], system: System, probe: transitions.Probe
-) -> dict[str, Observable]:
-    """The observables of the rows by name, checked on two transitions. Raises UserError."""
-    functions = {}
-    states, targets = (torch.from_numpy(part[:2]) for part in (probe.inputs, probe.targets))
-    for name in rows.names:
-        if name in defined:
-            functions[name] = observables.load(defined[name]["factory"], defined[name]["options"], system)
-            observables.check(functions[name], name, system, states, targets)
-        else:
-            functions[name] = observables.observable(name, system)
-    return functions
-
-
-def gradients(
-    linear: Linearization,
-    probe: transitions.Probe,
-    names: list[str],
-    functions: dict[str, Observable],
-    place: torch.device,
-    method: Method,
-    dtype: torch.dtype = torch.float32,
-) -> Iterator[Tensor]:
-    """Gradients (N, P) of each observable."""
-    states, targets = (torch.from_numpy(part).to(place, dtype) for part in (probe.inputs, probe.targets))
-    for name in names:
-        yield linear.gradients(functions[name], states, targets, method)
-
-
 def cotangents(linear: Linearization, probe: transitions.Probe, place: torch.device) -> Tensor:
     """w_n = ∂SMSE/∂ŷ at each sample, so that g_n = J_nᵀ w_n: (N, F Y X)."""
     states, targets = (torch.from_numpy(part).to(place) for part in (probe.inputs, probe.targets))
@@ -201,26 +136,6 @@ def describe(settings: jobs.Gradients, batches: list[transitions.Probe], system:
         attrs={key: getattr(settings, key) for key in keys}
         | {"boundary": system.boundary, "responses": json.dumps([vars(response) for response in settings.responses])},
     )
-
-
-def require_finite(
-    values: Tensor, name: str, settings: jobs.Linearized, probe: transitions.Probe, where: str, *, zero: bool = True
-) -> None:
-    """Raise UserError naming sample and observable if a row is not finite, or zero where `zero` is not allowed."""
-    bad = ~torch.isfinite(values).all(dim=1)
-    problem, remedy = "not finite", "the network or its weights are broken there"
-    if not bad.any() and not zero:
-        bad = ~values.any(dim=1)
-        problem, remedy = (
-            "all zero",
-            "nothing can be attributed to it; leave the observable out, or look at the network",
-        )
-    if bad.any():
-        label, time = divmod(int(torch.nonzero(bad)[0]), len(probe.times))
-        raise UserError(
-            f"{settings.model} seed {settings.seed} epoch {settings.epoch}: {name} of {where} at class "
-            f"{probe.classes[label]}, time {probe.times[time]} are {problem}; {remedy}"
-        )
 
 
 if __name__ == "__main__":

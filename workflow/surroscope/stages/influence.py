@@ -1,6 +1,5 @@
 """Solve for the influence of one checkpoint -> labelled matrices of every solver, spectra, ranks, distances."""
 
-import json
 from pathlib import Path
 
 import numpy as np
@@ -9,8 +8,7 @@ import xarray as xr
 from surroscope.config import jobs
 from surroscope.errors import UserError
 from surroscope.influence import decompose
-from surroscope.influence.matrices import MATRIX, Grams, Rules, label
-from surroscope.influence.responses import Response
+from surroscope.influence.matrices import MATRIX, Rules, grams_of, label, responses_of
 from surroscope.influence.solvers import QUANTITY
 from surroscope.runtime import cli, store
 
@@ -87,16 +85,6 @@ def require_converged(solved: xr.Dataset, settings: jobs.Influence, path: Path) 
     if settings.solvers[0] == "full":
         raise UserError(message)
     print(message, flush=True)
-
-
-def responses_of(dataset: xr.Dataset) -> list[Response]:
-    return [Response(**entry) for entry in json.loads(dataset.attrs["responses"])]
-
-
-def grams_of(source: xr.Dataset, probe: int) -> Grams:
-    """The Gram matrices of one probe batch."""
-    at = source.sel(probe=probe)
-    return Grams(at["k"].values, at["b"].values, at["adam"].values if "adam" in at else None)
 
 
 if __name__ == "__main__":

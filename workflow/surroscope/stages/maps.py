@@ -8,9 +8,8 @@ import xarray as xr
 from surroscope.config import jobs
 from surroscope.errors import UserError
 from surroscope.influence import decompose
-from surroscope.influence.matrices import Rules
+from surroscope.influence.matrices import Rules, grams_of
 from surroscope.runtime import cli, store
-from surroscope.stages.influence import grams_of
 
 
 def stage(settings: jobs.Maps, *, shard: Path, grams: Path, maps: cli.Output) -> None:

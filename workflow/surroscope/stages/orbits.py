@@ -5,14 +5,14 @@ from pathlib import Path
 import numpy as np
 import torch
 import xarray as xr
-from torch import Tensor
 
 from surroscope import device
 from surroscope.config import jobs
 from surroscope.cost_function import smse
 from surroscope.data import transitions
+from surroscope.influence.functional import inner
 from surroscope.runtime import cli, progress, store
-from surroscope.stages.gradients import linearization, linearizing, method_of, modules, require_finite
+from surroscope.stages.checkpoint import linearization, linearizing, method_of, modules, require_finite
 from surroscope.symmetry import Action
 
 COLUMNS = 2**20
@@ -46,7 +46,7 @@ def stage(
                 action = Action.parse(name)
                 bras = linear.gradients(smse, action(states, system), action(targets, system), method)
                 require_finite(bras, "gradients", settings, probe, f"smse of {name}", zero=False)
-                overlap[p, g] = products(bras, kets)
+                overlap[p, g] = inner(bras, kets, COLUMNS)
                 bar.update(1)
     dataset = xr.Dataset(
         {"overlap": (("probe", "action", "sample", "other"), overlap)},
@@ -57,12 +57,6 @@ def stage(
     made = cli.provenance("orbits", settings, *modules(settings)) | {"method": str(method)}
     with store.writing(orbits, made) as temporary:
         dataset.to_zarr(temporary, zarr_format=3, consolidated=False)
-
-
-def products(bras: Tensor, kets: Tensor) -> np.ndarray:
-    """bras · kets in float64, (N, P) each, some parameters at a time: (N, N)."""
-    parts = zip(bras.split(COLUMNS, dim=1), kets.split(COLUMNS, dim=1), strict=True)
-    return sum(bra.double() @ ket.double().T for bra, ket in parts).cpu().numpy()  # type: ignore[union-attr]
 
 
 if __name__ == "__main__":

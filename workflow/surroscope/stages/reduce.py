@@ -9,11 +9,12 @@ from dask import compute
 
 from surroscope.config import jobs
 from surroscope.config.sections import Dask
+from surroscope.diagnostics.fronts import fronts
 from surroscope.errors import UserError
 from surroscope.influence.gram import columns_within, gram, resolved
 from surroscope.runtime import cli, store
 from surroscope.runtime.dask_cluster import scheduler
-from surroscope.stages.shards import blocks, fronts, open_shards
+from surroscope.stages.shards import blocks, open_shards
 
 FRONT_SHARE = 0.1
 

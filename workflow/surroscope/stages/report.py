@@ -10,7 +10,7 @@ import pandas as pd
 from PIL import Image
 
 from surroscope.config import jobs
-from surroscope.report.catalogue import QUANTITIES, figure
+from surroscope.report.catalogue import QUANTITIES, caption, figure
 from surroscope.report.page import (
     Audit,
     DataCard,
@@ -39,14 +39,12 @@ def stage(
     *,
     figures: list[Path],
     tables: list[Path],
-    captions: list[Path],
     data: list[Path],
     page: cli.Output,
     provenance: cli.Output,
     costs: Sequence[Path] = (),
 ) -> None:
     """costs: benchmark files, of which any may be missing, and folders of them"""
-    texts = {path.stem: path.read_text() for path in captions}
     systems = []
     for name in settings.config["systems"]:
         own = {path.stem: path for path in tables if path.parents[1].name == name}
@@ -65,9 +63,7 @@ def stage(
                     ReportFigure(
                         name=path.stem,
                         title=spec.title,
-                        caption_html=caption_html(
-                            texts[spec.caption], name, n=settings.n, unit=settings.unit, observable=spec.observable
-                        ),
+                        caption_html=caption_html(caption(path.stem, name, settings.n, settings.unit)),
                         image=path.read_bytes(),
                         suffix=path.suffix.removeprefix("."),
                         table=str(own[spec.table]),
@@ -98,7 +94,7 @@ def stage(
         "versions": cli.provenance("report", settings)["versions"],
         "code": {name: fingerprint.of_code(f"surroscope.stages.{name}") for name in ("tables", "figures", "report")},
     }
-    stores = [*data, *stores_of(settings.config, page.parent)]
+    stores = [*data, *stores_of(settings.stores, page.parent)]
     recorded = record(settings.config, made, files=[page, *tables, *figures], stores=stores)
     with store.atomic(provenance) as temporary:
         temporary.write_text(json.dumps(recorded, indent=1, sort_keys=True) + "\n")

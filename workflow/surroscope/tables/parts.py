@@ -19,7 +19,7 @@ SHOWN = 3
 SPAN = QUANTITY["subspace"]
 
 
-def resolved(matrices: list[xr.Dataset], seeds: np.ndarray) -> dict[str, pd.DataFrame]:
+def resolved(matrices: Sequence[xr.Dataset], seeds: np.ndarray) -> dict[str, pd.DataFrame]:
     """The cost's influence between channels, and the share of the response that falls on fronts, of one model.
 
     Both are means over the pairs of a relation in each probe batch, then quartiles over batches and seeds; coupling is
@@ -41,14 +41,16 @@ def resolved(matrices: list[xr.Dataset], seeds: np.ndarray) -> dict[str, pd.Data
             key = {"relation": relation, "response_channel": channels[f], "perturbation_channel": channels[g]}
             between.append(key | coherence.summary(values[:, f, g], seeds))
         area = {"area": matrices[0].attrs["front_share"]}
-        fronts.append({"relation": relation} | coherence.summary(share[:, mask].mean(axis=1), seeds) | area)
+        fronts.append(
+            {"relation": relation} | coherence.summary(share[:, mask].mean(axis=1), seeds, positive=True) | area
+        )
     return {
         "channels": pd.DataFrame(between).assign(quantity=SPAN),
         "fronts": pd.DataFrame(fronts).assign(quantity=SPAN),
     }
 
 
-def images(matrices: list[xr.Dataset]) -> dict[str, pd.DataFrame]:
+def images(matrices: Sequence[xr.Dataset]) -> dict[str, pd.DataFrame]:
     """Standardised influence of a step at a sample on the sample's own image, if the study looked at any."""
     looked = [matrix for matrix in matrices if "image_influence" in matrix]
     if not looked:
@@ -59,7 +61,7 @@ def images(matrices: list[xr.Dataset]) -> dict[str, pd.DataFrame]:
     probes = looked[0].sizes["image_probe"]
     seeds = np.repeat([m.attrs["seed"] for m in looked], probes)
     actions = [str(name) for name in looked[0]["action"].values]
-    table = rollouts.orbit(np.diagonal(h, axis1=2, axis2=3), actions, seeds)
+    table = rollouts.orbit(np.diagonal(h, axis1=2, axis2=3), actions, seeds, positive=False)
     return {"symmetry": table.assign(quantity=SPAN, n_seeds=len(looked), n_probes=probes)}
 
 

@@ -6,7 +6,7 @@ Numbers of ours stand beside them, never in their place.
 SOURCE = "arXiv 2509.00024, 128 × 128"
 
 
-# (system, architecture) -> quantity of tables/scalars.csv -> what was published, a number or a range.
+# (system, architecture) -> name in tables/scalars.csv -> what was published, a number or a range.
 SIGNATURE: dict[tuple[str, str], dict[str, float | tuple[float, float]]] = {
     ("CE", "vit"): {
         "two_time_diagonal": 6.4,
@@ -68,7 +68,7 @@ CORRELATION: dict[tuple[str, str], dict[int, float]] = {
 }
 
 
-def ends(system: str, architecture: str, quantity: str) -> tuple[float, float]:
-    """Lower and upper end of what was published of a quantity; NaN where nothing was."""
-    found = SIGNATURE.get((system, architecture), {}).get(quantity, float("nan"))
+def ends(system: str, architecture: str, name: str) -> tuple[float, float]:
+    """Lower and upper end of what was published of a number; NaN where nothing was."""
+    found = SIGNATURE.get((system, architecture), {}).get(name, float("nan"))
     return found if isinstance(found, tuple) else (found, found)

@@ -1,21 +1,23 @@
 """Tables of what a network does when it runs forward: rollouts, their fields and totals, errors at images of states."""
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 
 import numpy as np
 import pandas as pd
 import xarray as xr
 
 from surroscope.diagnostics import coherence, scalars
+from surroscope.diagnostics.correlation import correlation
 from surroscope.diagnostics.scalars import Measured
 from surroscope.symmetry import Action
+from surroscope.tables import published
 
 SHOWN_SNAPSHOTS = 5
 SHOWN_STEPS = (1, 4, 16)
 SHOWN_CELLS = 64
 
 
-def of_model(flights: list[xr.Dataset], m: Measured) -> dict[str, pd.DataFrame]:
+def of_model(flights: Sequence[xr.Dataset], m: Measured) -> dict[str, pd.DataFrame]:
     """Every such table of one model at one epoch; fields are of the first seed."""
     return {
         "rollout": rollout(m.error, m.seeds),
@@ -33,41 +35,33 @@ def rollout(errors: np.ndarray, seeds: np.ndarray) -> pd.DataFrame:
         cumulative = np.cumsum(errors[:, :, start, start + 1 :], axis=-1)
         for step in range(cumulative.shape[-1]):
             key = {"start": start, "snapshot": start + 1 + step}
-            rows.append(key | coherence.summary(cumulative[..., step], seeds))
+            rows.append(key | coherence.summary(cumulative[..., step], seeds, positive=True))
     return pd.DataFrame(rows)
-
-
-def baseline(of_model: pd.DataFrame, m: Measured) -> pd.DataFrame:
-    """The errors of predicting no change, as the rows of one more model."""
-    counts = of_model[["n_seeds", "n_probes"]].iloc[0].to_dict()
-    table = rollout(m.persistence, m.seeds).assign(**counts)
-    table.insert(0, "model", "persistence")
-    return table
 
 
 def drift(flight: xr.Dataset, m: Measured) -> pd.DataFrame:
     """Relative change of each conserved total after each step of rollouts from snapshot 0."""
     names = [str(name) for name in flight["conserved"].values]
     rows = [
-        {"channel": name, "snapshot": step + 1} | coherence.summary(m.drift[:, :, step, f], m.seeds)
+        {"channel": name, "snapshot": step + 1} | coherence.summary(m.drift[:, :, step, f], m.seeds, positive=True)
         for f, name in enumerate(names)
         for step in range(m.drift.shape[2])
     ]
     return pd.DataFrame(rows)
 
 
-def orbit(values: np.ndarray, actions: list[str], seeds: np.ndarray) -> pd.DataFrame:
+def orbit(values: np.ndarray, actions: list[str], seeds: np.ndarray, positive: bool) -> pd.DataFrame:
     """A number at the image of every sample under every action, (n, A, ...), with the shift in cells of each."""
     rows = []
     for a, name in enumerate(actions):
         x, y = Action.parse(name).shift
-        rows.append({"action": name, "shift_x": x, "shift_y": y} | coherence.summary(values[:, a], seeds))
+        rows.append({"action": name, "shift_x": x, "shift_y": y} | coherence.summary(values[:, a], seeds, positive))
     return pd.DataFrame(rows)
 
 
 def equivariance(m: Measured) -> pd.DataFrame:
     """SMSE(g s) / SMSE(s): how many times worse one step is at the image of a state."""
-    return orbit(scalars.relative_errors(m), list(m.actions), m.seeds)
+    return orbit(scalars.relative_errors(m), list(m.actions), m.seeds, positive=True)
 
 
 def snapshots(flight: xr.Dataset) -> pd.DataFrame:
@@ -100,3 +94,38 @@ def pixels(fields: xr.Dataset, snapshots: Iterable[int]) -> pd.DataFrame:
     axes = {"snapshot": list(snapshots)} | {axis: fields[axis].values for axis in ("y", "x")}
     numbered = fields.drop_vars("seconds").assign_coords(axes)
     return numbered.to_dataframe(dim_order=("class", "channel", "snapshot", "y", "x")).reset_index()
+
+
+def training(history: pd.DataFrame) -> pd.DataFrame:
+    """SMSE of one step at every epoch: median and range over seeds."""
+    by_epoch = history.groupby("epoch")
+    columns = {
+        f"{part}_{name}": getattr(by_epoch[part], how)()
+        for part in ("train", "validation")
+        for name, how in (("minimum", "min"), ("median", "median"), ("maximum", "max"))
+    }
+    table = pd.DataFrame(
+        columns | {"persistence": by_epoch["persistence"].median(), "n_seeds": by_epoch["seed"].nunique()}
+    )
+    return table.reset_index()
+
+
+def rollout_correlation(m: Measured, system: str, architecture: str) -> pd.DataFrame:
+    """Pearson's correlation, over classes and units, of R with the rollout error at each horizon.
+
+    The error of a rollout is the sum of its steps' errors, the median over its starting times. Rollouts that left the
+    floating-point numbers are left out; n_points counts the others.
+    """
+    ratio = scalars.off_diagonal_ratio(m.influence)
+    theirs = published.CORRELATION.get((system, architecture), {})
+    rows = []
+    for horizon in range(1, m.influence.shape[2] + 1):
+        starts = range(m.error.shape[2] + 1 - horizon)
+        cumulative = [m.error[:, :, t, t + 1 : t + 1 + horizon].sum(axis=-1) for t in starts]
+        error = np.median(cumulative, axis=0)
+        rows.append(
+            {"horizon": horizon}
+            | correlation(ratio, error, m.seeds)
+            | {"n_points": int(np.isfinite(error).sum()), "published": theirs.get(horizon, np.nan)}
+        )
+    return pd.DataFrame(rows).assign(**m.counts)

@@ -4,13 +4,11 @@ In it: the configuration, provenance.json, tables, figures and the report, the v
 the SHA-256 of each. Data, weights and gradients are not in it, but their digests are.
 """
 
-import argparse
 import gzip
 import hashlib
 import io
 import json
 import platform
-import sys
 import tarfile
 from collections.abc import Mapping
 from importlib import metadata
@@ -19,13 +17,13 @@ from pathlib import Path
 import surroscope
 from surroscope.config import jobs
 from surroscope.errors import UserError
-from surroscope.runtime import provenance, store
+from surroscope.runtime import cli, provenance, store
 from surroscope.tools import verify
 
 LOCK = "requirements.lock"
 
 
-def archive(configuration: Path) -> Path:
+def archive(configuration: Path = Path("config.yaml")) -> Path:
     """The archive of the study of a configuration. Raises UserError if it is not finished, or not whole."""
     study = verify.configured(configuration)
     results = verify.RESULTS / study.study
@@ -46,6 +44,7 @@ def archive(configuration: Path) -> Path:
     path = verify.RESULTS / f"{study.study}.tar.gz"
     with store.atomic(path) as temporary:
         temporary.write_bytes(packed(study.study, contents))
+    print(f"archive: {path}, {path.stat().st_size / 1e6:,.1f} MB")
     return path
 
 
@@ -71,10 +70,4 @@ def versions() -> str:
 
 
 if __name__ == "__main__":
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("configuration", type=Path, nargs="?", default=Path("config.yaml"), help="[config.yaml]")
-    try:
-        path = archive(parser.parse_args().configuration)
-    except UserError as error:
-        sys.exit(f"error: {error}")
-    print(f"archive: {path}, {path.stat().st_size / 1e6:,.1f} MB")
+    cli.tool(archive)

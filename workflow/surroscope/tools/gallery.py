@@ -1,9 +1,8 @@
-"""Write docs/gallery.md, every figure with its rule and table, and docs/signature.md, numbers beside the paper's.
+"""Write docs/gallery.md, every figure with its table, and docs/signature.md, numbers beside the paper's.
 
 Both are of one study that ran to its end, docs/gallery.md with small pictures of its figures.
 """
 
-import argparse
 import sys
 from math import isnan
 from pathlib import Path
@@ -15,6 +14,7 @@ from surroscope.errors import UserError
 from surroscope.report.catalogue import FigureSpec, figure, figures_for
 from surroscope.report.page import number
 from surroscope.results import read_table
+from surroscope.runtime import cli
 from surroscope.tools.verify import RESULTS, configured
 
 STUDY = Path("workflow/presets/both-systems.yaml")
@@ -23,8 +23,9 @@ WIDTH, COLOURS = 320, 64
 PAPERS = {"T": "[T](https://arxiv.org/abs/2509.00024)", "S": "[S](https://arxiv.org/abs/2601.20172)"}
 FIGURES = """# Every figure
 
-Of the study `{study}`, drawn by `{command}`. `make gallery` makes this page. Each figure is a rule of its own and draws
-the numbers of its table in `results/{study}/{{system}}/tables/` and nothing else; one alone is drawn by its file,
+Of the study `{study}`, drawn by `{command}`. `make gallery` makes this page. Each figure draws
+the numbers of its table in `results/{study}/{{system}}/tables/` and nothing else. One job draws those of a system, and
+any of its files asks for it,
 `snakemake results/{study}/{system}/figures/two_time.pdf --force --cores 1 --configfile {configuration}`
 (of the default study `snakemake results/default/CE/figures/two_time.pdf --force --cores 1`; what is missing before it
 is computed first). How all of them look is in `workflow/surroscope/plots/publication.mplstyle` and the modules beside
@@ -33,8 +34,8 @@ Memorization in Autoregressive Deep Learning*, [S] *Loss Landscape Geometry and 
 figure names one, it has that figure's definition, at this study's size. Networks stand side by side or in one
 panel, with one range of colours. Of an animation the last frame is shown.
 
-| figure | shows | rule | table |{heads}
-|---|---|---|---|{rules}
+| figure | shows | table |{heads}
+|---|---|---|{rules}
 """
 NUMBERS = """# The published signature and this project's numbers
 
@@ -65,7 +66,7 @@ def gallery(study: Study, configuration: Path) -> str:
         spec = figure(name)
         title = f"**{name}**: {spec.title}" + (", moves" if spec.moving else "")
         pictures = [f"![{name}, {s}](gallery/{s}-{name}.png)" if name in of(study, s) else "" for s in systems]
-        cells = [title, shown(spec), f"`figure_{name}`", f"`{spec.table}.csv`", *pictures]
+        cells = [title, shown(spec), f"`{spec.table}.csv`", *pictures]
         lines.append(f"| {' | '.join(cells)} |\n")
     return "".join(lines)
 
@@ -100,13 +101,13 @@ def signature(study: Study, configuration: Path) -> str:
     lines = [NUMBERS.format(command=command, rows=rows, columns=columns)]
     lines.append(f"| | {' | '.join(f'{system} {model}' for system, model in networks)} |\n")
     lines.append(f"|---|{'---|' * len(networks)}\n")
-    for quantity in dict.fromkeys(name for table in tables.values() for name in table["quantity"]):
+    for name in dict.fromkeys(name for table in tables.values() for name in table["name"]):
         cells = []
         for system, model in networks:
             table = tables[system]
-            found = table[(table["model"] == model) & (table["quantity"] == quantity)].to_dict("records")
+            found = table[(table["model"] == model) & (table["name"] == name)].to_dict("records")
             cells.append(cell(found[0]) if found else "–")
-        lines.append(f"| {quantity.replace('_', ' ')} | {' | '.join(cells)} |\n")
+        lines.append(f"| {name.replace('_', ' ')} | {' | '.join(cells)} |\n")
     lines.append("\n| correlation of R with rollout error, horizon | ours | theirs |\n|---|---|---|\n")
     for system, model in networks:
         table = read_table(RESULTS / study.study, system, "rollout_correlation")
@@ -147,14 +148,12 @@ def write(study: Study, configuration: Path) -> list[Path]:
     return pages
 
 
-if __name__ == "__main__":
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("configuration", type=Path, nargs="?", default=STUDY, help=f"[{STUDY}]")
-    configuration = parser.parse_args().configuration
-    try:
-        pages = write(configured(configuration), configuration)
-    except UserError as error:
-        sys.exit(f"error: {error}")
+def main(configuration: Path = STUDY) -> None:
+    pages = write(configured(configuration), configuration)
     print(f"wrote {' and '.join(map(str, pages))}")
     if SIGNATURE not in pages:
         print(f"{configuration}: not run, so {SIGNATURE} and the pictures are as they were", file=sys.stderr)
+
+
+if __name__ == "__main__":
+    cli.tool(main)

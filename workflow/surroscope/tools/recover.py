@@ -4,10 +4,8 @@ Jobs of SLURM are those of this user whose name starts with the prefix and that 
 of this machine are the stages that work in it. Nothing is unlocked before they are gone, so no file has two writers.
 """
 
-import argparse
 import shutil
 import subprocess
-import sys
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -15,6 +13,7 @@ from pathlib import Path
 import psutil
 
 from surroscope.errors import UserError
+from surroscope.runtime import cli
 from surroscope.runtime.sessions import heads
 
 PREFIX = "surroscope"
@@ -23,7 +22,7 @@ LOGS, RESULTS = Path(".snakemake") / "slurm_logs", Path("results")
 PATIENCE = 120.0
 
 
-def recover(folder: Path, *, elsewhere: bool = False) -> None:
+def recover(folder: Path = Path(), *, elsewhere: bool = False) -> None:
     """End the orphans of a folder and unlock it.
 
     elsewhere: whether a Snakemake that was started on another machine is known to have ended
@@ -121,13 +120,8 @@ def end_processes(folder: Path) -> None:
 
 
 if __name__ == "__main__":
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("folder", type=Path, nargs="?", default=Path(), help="Snakemake's working directory [this one]")
-    parser.add_argument(
-        "--elsewhere", action="store_true", help="a Snakemake that was started on another machine has surely ended"
+    cli.tool(
+        recover,
+        folder="Snakemake's working directory [this one]",
+        elsewhere="a Snakemake that was started on another machine has surely ended",
     )
-    arguments = parser.parse_args()
-    try:
-        recover(arguments.folder, elsewhere=arguments.elsewhere)
-    except UserError as error:
-        sys.exit(f"error: {error}")

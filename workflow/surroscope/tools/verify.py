@@ -3,10 +3,8 @@
 Without arguments every study in results/; with a configuration that study; with an archive (.tar.gz) what is in it.
 """
 
-import argparse
 import hashlib
 import json
-import sys
 import tarfile
 import zlib
 from dataclasses import dataclass
@@ -17,7 +15,7 @@ import yaml
 
 from surroscope.config.study import Study, check
 from surroscope.errors import UserError
-from surroscope.runtime import progress, provenance, store
+from surroscope.runtime import cli, progress, provenance, store
 
 SUMS = "SHA256SUMS"
 RESULTS = Path("results")
@@ -131,7 +129,7 @@ def verify_archive(path: Path) -> Checked:
     return Checked(0, len(found), size, problems if listed else (f"{path}: holds no {SUMS}; take another copy",))
 
 
-def main(what: Path | None) -> None:
+def main(what: Path | None = None) -> None:
     """Raises UserError with a line for each thing that is wrong."""
     if what is not None and what.name.endswith(".tar.gz"):
         checked = verify_archive(what)
@@ -150,9 +148,4 @@ def main(what: Path | None) -> None:
 
 
 if __name__ == "__main__":
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("what", type=Path, nargs="?", help="a configuration, or an archive [every finished study]")
-    try:
-        main(parser.parse_args().what)
-    except UserError as error:
-        sys.exit(f"error: {error}")
+    cli.tool(main, what="a configuration, or an archive [every finished study]")

@@ -12,7 +12,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import torch
@@ -27,7 +27,6 @@ from surroscope.influence.responses import Response, Rows
 from surroscope.models import surrogate
 from surroscope.physics.initial_conditions import sample, start_time
 from surroscope.physics.simulate import BATCH_CELLS, simulate
-from surroscope.tools.jobs import Job, Work
 from surroscope.training import loop
 
 # Per-sample gradients over batched passes, a tangent and a product with the metric over a forward pass
@@ -45,6 +44,33 @@ TORCH = ("simulate", "train", "calibrate", "gradients", "cross_gradients", "full
 # Floating-point operations of what a machine is timed on: enough to tell, over within a second or two.
 TIMED = 2e10
 RAW_CHANNELS = {"CE": 5, "NS": 2}
+Settings = dict[str, Any]  # of a stage
+
+
+@dataclass(frozen=True)
+class Job:
+    """A job of Snakemake's plan; runtime: its limit in minutes; needs: the numbers of those that it waits for."""
+
+    rule: str
+    wildcards: dict[str, str]
+    threads: int
+    mem_mb: int
+    runtime: int
+    needs: tuple[int, ...]
+
+    @property
+    def stage(self) -> str:
+        return "figures" if self.rule.startswith("figures_") else self.rule
+
+
+@dataclass(frozen=True)
+class Work:
+    """What a job takes: seconds of one core, operations of networks, and bytes of one kind that it leaves on disk."""
+
+    seconds: float
+    operations: float = 0.0
+    kind: str = "results"
+    size: float = 0.0
 
 
 @dataclass(frozen=True)
@@ -60,13 +86,12 @@ class Network:
 def timed(call: Callable[[], object], least: float = 0.2) -> float:
     """Processor seconds of a call, the shortest of those made in `least` seconds after a first one."""
     call()
-    found: list[float] = []
-    end = time.perf_counter() + least
-    while not found or time.perf_counter() < end:
+    shortest, end = math.inf, time.perf_counter() + least
+    while shortest == math.inf or time.perf_counter() < end:
         start = time.process_time()
         call()
-        found.append(time.process_time() - start)
-    return min(found)
+        shortest = min(shortest, time.process_time() - start)
+    return shortest
 
 
 class Model:
@@ -93,8 +118,7 @@ class Model:
         """Processor seconds until a stage has imported what it needs."""
         before = os.times()
         subprocess.run([sys.executable, "-m", f"surroscope.stages.{stage}", "--help"], capture_output=True, check=True)
-        after = os.times()
-        return after.children_user + after.children_system - before.children_user - before.children_system
+        return sum(os.times()[2:4]) - sum(before[2:4])
 
     def trajectory(self, ic: str) -> float:
         """Seconds to draw and solve a trajectory, from as much of its time as tells."""
@@ -103,34 +127,23 @@ class Model:
         indices = range(max(1, BATCH_CELLS // cells**2))
         drawing = timed(lambda: sample(ic, data.preset, data.seed, 0, cells), 0.05)
         until, begin = 1 / 40, start_time(ic)
+        rule: Settings = {"preset": data.preset, "seed": data.seed, "size": data.grid[1], "factor": data.refinement}
 
         def solve() -> None:
-            parts = simulate(
-                ic,
-                preset=data.preset,
-                seed=data.seed,
-                indices=indices,
-                size=data.grid[1],
-                factor=data.refinement,
-                snapshots=2,
-                final_time=until,
-            )
-            for _ in parts:
-                pass
+            list(simulate(ic, indices=indices, snapshots=2, final_time=until, **rule))
 
         while (taken := timed(solve, 0.0)) < 0.3 and until < 0.5:
             until *= 2
-        solving = max(0.0, taken / len(indices) - drawing) * (1 - begin) / (until - begin)
-        return drawing + solving
+        return drawing + max(0.0, taken / len(indices) - drawing) * (1 - begin) / (until - begin)
 
     def network(self, system: str, model: str) -> Network:
-        chosen, shape = self.study.systems[system].models[model], self.shape(system)
+        settings, shape = self.study.systems[system].models[model], self.shape(system)
         boundary = self.study.system(system).boundary
-        network = surrogate.build(chosen.factory, chosen.options, shape=shape, boundary=boundary, seed=0)
+        network = surrogate.build(settings.factory, settings.options, shape=shape, boundary=boundary, seed=0)
         with torch.no_grad(), FlopCounterMode(display=False) as counter:
             network(torch.ones(1, *shape))
         operations = counter.get_total_flops()
-        batch = max(1, min(chosen.training.batch, int(TIMED / max(3 * operations, 1))))
+        batch = max(1, min(settings.training.batch, int(TIMED / max(3 * operations, 1))))
         draw = torch.Generator().manual_seed(0)
         states = 1 + 0.1 * torch.randn(2 * batch, 2, *shape, generator=draw)
         network.train()
@@ -146,7 +159,6 @@ class Model:
         return len(self.study.system(system).channels), *self.study.data.grid
 
     def work(self, job: Job) -> Work:
-        """What one job takes."""
         if job.rule == "all":
             return Work(0.0)
         kind = "train" if job.stage in TORCH else "figures" if job.stage == "figures" else "reduce"
@@ -154,70 +166,69 @@ class Model:
         count = getattr(self, f"_{job.stage}", None)
         if count is None:
             return Work(base)
-        chosen = json.loads(jobs.settings(self.study, job.rule, **job.wildcards))
-        found = count(chosen, **job.wildcards)
-        return Work(base + found.seconds, found.operations, found.kind, found.size)
+        work = count(json.loads(jobs.settings(self.study, job.rule, **job.wildcards)), **job.wildcards)
+        return replace(work, seconds=base + work.seconds)
 
-    def _simulate(self, chosen: dict[str, Any], system: str, ic: str, block: str) -> Work:
-        count = chosen["stop"] - chosen["start"]
-        size = 4.0 * count * chosen["snapshots"] * math.prod(self.shape(system))
+    def _simulate(self, settings: Settings, system: str, ic: str, block: str) -> Work:
+        count = settings["stop"] - settings["start"]
+        size = 4.0 * count * settings["snapshots"] * math.prod(self.shape(system))
         return Work(count * self.trajectory(ic), kind="raw", size=size)
 
-    def _download(self, chosen: dict[str, Any], system: str, ic: str, file: str) -> Work:
+    def _download(self, settings: Settings, system: str, ic: str, file: str) -> Work:
         size = 4.0 * SERIES[ic].rows * 21 * RAW_CHANNELS[system] * CELLS**2
         return Work(MOVED * size * self.byte, kind="raw", size=size)
 
-    def _ingest(self, chosen: dict[str, Any], system: str, ic: str) -> Work:
-        size = 4.0 * chosen["trajectories"] * chosen["snapshots"] * math.prod(self.shape(system))
+    def _ingest(self, settings: Settings, system: str, ic: str) -> Work:
+        size = 4.0 * settings["trajectories"] * settings["snapshots"] * math.prod(self.shape(system))
         return Work(INGESTED * size * self.byte, kind="store", size=size)
 
-    def _split(self, chosen: dict[str, Any], system: str, seed: str) -> Work:
-        mapped = self.study.data.reader == "mapped"
-        return Work(0.0, kind="cache", size=self.trained(system) * mapped)
+    def trajectories(self, system: str) -> tuple[int, int]:
+        """How many of all classes a network is trained and validated on."""
+        split, classes = self.study.split, len(self.study.classes(system))
+        train, validation, _ = split_counts(self.study.systems[system].trajectories, split.train, split.validation)
+        return classes * train, classes * validation
 
     def trained(self, system: str) -> float:
-        """Bytes of the trajectories that a network is trained and validated on."""
-        study = self.study
-        counts = split_counts(study.systems[system].trajectories, study.split.train, study.split.validation)[:2]
-        states = sum(counts) * len(study.classes(system)) * study.probe.snapshots
-        return 4.0 * states * math.prod(self.shape(system))
+        """Bytes of those trajectories."""
+        return 4.0 * sum(self.trajectories(system)) * self.study.probe.snapshots * math.prod(self.shape(system))
 
-    def _train(self, chosen: dict[str, Any], system: str, model: str, seed: str) -> Work:
-        study, network = self.study, self.network(system, model)
-        counts = split_counts(study.systems[system].trajectories, study.split.train, study.split.validation)
-        train, validation = (n * len(study.classes(system)) * (chosen["snapshots"] - 1) for n in counts[:2])
-        epoch = train * network.step + validation * network.forward
-        operations = (3 * train + validation) * network.operations
-        reading = MOVED * self.trained(system) * self.byte
+    def _split(self, settings: Settings, system: str, seed: str) -> Work:
+        return Work(0.0, kind="cache", size=self.trained(system) * (self.study.data.reader == "mapped"))
+
+    def _train(self, settings: Settings, system: str, model: str, seed: str) -> Work:
+        network, epochs = self.network(system, model), settings["epochs"]
+        train, validation = (n * (settings["snapshots"] - 1) for n in self.trajectories(system))
+        seconds = epochs * (train * network.step + validation * network.forward)
         # Weights and moments of the probed epochs stand twice, and the state that is gone on from.
-        size = 4.0 * network.parameters * (4 * len(chosen["save_epochs"]) + 3)
-        return Work(reading + chosen["epochs"] * epoch, chosen["epochs"] * operations, "weights", size)
+        size = 4.0 * network.parameters * (4 * len(settings["save_epochs"]) + 3)
+        operations = epochs * (3 * train + validation) * network.operations
+        return Work(MOVED * self.trained(system) * self.byte + seconds, operations, "weights", size)
 
-    def _calibrate(self, chosen: dict[str, Any], system: str, model: str) -> Work:
+    def _calibrate(self, settings: Settings, system: str, model: str) -> Work:
         passes, network = 60, self.network(system, model)
         return Work(passes * network.forward, passes * network.operations)
 
-    def _evaluate(self, chosen: dict[str, Any], system: str, model: str, seed: str, epoch: str) -> Work:
+    def _evaluate(self, settings: Settings, system: str, model: str, seed: str, epoch: str) -> Work:
         network, snapshots = self.network(system, model), self.study.data.snapshots
         classes = len(self.study.classes(system))
-        samples = classes * chosen["probes"]
-        passes = samples * (snapshots * (snapshots - 1) / 2 + snapshots - 1)
-        passes += samples * (chosen["snapshots"] - 1) * len(chosen["actions"])
+        passes = snapshots * (snapshots - 1) / 2 + snapshots - 1
+        passes += (settings["snapshots"] - 1) * len(settings["actions"])
+        passes *= classes * settings["probes"]
         size = 8.0 * classes * snapshots * math.prod(self.shape(system))
         return Work(passes * network.forward, passes * network.operations, size=size)
 
-    def linearized(self, chosen: dict[str, Any], system: str) -> tuple[Rows, int, int]:
+    def linearized(self, settings: Settings, system: str) -> tuple[Rows, int, int]:
         """The gradients that are asked for, samples of a probe batch, and outputs of a sample."""
-        times = -(-(chosen["snapshots"] - 1) // chosen.get("every", 1))
-        rows = Rows([Response(**response) for response in chosen["responses"]])
+        times = -(-(settings["snapshots"] - 1) // settings.get("every", 1))
+        rows = Rows([Response(**response) for response in settings["responses"]])
         return rows, times * len(self.study.classes(system)), math.prod(self.shape(system))
 
-    def _gradients(self, chosen: dict[str, Any], system: str, model: str, **checkpoint: str) -> Work:
+    def _gradients(self, settings: Settings, system: str, model: str, **checkpoint: str) -> Work:
         network = self.network(system, model)
-        rows, n, outputs = self.linearized(chosen, system)
-        pool = len(chosen["directions"])
-        blocks = pool or (len(rows.names) if chosen["span"] == "joint" else rows.kets)
-        batches = len(chosen["batches"])
+        rows, n, outputs = self.linearized(settings, system)
+        pool = len(settings["directions"])
+        blocks = pool or (len(rows.names) if settings["span"] == "joint" else rows.kets)
+        batches = len(settings["batches"])
         gradients, tangents = batches * (len(rows.names) + pool) * n, batches * blocks * n * n
         size = 4.0 * batches * (len(rows.names) * n * network.parameters + (blocks * n + 2) * n * outputs)
         seconds = GRADIENT * gradients * network.step + TANGENT * tangents * network.forward
@@ -227,58 +238,58 @@ class Model:
 
     _cross_gradients = _gradients
 
-    def _orbits(self, chosen: dict[str, Any], system: str, model: str, **checkpoint: str) -> Work:
+    def _orbits(self, settings: Settings, system: str, model: str, **checkpoint: str) -> Work:
         network = self.network(system, model)
-        _, n, _ = self.linearized(chosen, system)
-        probes, images = len(chosen["probes"]), len(chosen["actions"])
+        _, n, _ = self.linearized(settings, system)
+        probes, images = len(settings["probes"]), len(settings["actions"])
         gradients = probes * (1 + images) * n
         seconds = GRADIENT * gradients * network.step + DOUBLE * gradients * n * network.parameters * self.product
         return Work(seconds, 3 * gradients * network.operations, size=8.0 * probes * images * n * n)
 
-    def _reduce(self, chosen: dict[str, Any], **checkpoint: str) -> Work:
-        size, operations, kept = 0.0, 0.0, 0.0
+    def _reduce(self, settings: Settings, **checkpoint: str) -> Work:
+        size = operations = grams = 0.0
+        parameters = self.network(checkpoint["system"], checkpoint["model"]).parameters
         for shard in range(self.study.gradients.shards):
-            settings = json.loads(jobs.settings(self.study, "gradients", shard=str(shard), **checkpoint))
-            parameters = self.network(checkpoint["system"], checkpoint["model"]).parameters
-            rows, n, outputs = self.linearized(settings, checkpoint["system"])
+            gradients = json.loads(jobs.settings(self.study, "gradients", shard=str(shard), **checkpoint))
+            rows, n, outputs = self.linearized(gradients, checkpoint["system"])
             r = len(rows.names) * n
-            d = r if settings["span"] == "joint" else rows.kets * n
+            d = r if gradients["span"] == "joint" else rows.kets * n
             # k and adam; b; and by sample, in front of it and elsewhere
             each = 4 * r**2 * parameters + (2 * d**2 + 2.2 * n**2) * n * outputs
-            operations += len(settings["batches"]) * each
-            kept += 8.0 * len(settings["batches"]) * (2 * r**2 + d**2 + 2 * n**3)
-            size += self._gradients(settings, **checkpoint).size
-        return Work(MOVED * size * self.byte + operations * self.product, size=kept)
+            operations += len(gradients["batches"]) * each
+            grams += 8.0 * len(gradients["batches"]) * (2 * r**2 + d**2 + 2 * n**3)
+            size += self._gradients(gradients, **checkpoint).size
+        return Work(MOVED * size * self.byte + operations * self.product, size=grams)
 
-    def _cross(self, chosen: dict[str, Any], **checkpoint: str) -> Work:
-        settings = json.loads(jobs.settings(self.study, "cross_gradients", shard="0", **checkpoint))
+    def _cross(self, settings: Settings, **checkpoint: str) -> Work:
+        shard = json.loads(jobs.settings(self.study, "cross_gradients", shard="0", **checkpoint))
         parameters = self.network(checkpoint["system"], checkpoint["model"]).parameters
-        _, n, outputs = self.linearized(settings, checkpoint["system"])
-        batches = len(settings["directions"])
+        _, n, outputs = self.linearized(shard, checkpoint["system"])
+        batches = len(shard["directions"])
         operations = (batches * n) ** 2 * (2 * parameters + 4 * batches * n * outputs)
-        size = batches * self._gradients(settings, **checkpoint).size
+        size = batches * self._gradients(shard, **checkpoint).size
         return Work(MOVED * size * self.byte + operations * self.product, size=8.0 * (batches * n) ** 2)
 
-    def _full(self, chosen: dict[str, Any], system: str, model: str, **checkpoint: str) -> Work:
+    def _full(self, settings: Settings, system: str, model: str, **checkpoint: str) -> Work:
         network = self.network(system, model)
-        _, n, _ = self.linearized(chosen, system)
+        _, n, _ = self.linearized(settings, system)
         gradients = products = contracted = 0.0
-        p, rungs = network.parameters, chosen["rungs"]
-        for step in {response["step"] for response in chosen["responses"]}:
-            rows = Rows([Response(**response) for response in chosen["responses"] if response["step"] == step])
+        p, rungs = network.parameters, settings["rungs"]
+        for step in {response["step"] for response in settings["responses"]}:
+            rows = Rows([Response(**response) for response in settings["responses"] if response["step"] == step])
             r = len(rows.names) * n
             gradients += r
-            if "full" in chosen["solvers"]:
-                products += n * (rungs * n + DOUBLE * CHECKED * len(chosen["dampings"]))
+            if "full" in settings["solvers"]:
+                products += n * (rungs * n + DOUBLE * CHECKED * len(settings["dampings"]))
                 # On rung k: made orthogonal twice to a basis of k n, bordered, and the residuals.
                 contracted += sum((12 * n + 2 * r) * k * n * p for k in range(1, rungs + 1))
-            if "dense" in chosen["solvers"]:
+            if "dense" in settings["solvers"]:
                 products += DOUBLE * n * p
                 contracted += 10.0 * p**3
-        probes = len(chosen["probes"])
+        probes = len(settings["probes"])
         seconds = DOUBLE * GRADIENT * gradients * network.step + PRODUCT * products * network.forward
         seconds += contracted * self.product
-        size = 16.0 * len(chosen["dampings"]) * len(chosen["responses"]) * n * n * probes
+        size = 16.0 * len(settings["dampings"]) * len(settings["responses"]) * n * n * probes
         return Work(probes * seconds, probes * (3 * gradients + 4 * products) * network.operations, size=size)
 
     _full_sweep = _full

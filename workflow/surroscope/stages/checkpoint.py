@@ -1,0 +1,117 @@
+"""What the stages that linearize a checkpoint share: their settings, its network, its gradients."""
+
+import json
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from surroscope import observables
+from surroscope.config import jobs
+from surroscope.cost_function import Observable
+from surroscope.data import transitions
+from surroscope.errors import UserError
+from surroscope.influence.linearize import Linearization, Method
+from surroscope.influence.responses import Rows
+from surroscope.models import surrogate
+from surroscope.system import System
+
+
+@contextmanager
+def linearizing(model: str, system: str) -> Iterator[None]:
+    """What cannot be differentiated or solved ends the stage in one line that names the model."""
+    try:
+        yield
+    except ValueError as error:
+        raise UserError(f"{model} on {system}: {error}") from None
+
+
+def linearization(
+    settings: jobs.Linearized,
+    weights: Path,
+    probe: transitions.Probe,
+    place: torch.device,
+    dtype: torch.dtype = torch.float32,
+) -> Linearization:
+    """The network of a checkpoint, linearized at its weights."""
+    shape, boundary = probe.inputs.shape[1:], settings.boundary
+    network = surrogate.build(settings.factory, settings.options, shape=shape, boundary=boundary, seed=settings.seed)
+    surrogate.load_weights(network, weights, settings.epoch)
+    return Linearization(network.to(place, dtype))
+
+
+def method_of(settings: jobs.Linearized, calibration: Path | None) -> Method:
+    """How to differentiate: as the settings say, or as the stage `calibrate` has measured."""
+    if settings.method is not None:
+        return Method(**dict(settings.method))
+    if calibration is None:
+        raise UserError("method is null, so --calibration must give the file that the stage 'calibrate' wrote")
+    return Method(**json.loads(calibration.read_text())["method"])
+
+
+def modules(settings: jobs.Linearized) -> list[str]:
+    """Modules outside the package that a linearization runs: the network's and the observables'."""
+    return [
+        surrogate.module_of(entry["factory"])
+        for entry in ({"factory": settings.factory}, *settings.observables.values())
+    ]
+
+
+def functions_of(
+    rows: Rows, defined: dict[str, dict[str, Any]], system: System, probe: transitions.Probe
+) -> dict[str, Observable]:
+    """The observables of the rows by name, checked on two transitions. Raises UserError."""
+    functions = {}
+    states, targets = (torch.from_numpy(part[:2]) for part in (probe.inputs, probe.targets))
+    for name in rows.names:
+        if name in defined:
+            functions[name] = observables.load(defined[name]["factory"], defined[name]["options"], system)
+            observables.check(functions[name], name, system, states, targets)
+        else:
+            functions[name] = observables.observable(name, system)
+    return functions
+
+
+def gradients(
+    linear: Linearization,
+    probe: transitions.Probe,
+    names: list[str],
+    functions: dict[str, Observable],
+    place: torch.device,
+    method: Method,
+    dtype: torch.dtype = torch.float32,
+) -> Iterator[Tensor]:
+    """Gradients (N, P) of each observable."""
+    states, targets = (torch.from_numpy(part).to(place, dtype) for part in (probe.inputs, probe.targets))
+    for name in names:
+        yield linear.gradients(functions[name], states, targets, method)
+
+
+def require_finite(
+    values: Tensor, name: str, settings: jobs.Linearized, probe: transitions.Probe, where: str, *, zero: bool = True
+) -> None:
+    """Raise UserError if a row (samples, ...) is not finite, naming its sample, or all rows are zero.
+
+    zero: whether all of them may be zero. Where some are, a line says how many: their influence is zero.
+    """
+    of = f"{settings.model} seed {settings.seed} epoch {settings.epoch}: {name} of {where}"
+    bad = ~torch.isfinite(values).all(dim=1)
+    if bad.any():
+        label, time = divmod(int(torch.nonzero(bad)[0]), len(probe.times))
+        raise UserError(
+            f"{of} at class {probe.classes[label]}, time {probe.times[time]} are not finite; "
+            "the network or its weights are broken there"
+        )
+    if zero:
+        return
+    count = len(values) - int(values.any(dim=1).sum())
+    of += f" in the probe batch of trajectories {list(probe.trajectories)}"
+    if count == len(values):
+        raise UserError(
+            f"{of} are all zero; nothing can be attributed to it: leave the observable out, or look at the network"
+        )
+    if count:
+        print(f"{of}: {count} of {len(values)} are exactly zero, and so is their influence", flush=True)
