@@ -107,7 +107,7 @@ class Study:
     def shard(self, name: str, batches: list, directions: list = [], **changes: Any) -> Path:  # noqa: B006
         settings = jobs.Gradients(
             **self.common
-            | {"responses": RESPONSES, "batches": batches, "directions": directions, "every": 1, "span": "ket"}
+            | {"responses": RESPONSES, "batches": batches, "directions": directions, "every": 1, "span": "perturbation"}
             | changes
         )
         gradients.stage(settings, **self.inputs, shard=self.folder / name)

@@ -29,7 +29,9 @@ def test_jobs_add_up_by_stage(tmp_path: Path) -> None:
     gpu = "{'tmpdir': '/tmp', 'mem_mb': 2035, 'gpu': 1, '_cores': 1}"
     write(tmp_path / "a/train.benchmark.tsv", extended("train", 3600, 2, gpu))
     write(tmp_path / "b/train.benchmark.tsv", extended("train", 1800, 1, gpu))
-    drawn = [write(tmp_path / f"{n}.benchmark.tsv", extended(f"figure_{n}", 36, 1, "{'mem_mb': 1000}")) for n in "xy"]
+    drawn = [
+        write(tmp_path / n / "figures.benchmark.tsv", extended(f"figures_{n}", 36, 1, "{'mem_mb': 1000}")) for n in "xy"
+    ]
     train, figures = cost.by_stage([tmp_path / "a", tmp_path / "b", *drawn, tmp_path / "missing.benchmark.tsv"])
     assert train == cost.StageCost("train", 2, 2.5, pytest.approx(10 / 3600), 1.5, 3600, 100.5, 2035)
     assert (figures.stage, figures.jobs, figures.core_hours, figures.gpu_hours) == ("figures", 2, 0.02, 0)
@@ -53,12 +55,19 @@ def test_without_the_further_columns_the_place_tells_the_stage(tmp_path: Path) -
         ("results/s/CE/unet/seed1/epoch1/cross", "cross"),
         ("results/s/CE/unet/seed1/epoch1/full_sweep", "full_sweep"),
         ("results/s/CE/tables/tables", "tables"),
-        ("results/s/CE/figures/two_time", "figures"),
+        ("results/s/CE/figures/figures", "figures"),
         ("results/s/report", "report"),
     ],
 )
 def test_every_place_has_its_stage(path: str, stage: str) -> None:
     assert cost.stage_of(Path(path + cost.SUFFIX)) == stage
+    assert cost.stage_of(Path("somewhere", path + cost.SUFFIX)) == stage
+
+
+def test_a_rule_may_have_another_name(tmp_path: Path) -> None:
+    renamed = extended("surroscope_train", 3600, 1, "{}")
+    (found,) = cost.by_stage([write(tmp_path / "seed1/train.benchmark.tsv", renamed)])
+    assert found.stage == "train"
 
 
 @pytest.mark.parametrize("text", ["", "s\n", "not a benchmark\n\x00\n", f"{SHORT}\nNA\n"])

@@ -39,7 +39,7 @@ def test_jobs_are_counted_in_trajectories_steps_and_passes(model: Model) -> None
     # Of 2 classes and 2 probes: 10 steps of rollouts from all starts, 4 of one more, and of 3 at each of 8 images.
     evaluate = model.work(job("evaluate", **VIT, epoch="60"))
     assert evaluate.operations == 4 * (10 + 4 + 3 * 8) * OPERATIONS
-    assert model.work(job("figure_two_time", system="NS")) == Work(1 + FIXED["figures"])
+    assert model.work(job("figures_NS", system="NS")) == Work(1 + FIXED["figures"])
     assert model.work(job("all")) == Work(0.0)
 
 

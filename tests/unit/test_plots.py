@@ -2,6 +2,7 @@
 
 import re
 from collections.abc import Callable
+from dataclasses import replace
 from itertools import combinations
 from pathlib import Path
 
@@ -10,9 +11,12 @@ import pandas as pd
 import pytest
 from figure_tables import CLASSES, MODELS, OBSERVABLES, PARTS, panels, select
 
+from surroscope.errors import UserError
+from surroscope.influence.solvers import QUANTITIES
 from surroscope.plots.draw import ENDS, REQUIRED, draw
 from surroscope.plots.style import Options, by_model, save
-from surroscope.report.catalogue import OPTIONAL, QUANTITIES, figure, figures_for, tables_for
+from surroscope.report.catalogue import OPTIONAL, figure, figures_for, tables_for
+from surroscope.stages.figures import Settings, stage
 
 Tables = dict[str, pd.DataFrame]
 Change = Callable[[pd.DataFrame], pd.DataFrame]
@@ -223,6 +227,23 @@ def test_tables_that_would_mislead_are_refused(name: str, change: Change, messag
         table = table[(table["model"] == "vit")]
     with pytest.raises(ValueError, match=message):
         draw(name, table)
+
+
+def test_the_figures_of_a_system_are_drawn_all_or_none(tables: Tables, tmp_path: Path) -> None:
+    places = [tmp_path / f"{name}.csv" for name in ("leverage", "fronts")]
+    files = [tmp_path / name for name in ("fronts.png", "fronts.pdf", "leverage.png")]
+    settings = Settings(heatmap_limit=7.0, dpi=50, models=list(MODELS), last_training_snapshot=3)
+    for path in places:
+        tables[path.stem].to_csv(path, index=False)
+    stage(settings, tables=places, files=files)
+    drawn = {path: path.read_bytes() for path in files}
+    tables["leverage"].drop(columns="median").to_csv(places[0], index=False)
+    with pytest.raises(UserError, match=r"leverage.csv: table leverage: no column median; found .* and run again$"):
+        stage(replace(settings, dpi=60), tables=places, files=files)
+    with pytest.raises(UserError, match=r"no leverage.csv, which the figure leverage shows"):
+        stage(settings, tables=places[1:], files=files)
+    assert {path: path.read_bytes() for path in files} == drawn
+    assert len(list(tmp_path.iterdir())) == len(places + files)
 
 
 def test_what_left_the_axes_is_marked(tables: Tables, tmp_path: Path) -> None:

@@ -41,14 +41,15 @@ class Project:
         return finished
 
     def planned(self) -> Counter[str]:
-        """Rule -> number of jobs that a dry run plans, all figures counted as one rule "figures"."""
+        """Rule, by the name that it has here, -> number of jobs that a dry run plans; all figures are one "figures"."""
         text = self.run("--dry-run").stdout
         if "Nothing to be done" in text:
             return Counter()
         stats = text[text.index("Job stats:") :].split("\n\n")[0]
         jobs: Counter[str] = Counter()
         for rule, count in re.findall(r"^(\w+) +(\d+)$", stats, flags=re.MULTILINE):
-            jobs["figures" if rule.startswith("figure_") else rule] += int(count)
+            rule = rule.removeprefix("surroscope_")
+            jobs["figures" if rule.startswith("figures_") else rule] += int(count)
         del jobs["total"], jobs["all"]
         return jobs
 
@@ -58,11 +59,11 @@ class Project:
         assert text.count(old) >= 1, f"{path} does not hold {old!r}"
         file.write_text(text.replace(old, new, 1))
 
-    def tables(self) -> dict[str, bytes]:
+    def tables(self, place: str = ".") -> dict[str, bytes]:
         found = {
-            str(path.relative_to(self.folder)): path.read_bytes()
+            str(path.relative_to(self.folder / place)): path.read_bytes()
             for pattern in ("*.csv", "verdict.json")
-            for path in (self.folder / "results").glob(f"*/*/tables/{pattern}")
+            for path in (self.folder / place / "results").glob(f"*/*/tables/{pattern}")
         }
         assert found
         return found

@@ -7,12 +7,14 @@ import sys
 from pathlib import Path
 
 # Relative, so that a project that was moved or copied is still up to date.
-SOURCES = os.path.relpath(Path(workflow.basedir) / "workflow")
+SOURCES = os.path.relpath(Path(workflow.current_basedir).parent)
 sys.path[:0] = [os.path.abspath(SOURCES), os.getcwd()]
 
 from surroscope.data import pdegym
 from surroscope.runtime import cost, fingerprint, sessions
-from surroscope.report.catalogue import UNITS, figure, figures_for, tables_for
+from surroscope.influence.normalize import UNITS
+from surroscope.influence.solvers import SOLVERS
+from surroscope.report.catalogue import caption, figure, figures_for, tables_for
 from surroscope.config import jobs
 from surroscope.config.study import check
 from surroscope.runtime.environment import prepare
@@ -27,8 +29,10 @@ def near(path):
     return os.path.abspath(path) if relative.startswith("..") else relative
 
 
-CONFIGURATION = " ".join(map(near, workflow.configfiles))
-ELSEWHERE = "" if os.path.samefile(workflow.basedir, ".") else f" --directory {os.getcwd()}"
+CONFIGURATION = " ".join(map(near, workflow.configfiles)) or "config"
+# Snakemake finds these by itself.
+FOUND = any(os.path.abspath(place) == workflow.main_snakefile for place in ("Snakefile", "workflow/Snakefile"))
+ELSEWHERE = "" if FOUND else f" --directory {os.getcwd()}"
 try:
     STUDY = check(config, CONFIGURATION)
     for key, factory in STUDY.factories().items():
@@ -46,7 +50,6 @@ EPOCH = f"{CHECKPOINT}/epoch{{epoch}}"
 RAW = f"data/raw/{STUDY.data.dataset}/{{system}}/{{ic}}"
 STORE = f"data/store/{STUDY.data.dataset}/{{system}}/{{ic}}.zarr"
 SPLIT = f"{RESULTS}/{{system}}/splits/seed{{seed}}.json"
-CACHE = f"{RESULTS}/{{system}}/splits/seed{{seed}}.cache"
 REPORT = f"{RESULTS}/report.html"
 PROVENANCE = f"{RESULTS}/provenance.json"
 SAMPLE_SIZE = STUDY.sample_size
@@ -63,32 +66,54 @@ wildcard_constraints:
     block=r"\d+",
 
 
-def settings(stage, **fixed):
-    """The slice of the configuration that a job of this stage reads, as JSON: a change of it reruns the job."""
-    return lambda wildcards: jobs.settings(STUDY, stage, **wildcards, **fixed)
+def settings(name, **fixed):
+    """What a job of this name reads of the configuration, as JSON: a change of it reruns the job."""
+    return lambda wildcards: jobs.settings(STUDY, name, **wildcards, **fixed)
 
 
-def code(stage, linearizes=None):
-    """The fingerprint of the code that a job of this stage runs, with the network's module.
-
-    linearizes: the slice that names the observables whose modules run too
-    """
+def code(stage, settings=lambda wildcards: "{}"):
+    """The fingerprint of the code that a job runs: its stage's, its network's and that of the observables it reads of."""
 
     def of_job(wildcards):
         modules = [f"surroscope.stages.{stage}"]
         if "model" in wildcards.keys():
             modules.append(STUDY.systems[wildcards.system].models[wildcards.model].module)
-        if linearizes:
-            own = json.loads(jobs.settings(STUDY, linearizes, **wildcards))["observables"]
-            modules.extend(STUDY.observables[name].module for name in own)
-        return fingerprint.of_code(*modules)
+        own = json.loads(settings(wildcards)).get("observables", ())
+        return fingerprint.of_code(*modules, *(STUDY.observables[name].module for name in own))
 
     return of_job
+
+
+def files(wildcards, input, output):
+    """Options of a stage: each of its rule's inputs and outputs by its name, unless it is empty."""
+    named = [(name, [paths] if isinstance(paths, str) else paths) for name, paths in [*input.items(), *output.items()]]
+    return " ".join(f"--{name} {shlex.join(paths)}" for name, paths in named if paths)
+
+
+def job(name, stage=None):
+    """Parameters of a rule. stage: that it runs, where several rules run one"""
+    read = settings(name)
+    return {"settings": read, "code": code(stage or name, read), "files": files}
+
+
+def command(stage, options="", launch=""):
+    """The command of a stage with further options. launch: those of `runtime.launch`, for what may run on GPUs"""
+    start = f"surroscope.runtime.launch {launch} -- " if launch else ""
+    run = f"python -m {start}surroscope.stages.{stage} --settings {{params.settings:q}} {{params.files}} {options}"
+    return f"{run.rstrip()} > {{log:q}} 2>&1"
+
+
+GPUS = "--gpus {resources.gpu}"
+AT_CHECKPOINT = "of {wildcards.model} on {wildcards.system}, seed {wildcards.seed}, epoch {wildcards.epoch}"
 
 
 def scaled(amount):
     """A resource that grows with the attempt: a job may have failed for lack of it, where a profile has it tried again."""
     return lambda wildcards, attempt: attempt * (amount(wildcards) if callable(amount) else amount)
+
+
+def growing(**amounts):
+    return {name: scaled(amount) for name, amount in amounts.items()}
 
 
 def launcher(wildcards, resources):
@@ -111,7 +136,8 @@ def raw(wildcards):
             files = pdegym.SERIES[wildcards.ic].files(STUDY.systems[wildcards.system].trajectories)
             return expand(f"{RAW}/{{file}}", file=files, allow_missing=True)
         case "files":
-            return FILES[wildcards.ic]
+            # The user's own: where the configuration says, whatever prefix a module has.
+            return list(map(local, FILES[wildcards.ic]))
 
 
 def of_hub(path):
@@ -147,17 +173,11 @@ def part(name, file):
     return of_system
 
 
-def looked_at_images(wildcards):
-    """The file of a checkpoint at whose samples' images the study looks: of some seeds, at the last probed epoch."""
+def images(wildcards):
+    """The gradients at the images of a checkpoint's samples: of some seeds, at the last probed epoch."""
     last = STUDY.systems[wildcards.system].models[wildcards.model].probe_epochs[-1]
-    chosen = int(wildcards.epoch) == last and int(wildcards.seed) in STUDY.seeds_of("symmetry")
-    has = len(STUDY.actions(wildcards.system)) > 1
-    return {"orbits": f"{EPOCH}/orbits.zarr"} if chosen and has else {}
-
-
-def given(option, path):
-    """A command line option with its file, or nothing where a stage does without."""
-    return f"--{option} {path}" if path else ""
+    asked = int(wildcards.epoch) == last and int(wildcards.seed) in STUDY.seeds_of("symmetry")
+    return f"{EPOCH}/orbits.zarr" if asked and len(STUDY.actions(wildcards.system)) > 1 else []
 
 
 def all_tables():
@@ -168,6 +188,17 @@ def figure_names(system):
     return figures_for(STUDY.observables_of(system), STUDY.parts(system))
 
 
+def caption_file(name, system):
+    """The caption of a figure in a file, as Snakemake's own report wants it."""
+    path = Path(f".snakemake/captions/{STUDY.study}/{system}/{name}.rst").absolute()
+    text = caption(name, system, SAMPLE_SIZE, UNIT)
+    # Jobs on a cluster read the rules at the same time, and a report may be reading the file.
+    if not path.exists() or path.read_text() != text:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text(text)
+    return str(path)
+
+
 def all_figures():
     return [
         f"{RESULTS}/{system}/figures/{name}.{suffix}"
@@ -175,6 +206,18 @@ def all_figures():
         for name in figure_names(system)
         for suffix in figure(name).suffixes
     ]
+
+
+def source(path):
+    """A file of the workflow itself, which is where it is whatever prefix a module has."""
+    return local(f"{SOURCES}/{path}")
+
+
+def costs(wildcards, output):
+    """Where the study's jobs leave what they took."""
+    classes = {system: STUDY.classes(system) for system in STUDY.systems}
+    root = Path(output.page).parents[2]
+    return [str(root / place) for place in cost.places(STUDY.study, STUDY.data.dataset, classes)]
 
 
 def kept_shards():
@@ -188,20 +231,26 @@ def kept_shards():
     return [path for system in STUDY.systems for pattern in patterns for path in checkpoints(system, pattern)]
 
 
+def results():
+    """The study's folder, with the prefix that a module may have."""
+    return Path(rules.report.output.page).parent
+
+
 def remove_caches():
     """Mapped trajectories are large, and built again where they are missing."""
-    for path in Path(RESULTS).glob("*/splits/*.cache"):
+    for path in results().glob("*/splits/*.cache"):
         shutil.rmtree(path)
         path.with_name(f"{path.name}.lock").unlink(missing_ok=True)
 
 
 def link_latest_report():
     """results/report.html is the report of the study that was finished last."""
-    if not Path(REPORT).exists():
+    page = results() / "report.html"
+    if not page.exists():
         return
-    latest = Path("results/report.html")
+    latest = results().parent / page.name
     latest.unlink(missing_ok=True)
-    latest.symlink_to(Path(REPORT).relative_to("results"))
+    latest.symlink_to(page.relative_to(latest.parent))
     place = f"{os.getcwd()}/" if ELSEWHERE else ""
-    print(f"\nreport:  {place}{latest} -> {REPORT}")
-    print(f"figures: {place}{RESULTS}/*/figures\ntables:  {place}{RESULTS}/*/tables")
+    print(f"\nreport:  {place}{latest} -> {page}")
+    print(f"figures: {place}{results()}/*/figures\ntables:  {place}{results()}/*/tables")

@@ -1,26 +1,34 @@
-for FIGURE in dict.fromkeys(name for system in STUDY.systems for name in figure_names(system)):
-    SPEC = figure(FIGURE)
-    DRAWN = f"{RESULTS}/{{system}}/figures/{FIGURE}"
+for SYSTEM in STUDY.systems:
+    DRAWN = f"{RESULTS}/{{system}}/figures"
 
     rule:
         name:
-            f"figure_{FIGURE}"
+            f"figures_{SYSTEM}"
         input:
-            table=f"{RESULTS}/{{system}}/tables/{SPEC.table}.csv",
-            style=f"{SOURCES}/surroscope/plots/publication.mplstyle",
+            tables=expand(
+                f"{RESULTS}/{{system}}/tables/{{table}}.csv",
+                table=sorted({figure(name).table for name in figure_names(SYSTEM)}),
+                allow_missing=True,
+            ),
+            style=source("surroscope/plots/publication.mplstyle"),
         output:
             # For print first; what the report shows is the last.
-            *(f"{DRAWN}.{suffix}" for suffix in SPEC.suffixes[:-1]),
-            report(
-                f"{DRAWN}.{SPEC.suffixes[-1]}",
-                caption=f"../report/{SPEC.caption}.rst",
-                category="{system}",
-                labels={"figure": SPEC.title},
-            ),
+            [f"{DRAWN}/{name}.{suffix}" for name in figure_names(SYSTEM) for suffix in figure(name).suffixes[:-1]],
+            [
+                report(
+                    f"{DRAWN}/{name}.{figure(name).suffixes[-1]}",
+                    caption=caption_file(name, SYSTEM),
+                    category="{system}",
+                    labels={"figure": figure(name).title},
+                )
+                for name in figure_names(SYSTEM)
+            ],
         log:
-            f"{DRAWN}.log",
+            f"{DRAWN}/figures.log",
         benchmark:
-            f"{DRAWN}.benchmark.tsv"
+            f"{DRAWN}/figures.benchmark.tsv"
+        wildcard_constraints:
+            system=re.escape(SYSTEM),
         localrule: True
         conda:
             "../../envs/figures.yaml"
@@ -28,15 +36,12 @@ for FIGURE in dict.fromkeys(name for system in STUDY.systems for name in figure_
             mem_mb=scaled(1000),
             runtime=scaled(10),
         params:
-            settings=settings("figures", figure=FIGURE),
+            settings=settings("figures"),
             code=code("figures"),
-            n=SAMPLE_SIZE,
-            unit=UNIT,
-            observable=SPEC.observable or "",
         message:
-            f"Draw {FIGURE} of {{wildcards.system}}"
+            "Draw the figures of {wildcards.system}"
         shell:
-            "python -m surroscope.stages.figures --settings {params.settings:q} --table {input.table:q}"
+            "python -m surroscope.stages.figures --settings {params.settings:q} --tables {input.tables:q}"
             " --files {output:q} > {log:q} 2>&1"
 
 
@@ -47,14 +52,7 @@ rule report:
         tables=all_tables(),
         verdicts=expand(f"{RESULTS}/{{system}}/tables/verdict.json", system=STUDY.systems),
         data=[path for system in STUDY.systems for path in expand(STORE, system=system, ic=STUDY.classes(system))],
-        template=f"{SOURCES}/surroscope/report/page.html.j2",
-        captions=sorted(
-            {
-                f"{SOURCES}/report/{figure(name).caption}.rst"
-                for system in STUDY.systems
-                for name in figure_names(system)
-            }
-        ),
+        template=source("surroscope/report/page.html.j2"),
     output:
         page=report(REPORT, caption="../report/page.rst", category="Report"),
         provenance=PROVENANCE,
@@ -77,10 +75,10 @@ rule report:
         ),
         code=code("report"),
         # Not inputs: what jobs took changes nothing else.
-        costs=cost.places(STUDY.study, STUDY.data.dataset, {name: STUDY.classes(name) for name in STUDY.systems}),
+        costs=costs,
     message:
         "Write the report"
     shell:
         "python -m surroscope.stages.report --settings {params.settings:q} --figures {input.figures:q}"
-        " --tables {input.tables:q} {input.verdicts:q} --data {input.data:q} --captions {input.captions:q}"
+        " --tables {input.tables:q} {input.verdicts:q} --data {input.data:q}"
         " --costs {params.costs:q} --page {output.page:q} --provenance {output.provenance:q} > {log:q} 2>&1"

@@ -17,6 +17,7 @@ from surroscope.config.base import Section
 from surroscope.config.study import Study
 from surroscope.data import pdegym
 from surroscope.influence.responses import Response
+from surroscope.influence.solvers import SOLVERS
 from surroscope.system import System
 
 # The networks of arXiv 2509.00024.
@@ -208,7 +209,7 @@ class CrossGradients(Gradients):
         assert study.cross
         batches = study.cross_batches()
         values = linearized(study, [COST], **wildcards) | {"batches": [batches[int(shard)]], "directions": batches}
-        return cls.take(study.cross, **values, span="ket")
+        return cls.take(study.cross, **values, span="perturbation")
 
 
 class Reduce(Job):
@@ -238,7 +239,7 @@ class Full(sections.Iterations, Linearized):
     def of(cls, study: Study, **wildcards: str) -> Self:
         values = linearized(study, study.responses(wildcards["system"]), **wildcards)
         values |= {"probes": [*range(study.probe.batches)], "dampings": [study.influence.damping]}
-        solvers = [name for name in study.influence.solvers if name in ("full", "dense")]
+        solvers = [name for name in study.influence.solvers if SOLVERS[name].needs == "network"]
         return cls.take(study.influence, **values | {"solvers": solvers})
 
 
@@ -325,15 +326,14 @@ class Tables(Job):
 
 
 class Figures(sections.Figures, Job):
-    figure: str
     models: list[str]
     last_training_snapshot: int
 
     @classmethod
-    def of(cls, study: Study, system: str, figure: str) -> Self:
+    def of(cls, study: Study, system: str) -> Self:
         last = study.probe.snapshots - 1
         models = list(study.systems[system].models)
-        return cls.take(study.figures, figure=figure, models=models, last_training_snapshot=last)
+        return cls.take(study.figures, models=models, last_training_snapshot=last)
 
 
 class Report(Job):

@@ -7,14 +7,16 @@ With W the coefficients of η⁻¹ g_i = Σ_m W[m, i] g_m, the response of the p
 import numpy as np
 import xarray as xr
 
-from surroscope.influence.matrices import MATRIX, Grams, Rules, grams_of
+from surroscope.influence.compute import Rules, span_of
+from surroscope.influence.matrices import MATRIX, grams_of
+from surroscope.influence.solvers import Grams
 from surroscope.influence.span import Span
 
 
 def cost_span(grams: Grams, samples: int, rules: Rules) -> tuple[Span, np.ndarray, float]:
     """The span of the cost's gradients, its K (N, N), and the damping in it."""
-    own = np.arange(samples)
-    return grams.span(own, rules.discarded_share), grams.k[np.ix_(own, own)], rules.absolute(grams, samples)
+    rows = np.arange(samples)
+    return span_of(grams, rows, rules.discarded_share), grams.k[np.ix_(rows, rows)], rules.absolute(grams, samples)
 
 
 def channel_coupling(span: Span, by_channel: np.ndarray, damping: float) -> np.ndarray:
@@ -43,7 +45,7 @@ def images(source: xr.Dataset, orbits: xr.Dataset, rules: Rules) -> xr.DataArray
     found = []
     for probe in orbits["probe"].values:
         span, k, damping = cost_span(grams_of(source, probe), shape[0] * shape[1], rules)
-        found.append([span.influence(bras, k, damping) for bras in orbits["overlap"].sel(probe=probe).values])
+        found.append([span.influence(images, k, damping) for images in orbits["overlap"].sel(probe=probe).values])
     values = np.stack(found).reshape(len(found), orbits.sizes["action"], *shape, *shape)
     coords = {"image_probe": orbits["probe"].values, "action": orbits["action"].values}
     return xr.DataArray(values, dims=("image_probe", "action", *MATRIX), coords=coords)

@@ -65,6 +65,19 @@ def softmax(influence: np.ndarray) -> np.ndarray:
 NORMALIZATIONS: dict[str, Callable[[np.ndarray], np.ndarray]] = {
     function.__name__: function for function in (standard, none, cosine, row, column, trace, softmax)
 }
+# Normalisation -> what H is then called, and what its values are, as captions say it.
+UNITS = {
+    "standard": ("standardised influence", "in units of the standard deviation of its row"),
+    "none": ("influence", "how much a unit step lowers the error"),
+    "cosine": ("cosine of influence", "relative to the geometric mean of the two self-influences"),
+    "row": ("influence", "relative to the self-influence of the response"),
+    "column": ("influence", "relative to the self-influence of the step"),
+    "trace": ("influence", "relative to the mean self-influence"),
+    "softmax": (
+        "attention by influence",
+        "an exponential weight among the perturbations of its row, which add up to 1",
+    ),
+}
 
 
 def _zero(influence: np.ndarray, axis: int) -> np.ndarray:

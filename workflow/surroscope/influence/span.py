@@ -27,13 +27,13 @@ class Span:
     eigenvalues: np.ndarray
     discarded_share: float
 
-    def influence(self, bra: np.ndarray, ket: np.ndarray, damping: float) -> np.ndarray:
-        """H[j, i] = g_j · (η̂ + ε)⁻¹ g_i, from products of bra and ket gradients with the span's, (·, R) each."""
-        return (bra @ self.basis / (self.eigenvalues + damping)) @ (ket @ self.basis).T
+    def influence(self, responses: np.ndarray, perturbations: np.ndarray, damping: float) -> np.ndarray:
+        """H[j, i] = g_j · (η̂ + ε)⁻¹ g_i, from the products of both kinds of gradients with the span's, (·, R) each."""
+        return (responses @ self.basis / (self.eigenvalues + damping)) @ (perturbations @ self.basis).T
 
-    def coefficients(self, ket: np.ndarray, damping: float) -> np.ndarray:
-        """W (R, kets) with (η̂ + ε)⁻¹ g_i = Σ_n W[n, i] g_n, from the kets' products with the span's gradients."""
-        return self.basis / (self.eigenvalues + damping) @ (ket @ self.basis).T
+    def coefficients(self, perturbations: np.ndarray, damping: float) -> np.ndarray:
+        """W (R, perturbations) with (η̂ + ε)⁻¹ g_i = Σ_n W[n, i] g_n, from products with the span's gradients."""
+        return self.basis / (self.eigenvalues + damping) @ (perturbations @ self.basis).T
 
 
 def solve_span(k: np.ndarray, b: np.ndarray, *, discarded_share: float, precision: str = "float64") -> Span:

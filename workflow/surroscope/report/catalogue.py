@@ -1,7 +1,8 @@
-"""Every table of a study, every figure with the table that it draws, and the names of influence and of its units."""
+"""Every table of a study, and every figure with the table that it draws."""
 
 from collections.abc import Collection
 from dataclasses import dataclass, replace
+from pathlib import Path
 
 
 @dataclass(frozen=True)
@@ -125,28 +126,6 @@ OPTIONAL = {
     "symmetry": ("symmetry",),
 }
 
-QUANTITIES = {
-    "span": "influence within the span of the gradients",
-    "full": "influence in the full parameter space",
-    "euclidean": "gradient dot products (no metric)",
-    "cosine": "cosine of the gradients",
-    "adam": "Adam-preconditioned step",
-}
-
-# Normalisation -> what H is then called, and what its values are, as captions say it.
-UNITS = {
-    "standard": ("standardised influence", "in units of the standard deviation of its row"),
-    "none": ("influence", "how much a unit step lowers the error"),
-    "cosine": ("cosine of influence", "relative to the geometric mean of the two self-influences"),
-    "row": ("influence", "relative to the self-influence of the response"),
-    "column": ("influence", "relative to the self-influence of the step"),
-    "trace": ("influence", "relative to the mean self-influence"),
-    "softmax": (
-        "attention by influence",
-        "an exponential weight among the perturbations of its row, which add up to 1",
-    ),
-}
-
 
 def figure(name: str) -> FigureSpec:
     """A figure by its name. Raises KeyError if there is none."""
@@ -157,6 +136,13 @@ def figure(name: str) -> FigureSpec:
                 title, shows = title.format(observable.replace("_", " ")), OF_PAPER.get(observable, "")
                 return FigureSpec(table, observable, title, shows, caption=f"{table}_observable")
     return replace(FIGURES[name], caption=name)
+
+
+def caption(name: str, system: str, n: str, unit: str) -> str:
+    """The caption of a figure in reStructuredText; n: the sample size of the study, unit: of influence in it."""
+    spec = figure(name)
+    text = (Path(__file__).parents[2] / "report" / f"{spec.caption}.rst").read_text()
+    return text.format(system=system, n=n, unit=unit, observable=spec.observable)
 
 
 def figures_for(observables: Collection[str], parts: Collection[str] = ()) -> tuple[str, ...]:

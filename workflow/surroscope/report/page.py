@@ -7,7 +7,6 @@ from dataclasses import dataclass, field
 from html import unescape
 from math import isfinite, isnan
 from pathlib import Path
-from types import SimpleNamespace
 from typing import Any
 
 from docutils.core import publish_parts
@@ -206,13 +205,8 @@ def alternative_text(figure: ReportFigure) -> str:
     return f"{figure.title}. {re.split(r'(?<=[.!?]) ', text, maxsplit=1)[0]}".strip()
 
 
-def caption_html(rst_text: str, system: str, **params: str | None) -> str:
-    """A caption (reStructuredText with Jinja2, as Snakemake's own report renders it) as an HTML fragment.
-
-    Raises jinja2.UndefinedError for an unknown variable, docutils.utils.SystemMessage for faulty markup.
-    """
-    snakemake = SimpleNamespace(wildcards=SimpleNamespace(system=system), params=SimpleNamespace(**params))
-    text = Environment(undefined=StrictUndefined).from_string(rst_text).render(snakemake=snakemake)
+def caption_html(text: str) -> str:
+    """A caption in reStructuredText as an HTML fragment. Raises docutils.utils.SystemMessage for faulty markup."""
     settings = {
         "raw_enabled": False,
         "file_insertion_enabled": False,

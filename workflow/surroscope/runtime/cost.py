@@ -1,7 +1,8 @@
 """What the jobs of a study took, from the benchmark files that Snakemake leaves beside their results.
 
 Only a job that ended has one; that of a job that ran again is of the last time. With `benchmark-extended: true`, which
-the profiles set, it names the rule, its threads and its resources; without, the stage is told from the file's place.
+the profiles set, it names threads and resources. The stage is told by the file's place: rules may have other names in a
+workflow that has this one as a module.
 """
 
 import ast
@@ -16,7 +17,7 @@ import pandas as pd
 
 SUFFIX = ".benchmark.tsv"
 # Files that are not called after their stage, as they lie in data/ and in results/.
-BY_FOLDER = {"splits": "split", "gradients": "gradients", "cross": "cross_gradients", "figures": "figures"}
+BY_FOLDER = {"splits": "split", "gradients": "gradients", "cross": "cross_gradients"}
 BY_NAME = {"linearization": "calibrate", "evaluation": "evaluate"}
 
 
@@ -55,8 +56,7 @@ def by_stage(places: Iterable[Path]) -> list[StageCost]:
         for path in sorted(place.rglob(f"*{SUFFIX}")) if place.is_dir() else [place] * place.is_file():
             with path.open(errors="replace", newline="") as lines:
                 for row in csv.DictReader(lines, delimiter="\t", quoting=csv.QUOTE_NONE):
-                    rule = row.get("rule_name") or stage_of(path)
-                    rows.append(row | _resources(row.get("resources")) | {"stage": stage_of_rule(rule)})
+                    rows.append(row | _resources(row.get("resources")) | {"stage": stage_of(path)})
     columns = ["s", "threads", "tasks", "cpu_time", "gpu", "max_rss", "mem_mb"]
     jobs = pd.DataFrame(rows, columns=["stage", *columns])
     jobs[columns] = jobs[columns].map(_number)
@@ -79,17 +79,12 @@ def by_stage(places: Iterable[Path]) -> list[StageCost]:
     return sorted(costs, key=lambda cost: (-cost.core_hours, cost.stage))
 
 
-def stage_of_rule(rule: str) -> str:
-    """The stage that a rule runs: of its own name, but that each figure has a rule."""
-    return "figures" if rule.startswith("figure_") else rule
-
-
 def stage_of(path: Path) -> str:
     """The stage whose benchmark lies there."""
-    name, folders = path.name.removesuffix(SUFFIX), path.parts[:-1]
-    if folders[:2] == ("data", "raw"):
+    name = path.name.removesuffix(SUFFIX)
+    if path.parts[-6:-4] == ("data", "raw"):
         return "simulate" if name.startswith("block") else "download"
-    if folders[:2] == ("data", "store"):
+    if path.parts[-5:-3] == ("data", "store"):
         return "ingest"
     return BY_FOLDER.get(path.parent.name) or BY_NAME.get(name, name)
 

@@ -16,7 +16,7 @@ from surroscope.data import transitions
 from surroscope.errors import UserError
 from surroscope.influence.calibrate import check
 from surroscope.influence.linearize import Linearization, Method
-from surroscope.influence.responses import Rows
+from surroscope.influence.responses import Responses
 from surroscope.models import surrogate
 from surroscope.system import System
 
@@ -74,7 +74,7 @@ def modules(settings: jobs.Linearized) -> list[str]:
 
 
 def functions_of(
-    rows: Rows, defined: dict[str, dict[str, Any]], system: System, probe: transitions.Probe
+    rows: Responses, defined: dict[str, dict[str, Any]], system: System, probe: transitions.Probe
 ) -> dict[str, Observable]:
     """The observables of the rows by name, checked on two transitions. Raises UserError."""
     functions = {}

@@ -1,6 +1,7 @@
-"""Draw one figure from its tidy table -> PDF and PNG, or GIF if it moves."""
+"""Draw the figures of one system from their tidy tables -> PDF and PNG, or GIF of those that move."""
 
 from contextlib import ExitStack
+from functools import lru_cache
 from pathlib import Path
 
 import pandas as pd
@@ -9,22 +10,36 @@ from surroscope.config import jobs
 from surroscope.errors import UserError
 from surroscope.plots import style
 from surroscope.plots.draw import draw
+from surroscope.report.catalogue import figure
 from surroscope.runtime import cli, store
 
 
-def stage(settings: jobs.Figures, *, table: Path, files: cli.Outputs) -> None:
+def stage(settings: jobs.Figures, *, tables: list[Path], files: cli.Outputs) -> None:
+    """tables: by their names in the catalogue; files: what to draw, a figure's name with each of its suffixes
+
+    Either all files are written or, if one table cannot be drawn, none.
+    """
     options = style.Options(
         heatmap_limit=settings.heatmap_limit,
         dpi=settings.dpi,
         models=tuple(settings.models),
         last_training_snapshot=settings.last_training_snapshot,
     )
-    try:
-        drawn = draw(settings.figure, pd.read_csv(table), options)
-    except ValueError as error:
-        raise UserError(f"{table}: {error}; delete the table and run again") from None
+    places = {path.stem: path for path in tables}
+    read = lru_cache(maxsize=1)(pd.read_csv)
+    names = sorted({path.stem for path in files}, key=lambda name: (figure(name).table, name))
     with ExitStack() as stack:
-        style.save(drawn, [stack.enter_context(store.atomic(path)) for path in files], settings.dpi)
+        for number, name in enumerate(names, start=1):
+            table = places.get(figure(name).table)
+            if table is None:
+                raise UserError(f"--tables: no {figure(name).table}.csv, which the figure {name} shows; add it")
+            try:
+                drawn = draw(name, read(table), options)
+            except ValueError as error:
+                raise UserError(f"{table}: {error}; delete the table and run again") from None
+            own = [stack.enter_context(store.atomic(path)) for path in files if path.stem == name]
+            style.save(drawn, own, settings.dpi)
+            print(f"figure {number} of {len(names)}: {name}", flush=True)
 
 
 if __name__ == "__main__":

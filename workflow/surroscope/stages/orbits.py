@@ -41,12 +41,12 @@ def stage(
     ):
         for p, probe in enumerate(batches):
             states, targets = (torch.from_numpy(part).to(place) for part in (probe.inputs, probe.targets))
-            kets = linear.gradients(smse, states, targets, method)
+            perturbations = linear.gradients(smse, states, targets, method)
             for g, name in enumerate(settings.actions):
                 action = Action.parse(name)
-                bras = linear.gradients(smse, action(states, system), action(targets, system), method)
-                require_finite(bras, "gradients", settings, probe, f"smse of {name}", zero=False)
-                overlap[p, g] = inner(bras, kets, COLUMNS)
+                responses = linear.gradients(smse, action(states, system), action(targets, system), method)
+                require_finite(responses, "gradients", settings, probe, f"smse of {name}", zero=False)
+                overlap[p, g] = inner(responses, perturbations, COLUMNS)
                 bar.update(1)
     dataset = xr.Dataset(
         {"overlap": (("probe", "action", "sample", "other"), overlap)},

@@ -10,7 +10,8 @@ import pandas as pd
 from PIL import Image
 
 from surroscope.config import jobs
-from surroscope.report.catalogue import QUANTITIES, figure
+from surroscope.influence.solvers import QUANTITIES
+from surroscope.report.catalogue import caption, figure
 from surroscope.report.page import (
     Audit,
     DataCard,
@@ -39,14 +40,12 @@ def stage(
     *,
     figures: list[Path],
     tables: list[Path],
-    captions: list[Path],
     data: list[Path],
     page: cli.Output,
     provenance: cli.Output,
     costs: Sequence[Path] = (),
 ) -> None:
     """costs: benchmark files, of which any may be missing, and folders of them"""
-    texts = {path.stem: path.read_text() for path in captions}
     systems = []
     for name in settings.config["systems"]:
         own = {path.stem: path for path in tables if path.parents[1].name == name}
@@ -65,9 +64,7 @@ def stage(
                     ReportFigure(
                         name=path.stem,
                         title=spec.title,
-                        caption_html=caption_html(
-                            texts[spec.caption], name, n=settings.n, unit=settings.unit, observable=spec.observable
-                        ),
+                        caption_html=caption_html(caption(path.stem, name, settings.n, settings.unit)),
                         image=path.read_bytes(),
                         suffix=path.suffix.removeprefix("."),
                         table=str(own[spec.table]),
@@ -83,7 +80,7 @@ def stage(
         )
     study = Audit(
         title=f"Study {settings.config['study']}",
-        subject="; ".join([*(f"{', '.join(s.models)} on {s.title}" for s in systems), settings.n]),
+        subject="; ".join([*(f"{', '.join(v.model for v in s.verdicts)} on {s.title}" for s in systems), settings.n]),
         question=QUESTION,
         systems=tuple(systems),
         command=settings.command,

@@ -1,4 +1,4 @@
-"""Write docs/gallery.md, every figure with its rule and table, and docs/signature.md, numbers beside the paper's.
+"""Write docs/gallery.md, every figure with its table, and docs/signature.md, numbers beside the paper's.
 
 Both are of one study that ran to its end, docs/gallery.md with small pictures of its figures.
 """
@@ -23,8 +23,9 @@ WIDTH, COLOURS = 320, 64
 PAPERS = {"T": "[T](https://arxiv.org/abs/2509.00024)", "S": "[S](https://arxiv.org/abs/2601.20172)"}
 FIGURES = """# Every figure
 
-Of the study `{study}`, drawn by `{command}`. `make gallery` makes this page. Each figure is a rule of its own and draws
-the numbers of its table in `results/{study}/{{system}}/tables/` and nothing else; one alone is drawn by its file,
+Of the study `{study}`, drawn by `{command}`. `make gallery` makes this page. Each figure draws
+the numbers of its table in `results/{study}/{{system}}/tables/` and nothing else. One job draws those of a system, and
+any of its files asks for it,
 `snakemake results/{study}/{system}/figures/two_time.pdf --force --cores 1 --configfile {configuration}`
 (of the default study `snakemake results/default/CE/figures/two_time.pdf --force --cores 1`; what is missing before it
 is computed first). How all of them look is in `workflow/surroscope/plots/publication.mplstyle` and the modules beside
@@ -33,8 +34,8 @@ Memorization in Autoregressive Deep Learning*, [S] *Loss Landscape Geometry and 
 figure names one, it has that figure's definition, at this study's size. Networks stand side by side or in one
 panel, with one range of colours. Of an animation the last frame is shown.
 
-| figure | shows | rule | table |{heads}
-|---|---|---|---|{rules}
+| figure | shows | table |{heads}
+|---|---|---|{rules}
 """
 NUMBERS = """# The published signature and this project's numbers
 
@@ -65,7 +66,7 @@ def gallery(study: Study, configuration: Path) -> str:
         spec = figure(name)
         title = f"**{name}**: {spec.title}" + (", moves" if spec.moving else "")
         pictures = [f"![{name}, {s}](gallery/{s}-{name}.png)" if name in of(study, s) else "" for s in systems]
-        cells = [title, shown(spec), f"`figure_{name}`", f"`{spec.table}.csv`", *pictures]
+        cells = [title, shown(spec), f"`{spec.table}.csv`", *pictures]
         lines.append(f"| {' | '.join(cells)} |\n")
     return "".join(lines)
 

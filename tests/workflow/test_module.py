@@ -1,0 +1,85 @@
+"""Another workflow takes this one as its module, under other names and in another place."""
+
+from collections import Counter
+from pathlib import Path
+
+import pytest
+
+from .conftest import QUICK, TINY, Project, fresh
+
+MODULE = """
+module surroscope:
+    snakefile: "../surroscope/workflow/Snakefile"
+    config: config
+    {prefix}
+
+
+use rule * from surroscope {alias}
+
+
+onstart:
+    surroscope.onstart()
+
+
+onsuccess:
+    surroscope.onsuccess()
+
+
+onerror:
+    surroscope.onerror()
+"""
+
+
+def workflow_of_another(folder: Path, configfile: str, prefix: str, alias: str) -> Project:
+    """A workflow in whose folder a checkout of this one lies, as a submodule of git would."""
+    fresh(folder / "surroscope", configfile)
+    (folder / "workflow").mkdir()
+    (folder / "workflow/Snakefile").write_text(MODULE.format(prefix=prefix, alias=alias))
+    return Project(folder, f"surroscope/{configfile}")
+
+
+@pytest.fixture(scope="module")
+def alone(tmp_path_factory: pytest.TempPathFactory) -> Counter[str]:
+    """The jobs of the quick study where it is no module."""
+    return fresh(tmp_path_factory.mktemp("alone") / "project", QUICK).planned()
+
+
+@pytest.mark.parametrize("prefix", ["", 'prefix: "somewhere"'])
+@pytest.mark.parametrize("alias", ["", "as surroscope_*"])
+def test_a_module_plans_the_quick_study(alone: Counter[str], tmp_path: Path, prefix: str, alias: str) -> None:
+    assert workflow_of_another(tmp_path / "other", QUICK, prefix, alias).planned() == alone
+
+
+def test_a_module_runs_in_its_prefix_alone(tiny: Project, tmp_path: Path) -> None:
+    project = workflow_of_another(tmp_path / "other", TINY, 'prefix: "some where"', "as surroscope_*")
+    project.edit(project.configfile, "dataset: tiny,", "dataset: tiny, reader: mapped,")
+    said = project.run().stdout
+    place = project.folder / "some where"
+    assert {path.name for path in project.folder.iterdir()} == {"surroscope", "workflow", "some where", ".snakemake"}
+    assert {path.name for path in place.iterdir()} == {"data", "results"}
+    assert not {path.name for path in (project.folder / "surroscope").iterdir()} & {"data", "results", ".snakemake"}
+
+    assert "report:  some where/results/report.html -> some where/results/tiny/report.html" in said
+    assert (place / "results/report.html").resolve() == place / "results/tiny/report.html"
+    page = (place / "results/report.html").read_text()
+    for stage in ("simulate", "ingest", "train", "gradients", "influence"):
+        assert f'<th scope="row">{stage}</th>' in page
+    assert "snakemake --cores all --configfile surroscope/tests/workflow/tiny.yaml" in page
+    assert "build seed10.cache" in (place / "results/tiny/NS/vit/seed10/train.log").read_text()
+    assert not list(place.rglob("*.cache*"))
+    assert not list((project.folder / ".snakemake").glob("heads/*"))
+
+    assert project.planned() == {}
+    assert project.tables("some where") == tiny.tables()
+
+
+def test_a_package_that_is_installed_gives_way_to_the_one_beside_the_rules(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    installed = tmp_path / "site-packages" / "surroscope"
+    installed.mkdir(parents=True)
+    (installed / "__init__.py").write_text("raise SystemExit('the installed one was imported')\n")
+    monkeypatch.setenv("PYTHONPATH", str(installed.parent))
+    project = fresh(tmp_path / "project", TINY)
+    project.run("data/raw/tiny/NS/NS-BB/block0.nc")
+    assert (project.folder / "data/raw/tiny/NS/NS-BB/block0.nc").exists()
