@@ -1,6 +1,5 @@
 """Networks by import path, and their weights on disk."""
 
-import importlib
 import inspect
 from pathlib import Path
 from typing import Any
@@ -10,12 +9,8 @@ from torch import Tensor, nn
 
 from surroscope import seeding
 from surroscope.errors import UserError
+from surroscope.importing import imported
 from surroscope.runtime import store
-
-
-def module_of(factory: str) -> str:
-    """The module of an import path ``module:function``."""
-    return factory.partition(":")[0]
 
 
 def build(
@@ -31,13 +26,7 @@ def build(
     """
     channels, *grid = shape
     size = grid[1] if grid[0] == grid[1] else tuple(grid)
-    module, _, function = factory.partition(":")
-    try:
-        make = getattr(importlib.import_module(module), function)
-    except Exception as error:  # a user's module may fail in any way
-        raise UserError(
-            f"factory {factory!r}: cannot be imported ({error}); expected package.module:function"
-        ) from None
+    make = imported(factory, "factory")
     try:
         signature = inspect.signature(make)
         if "boundary" in signature.parameters:

@@ -10,6 +10,7 @@ from surroscope.config import jobs
 from surroscope.data import transitions
 from surroscope.diagnostics import equivariance
 from surroscope.diagnostics.rollout import drift, errors, rollout
+from surroscope.importing import module_of
 from surroscope.models import surrogate
 from surroscope.runtime import cli, progress, store
 from surroscope.symmetry import Action
@@ -65,7 +66,7 @@ def stage(settings: jobs.Evaluate, *, stores: list[Path], split: Path, weights: 
         },
         attrs={key: getattr(settings, key) for key in ("system", "model", "seed", "epoch")},
     )
-    made = cli.provenance("evaluate", settings, surrogate.module_of(settings.factory))
+    made = cli.provenance("evaluate", settings, module_of(settings.factory))
     with store.writing(evaluation, made) as temporary:
         dataset.to_zarr(temporary, zarr_format=3, consolidated=False)
 
