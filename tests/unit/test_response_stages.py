@@ -21,6 +21,7 @@ from response_study import (
     Study,
     build,
     contracted,
+    mixing,
     relative,
     save,
 )
@@ -33,7 +34,7 @@ from surroscope.influence.normalize import standard
 from surroscope.influence.responses import Response
 from surroscope.models import surrogate
 from surroscope.runtime import store
-from surroscope.stages import cross, full, influence, maps, sensitivity
+from surroscope.stages import cross, evaluate, full, influence, maps, sensitivity
 from surroscope.tables.parts import attribution
 
 
@@ -213,6 +214,18 @@ def test_weights_that_are_broken_are_named_by_sample_and_observable(study: Study
     with pytest.raises(UserError, match=r"of smse at class CE-RP, time 0 are not finite"):
         broken.shard("x.zarr", [("test", 0)])
     assert not (tmp_path / "x.zarr").exists()
+
+
+def test_samples_that_interact_only_once_trained_are_refused(study: Study, tmp_path: Path) -> None:
+    save(tmp_path / "weights", mixing(CHANNELS, SIZE))
+    mixed = dataclasses.replace(study, folder=tmp_path, weights=tmp_path / "weights")
+    factory = "response_study:mixing"
+    with pytest.raises(UserError, match=r"response_study:mixing.*predicted by itself"):
+        mixed.shard("x.zarr", [("test", 0)], factory=factory)
+    settings = {name: value for name, value in study.common.items() if name in jobs.Evaluate.model_fields}
+    settings |= {"factory": factory, "probes": 1, "actions": ["e"]}
+    with pytest.raises(UserError, match=r"response_study:mixing.*predicted by itself"):
+        evaluate.stage(jobs.Evaluate(**settings), **mixed.inputs, evaluation=tmp_path / "y.zarr")
 
 
 def test_an_observable_without_a_gradient_is_named(study: Study, tmp_path: Path) -> None:

@@ -1,9 +1,11 @@
 """Every solver of the response against dense float64 algebra, on a table of small networks."""
 
+from copy import deepcopy
+
 import numpy as np
 import pytest
 import torch
-from cases import CASES, OBSERVABLES, Problem, problem, relative, weights
+from cases import CASES, OBSERVABLES, Problem, gradients, problem, relative, tangents, weights
 from torch import Tensor
 
 from surroscope.influence import dense, krylov
@@ -229,6 +231,33 @@ def test_the_rank_cut_keeps_the_share_that_it_promises() -> None:
         rank = len(span.eigenvalues)
         assert span.discarded_share == pytest.approx(values[rank:].sum() / values.sum())
         assert span.discarded_share <= share < values[rank - 1 :].sum() / values.sum()
+
+
+@pytest.mark.parametrize("name", ["convolution", "attention block", "ViT", "UNet"])
+def test_without_a_cut_what_round_off_alone_tells_apart_is_no_direction(name: str) -> None:
+    # Twins, a little apart: the directions between them are no longer than the round-off of gradients in float32.
+    whole, draw = problem(name), torch.Generator().manual_seed(3)
+    x, y = (
+        torch.cat([z, z + 3e-6 * torch.randn(z.shape, generator=draw, dtype=z.dtype)]).float().double()
+        for z in (whole.x, whole.y)
+    )
+    p = Problem(deepcopy(whole.linear.network).float().double(), x, y)
+    g = p.rows("smse").numpy()
+    rounded = gradients(p.single, OBSERVABLES["smse"], x.float(), y.float())
+    t = tangents(p.single, x.float(), rounded).flatten(1).double().numpy()
+    k = (rounded.double() @ rounded.double().T).numpy()
+    b = t @ t.T / t.shape[1]
+    span = solve_span(k, b, discarded_share=0.0, precision="float32")
+    rank = np.linalg.matrix_rank(g, rtol=len(g) * np.finfo(np.float32).eps)
+    assert len(span.eigenvalues) == rank == len(whole.x)
+    q = np.linalg.svd(g.T, full_matrices=False)[0][:, :rank]
+    for damping in (1e-2, 1e-6):
+        exact = g @ q @ np.linalg.solve(q.T @ p.eta @ q + damping * np.eye(rank), q.T @ g.T)
+        assert relative(span.influence(k, k, damping), exact) < 1e-4
+        assert relative(solve_span(k, b, discarded_share=0.0).influence(k, k, damping), exact) > 1e-3
+    cut, rounded_cut = (solve_span(k, b, discarded_share=1e-4, **options) for options in ({}, {"precision": "float32"}))
+    assert np.array_equal(cut.basis, rounded_cut.basis)
+    assert cut.discarded_share == rounded_cut.discarded_share
 
 
 @pytest.mark.parametrize("bad", [np.nan, np.inf])

@@ -184,7 +184,7 @@ def linearized(study: Study, responses: list[dict[str, str]], **wildcards: str) 
     return checkpoint(study, **wildcards) | {
         "responses": responses,
         "observables": {name: made.model_dump() for name, made in study.observables.items() if name in names},
-        "method": None if isinstance(method, str) else method,
+        "method": {"fixed": sections.Method(), "measured": None}[method] if isinstance(method, str) else method,
     }
 
 

@@ -113,7 +113,7 @@ class Method(Section):
 
 class Gradients(Section):
     shards: Count = 1
-    method: Method | Literal["measured"] = "measured"
+    method: Method | Literal["fixed", "measured"] = "fixed"
     keep: bool = False
 
 

@@ -46,13 +46,14 @@ class Rules:
 def grams(gradients: da.Array, tangents: Sequence[da.Array]) -> Grams:
     """K and B of gradients (R, P) and their tangents (D, outputs), in as many parts as the batch has."""
     k, *parts = dask.compute(gram(gradients), *(gram(part) for part in tangents))
-    return Grams(k, np.sum(parts, axis=0) / sum(part.shape[1] for part in tangents))
+    b = np.sum(parts, axis=0) / sum(part.shape[1] for part in tangents)
+    return Grams(k, b, precision=str(gradients.dtype))
 
 
 def span_of(grams: Grams, rows: np.ndarray, discarded_share: float) -> Span:
     """The metric's modes in the span of some of the gradients."""
     block = np.ix_(rows, rows)
-    return solve_span(grams.k[block], grams.b[block], discarded_share=discarded_share)
+    return solve_span(grams.k[block], grams.b[block], discarded_share=discarded_share, precision=grams.precision)
 
 
 def influence(

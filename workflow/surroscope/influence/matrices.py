@@ -17,7 +17,8 @@ MATRIX = ("response_class", "response_time", "perturbation_class", "perturbation
 def grams_of(source: xr.Dataset, probe: int) -> Grams:
     """The Gram matrices of one probe batch."""
     at = source.sel(probe=probe)
-    return Grams(at["k"].values, at["b"].values, at["adam"].values if "adam" in at else None)
+    adam = at["adam"].values if "adam" in at else None
+    return Grams(at["k"].values, at["b"].values, adam, precision=source.attrs["precision"])
 
 
 def label(

@@ -72,8 +72,9 @@ UNITS = {
 
 
 def _zero(influence: np.ndarray, axis: int) -> np.ndarray:
-    """Which rows (axis -1) or columns (axis -2) are zero throughout."""
-    return np.logical_not(influence.any(axis=axis))
+    """Which rows (axis -1) or columns (axis -2) are zero throughout; none of a matrix that is zero itself."""
+    nonzero = np.asarray(influence.any(axis=axis))
+    return nonzero.any(axis=-1, keepdims=True) & ~nonzero
 
 
 def _diagonal(influence: np.ndarray, *axes: int) -> np.ndarray:

@@ -96,8 +96,8 @@ REQUIRED = {
     "rollout_correlation": Columns(
         ("model", "quantity"),
         ("horizon",),
-        ("value", "low", "high", "n_points", "published", "n_seeds", "n_probes"),
-        missing=("value", "low", "high", "published"),
+        ("value", "low", "high", "within", "within_low", "within_high", "n_points", "published", "n_seeds", "n_probes"),
+        missing=("value", "low", "high", "within", "within_low", "within_high", "published"),
         single=("quantity",),
     ),
     "drift": Columns(

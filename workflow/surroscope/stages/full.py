@@ -38,8 +38,8 @@ def stage(
     calibration: Path | None = None,
 ) -> None:
     place = device.pick()
-    method = method_of(settings, calibration)
     batches = transitions.probes(stores, split, [("test", b) for b in settings.probes], settings.snapshots)
+    method = method_of(settings, calibration, linearization(settings, weights, batches[0], place), batches[0])
     shape = (len(batches[0].classes), len(batches[0].times))
     lead = (len(settings.solvers), len(settings.dampings), len(settings.responses), len(batches))
     influence = np.full((*lead, *shape, *shape), np.nan)

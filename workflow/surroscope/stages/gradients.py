@@ -47,7 +47,7 @@ def stage(
         for chosen in (settings.batches, settings.directions)
     )
     linear = linearization(settings, weights, batches[0], place)
-    method = method_of(settings, calibration)
+    method = method_of(settings, calibration, linear, batches[0])
     rows = Responses(settings.responses)
     functions = functions_of(rows, settings.observables, system, batches[0])
     samples, outputs = len(batches[0].inputs), batches[0].inputs[0].size

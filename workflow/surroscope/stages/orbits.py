@@ -29,9 +29,9 @@ def stage(
 ) -> None:
     """overlap[p, g, j, i] = ∇C(g s_j) · ∇C(s_i) over the N samples of probe batch p, with C the SMSE"""
     place, system = device.pick(), settings.equations
-    method = method_of(settings, calibration)
     batches = transitions.probes(stores, split, [("test", b) for b in settings.probes], settings.snapshots)
     linear = linearization(settings, weights, batches[0], place)
+    method = method_of(settings, calibration, linear, batches[0])
     samples = len(batches[0].inputs)
     overlap = np.empty((len(batches), len(settings.actions), samples, samples))
     title = f"images of {settings.model} epoch {settings.epoch}"

@@ -80,7 +80,7 @@ def stage(
         )
     study = Audit(
         title=f"Study {settings.config['study']}",
-        subject="; ".join([*(f"{', '.join(s.models)} on {s.title}" for s in systems), settings.n]),
+        subject="; ".join([*(f"{', '.join(v.model for v in s.verdicts)} on {s.title}" for s in systems), settings.n]),
         question=QUESTION,
         systems=tuple(systems),
         command=settings.command,
