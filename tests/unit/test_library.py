@@ -139,7 +139,8 @@ NAN[1] = torch.nan
         ({"cost": lambda prediction, target, state: prediction.mean()}, "cost gives .* each of the 3 samples"),
         ({"response_states": X}, "response_targets is missing"),
         ({"labels": ["a"]}, "1 labels of 3 "),
-        ({"damping": -1.0, "solver": "dense"}, "damping -1.0 is not positive"),
+        ({"damping": 0.0}, "damping is 0.0; expected a positive number"),
+        ({"network": nn.Conv2d(4, 4, 1).bfloat16()}, r"parameters of torch\.bfloat16; give network\.float\(\)"),
         ({"cost": lambda prediction, target, state: state.mean((1, 2, 3))}, "every gradient of the batch is zero"),
     ],
 )
@@ -161,7 +162,7 @@ def test_a_network_whose_samples_interact_is_refused() -> None:
 
     p = problem("convolution")
     for call in (lambda n: surroscope.influence_matrix(n, p.x, p.y), lambda n: surroscope.metric(n, p.x)):
-        with pytest.raises(UserError, match="depends on the others of its batch"):
+        with pytest.raises(UserError, match=r"changes by .* with the other states of the batch"):
             call(Interacting())
 
 

@@ -21,6 +21,7 @@ from surroscope.influence.calibrate import calibrate
 from surroscope.influence.gram import gram
 from surroscope.influence.linearize import Linearization, Method
 from surroscope.influence.solvers import SOLVERS, Grams
+from surroscope.models.surrogate import require_independent
 
 Labels = Sequence[Any] | Mapping[str, Sequence[Any]]
 COLUMNS = 2**16
@@ -68,6 +69,8 @@ def influence_matrix(
     if solver not in SOLVERS or SOLVERS[solver].needs == "moments":
         known = dict.fromkeys(one.metric for one in SOLVERS.values() if one.needs != "moments")
         raise UserError(f"solver is {solver!r}; choose from {', '.join(known)}, or a name of influence.solvers.SOLVERS")
+    if not damping > 0:
+        raise UserError(f"damping is {damping}; expected a positive number")
     linear = _copy(network, torch.float64 if SOLVERS[solver].needs == "network" else None)
     x, y = _transitions(linear, states, targets)
     step = _function(cost, "cost")
@@ -164,6 +167,8 @@ def _copy(network: nn.Module, dtype: torch.dtype | None = None) -> Linearization
     linear = Linearization(deepcopy(network).to(dtype))
     if not linear.size:
         raise UserError("the network has no trainable parameter; call requires_grad_() on those that count")
+    if wrong := {p.dtype for p in linear.parameters.values()} - {torch.float32, torch.float64}:
+        raise UserError(f"the network has parameters of {wrong.pop()}; give network.float() or network.double()")
     return linear
 
 
@@ -206,23 +211,18 @@ def _check(linear: Linearization, states: Tensor, targets: Tensor, function: Obs
     """Raise UserError unless predictions look like targets, each depends on its own state, and so does the function."""
     with torch.no_grad():
         try:
-            together = linear.predict(linear.parameters, states)
+            predicted = linear.predict(linear.parameters, states.clone())
         except Exception as error:  # a user's network may fail in any way
             raise UserError(f"the network fails on states of shape {tuple(states.shape)}: {error}") from None
-        if together.shape != targets.shape:
+        if predicted.shape != targets.shape:
             raise UserError(
-                f"the network maps {tuple(states.shape)} to {tuple(together.shape)}; expected {tuple(targets.shape)}, "
+                f"the network maps {tuple(states.shape)} to {tuple(predicted.shape)}; expected {tuple(targets.shape)}, "
                 "the shape of the targets"
             )
-        if not torch.isfinite(together).all():
+        if not torch.isfinite(predicted).all():
             raise UserError("a prediction of the network is not finite; look at its weights")
-        alone = linear.predict(linear.parameters, states[:1])
-        if not torch.allclose(alone, together[:1], rtol=1e-3, atol=1e-4 * float(together.abs().max())):
-            raise UserError(
-                "the network's prediction of a sample depends on the others of its batch; normalise over fields or "
-                "space, or by fixed statistics"
-            )
-        values = torch.as_tensor(function(together, targets, states))
+        require_independent(linear.network, states[:2], "influence")
+        values = torch.as_tensor(function(predicted, targets, states))
     if values.shape != (len(states),) or not torch.isfinite(values).all():
         raise UserError(f"{name} gives {values}; expected a finite number for each of the {len(states)} samples")
 
