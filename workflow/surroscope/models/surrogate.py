@@ -50,11 +50,11 @@ def build(
             f"factory {factory!r}: the network maps {tuple(states.shape)} to {found}; "
             "expected the same shape, since a surrogate predicts the next state"
         )
-    require_independent(network, states, factory)
+    require_independent(network, states, f"factory {factory!r}")
     return network
 
 
-def require_independent(network: nn.Module, states: Tensor, factory: str) -> None:
+def require_independent(network: nn.Module, states: Tensor, name: str) -> None:
     """Raise UserError unless a network in eval mode predicts a state (B, F, Y, X) the same alone and in a batch.
 
     What it predicts may differ by ε^(2/3) of it, ε the round-off of its numbers. It must leave its input as it is.
@@ -65,13 +65,13 @@ def require_independent(network: nn.Module, states: Tensor, factory: str) -> Non
         alone = torch.cat([network(state.clone()) for state in states.split(1)])
     if not torch.equal(given, states):
         raise UserError(
-            f"factory {factory!r}: the network changes the states that it is given; expected a network that leaves "
+            f"{name}: the network changes the states that it is given; expected a network that leaves "
             "them as they are. Write x = x - mean instead of x -= mean, or let it work on x.clone()"
         )
     defect = float((together - alone).norm() / together.norm().clamp_min(torch.finfo(together.dtype).tiny))
     if defect > torch.finfo(together.dtype).eps ** (2 / 3):
         raise UserError(
-            f"factory {factory!r}: what the network predicts for a state changes by {defect:.1e} of it with the other "
+            f"{name}: what the network predicts for a state changes by {defect:.1e} of it with the other "
             "states of the batch; expected each state to be predicted by itself. Take means and norms over channels "
             "and cells, not over the batch (BatchNorm: track_running_stats), and draw no random numbers in eval mode"
         )

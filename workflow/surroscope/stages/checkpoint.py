@@ -45,7 +45,7 @@ def linearization(
     network = surrogate.build(settings.factory, settings.options, shape=shape, boundary=boundary, seed=settings.seed)
     surrogate.load_weights(network, weights, settings.epoch)
     states = torch.from_numpy(probe.inputs[:2]).to(place, dtype)
-    surrogate.require_independent(network.to(place, dtype).eval(), states, settings.factory)
+    surrogate.require_independent(network.to(place, dtype).eval(), states, f"factory {settings.factory!r}")
     return Linearization(network)
 
 
