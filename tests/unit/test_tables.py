@@ -16,9 +16,11 @@ from surroscope.diagnostics import correlation, scalars
 from surroscope.diagnostics.rollout import errors
 from surroscope.diagnostics.scalars import Measured
 from surroscope.errors import UserError
-from surroscope.influence.matrices import MATRIX, Grams, Rules, baseline, label
+from surroscope.influence.compute import Rules
+from surroscope.influence.matrices import MATRIX, label
 from surroscope.influence.normalize import standard
-from surroscope.influence.responses import Response, Rows
+from surroscope.influence.responses import Response, Responses
+from surroscope.influence.solvers import SOLVERS, Grams
 from surroscope.plots.draw import draw
 from surroscope.tables import influence, rollouts
 from surroscope.tables import scalars as scalar_tables
@@ -53,21 +55,21 @@ def labelled(*numbers: int, rules: Rules = RULES) -> xr.Dataset:
 
 
 def test_rows_hold_every_gradient_once_those_of_steps_first() -> None:
-    rows = Rows([Response("mass"), Response("smse", "energy"), Response("enstrophy"), Response("mass", "smse")])
+    rows = Responses([Response("mass"), Response("smse", "energy"), Response("enstrophy"), Response("mass", "smse")])
     assert rows.names == ["smse", "energy", "mass", "enstrophy"]
-    assert rows.kets == 2
+    assert rows.perturbations == 2
     assert rows.place("enstrophy", 5).tolist() == [15, 16, 17, 18, 19]
 
 
-@pytest.mark.parametrize("span", ["ket", "joint"])
-@pytest.mark.parametrize(("response", "bra", "ket"), [(1, 1, 0), (2, 2, 0), (3, 0, 1)])
-def test_the_response_is_in_the_rows_and_the_step_in_the_columns(span: str, response: int, bra: int, ket: int) -> None:
+@pytest.mark.parametrize("span", ["perturbation", "joint"])
+@pytest.mark.parametrize(("response", "of", "on"), [(1, 1, 0), (2, 2, 0), (3, 0, 1)])
+def test_the_response_is_in_the_rows_and_the_step_in_the_columns(span: str, response: int, of: int, on: int) -> None:
     _, g, j = grams(4)
     part = {number: g[number * SAMPLES : (number + 1) * SAMPLES] for number in range(3)}
-    basis = part[ket] if span == "ket" else np.concatenate([part[ket], part[bra]])
+    basis = part[on] if span == "perturbation" else np.concatenate([part[on], part[of]])
     q = np.linalg.qr(basis.T)[0]
     metric = q.T @ (j.T @ j / OUTPUTS) @ q + RULES.damping * np.eye(q.shape[1])
-    expected = (part[bra] @ q) @ np.linalg.solve(metric, (part[ket] @ q).T)
+    expected = (part[of] @ q) @ np.linalg.solve(metric, (part[on] @ q).T)
     rules = Rules(span, 0.0, RULES.damping, "absolute")
     found = labelled(4, rules=rules)["influence"].isel(response=response).sel(solver="subspace", probe=4)
     for row, column in np.ndindex(SAMPLES, SAMPLES):
@@ -83,21 +85,21 @@ def test_relative_damping_is_a_multiple_of_the_largest_eigenvalue_in_the_cost_s_
     made, g, j = grams(1)
     q = np.linalg.qr(g[:SAMPLES].T)[0]
     largest = np.linalg.eigvalsh(q.T @ (j.T @ j / OUTPUTS) @ q)[-1]
-    relative = Rules("ket", 1e-4, 1e-3, "relative")
+    relative = Rules("perturbation", 1e-4, 1e-3, "relative")
     assert relative.absolute(made, SAMPLES) == pytest.approx(1e-3 * largest)
 
 
 def test_baselines_are_products_of_gradients() -> None:
     made, g, _ = grams(2)
-    bra, ket = np.arange(SAMPLES), np.arange(SAMPLES, 2 * SAMPLES)
-    assert np.allclose(baseline("euclidean", made, bra, ket), g[bra] @ g[ket].T)
+    j, i = np.arange(SAMPLES), np.arange(SAMPLES, 2 * SAMPLES)
+    assert np.allclose(SOLVERS["euclidean"].solve(made, j, i), g[j] @ g[i].T)
     units = g / np.linalg.norm(g, axis=1, keepdims=True)
-    assert np.allclose(baseline("cosine", made, bra, ket), units[bra] @ units[ket].T)
+    assert np.allclose(SOLVERS["cosine"].solve(made, j, i), units[j] @ units[i].T)
     scale = np.random.default_rng(3).uniform(1, 2, PARAMETERS)
     adam = Grams(made.k, made.b, (g / scale) @ g.T)
-    assert np.allclose(baseline("adam", adam, bra, ket), (g[bra] / scale) @ g[ket].T)
+    assert np.allclose(SOLVERS["adam"].solve(adam, j, i), (g[j] / scale) @ g[i].T)
     with pytest.raises(ValueError, match="no second moments"):
-        baseline("adam", made, bra, ket)
+        SOLVERS["adam"].solve(made, j, i)
 
 
 def table_of(matrices: list[xr.Dataset], name: str, normalization: str = "standard") -> pd.DataFrame:

@@ -7,9 +7,10 @@ import numpy as np
 import pandas as pd
 from matplotlib.figure import Figure
 
+from surroscope.influence.solvers import QUANTITIES
 from surroscope.plots import animations, dynamics, examples, fields, influence, orbits, response, sensitivity, training
 from surroscope.plots.style import Moving, Options, styled
-from surroscope.report.catalogue import QUANTITIES, figure
+from surroscope.report.catalogue import figure
 
 
 @dataclass(frozen=True)

@@ -10,7 +10,8 @@ import pandas as pd
 from PIL import Image
 
 from surroscope.config import jobs
-from surroscope.report.catalogue import QUANTITIES, caption, figure
+from surroscope.influence.solvers import QUANTITIES
+from surroscope.report.catalogue import caption, figure
 from surroscope.report.page import (
     Audit,
     DataCard,
