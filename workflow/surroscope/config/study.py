@@ -26,6 +26,7 @@ from surroscope.data.splits import split_counts
 from surroscope.errors import UserError
 from surroscope.influence.solvers import SOLVERS
 from surroscope.observables import catalogue
+from surroscope.report.catalogue import FIGURES, figures_for
 from surroscope.symmetry import Action, actions
 from surroscope.system import CLASSES, SYSTEMS, System
 
@@ -83,6 +84,14 @@ class Study(Section):
                 require_known(f"systems.{name}.pairs", pair, known)
             if "smse" not in self.observables_of(name):
                 raise ValueError(f"systems.{name}.observables lacks 'smse', the cost that every step descends; add it")
+            observables, needs = self.observables_of(name), {need for spec in FIGURES.values() for need in spec.needs}
+            figures = figures_for(observables, needs)
+            if twice := sorted({figure for figure in figures if figures.count(figure) > 1}):
+                colliding = next(observable for observable in observables if twice[0].endswith(f"_{observable}"))
+                raise ValueError(
+                    f"systems.{name} has the observable {colliding!r}, whose figure would be {twice[0]}, the name of "
+                    "another figure; rename the observable or the channel"
+                )
             for c, t, b, u in (self.maps and self.maps.pairs) or ():
                 require_known("maps.pairs", [c, b], tuple(name for s in self.systems for name in self.classes(s)))
                 if (c in self.classes(name)) != (b in self.classes(name)):
