@@ -1,6 +1,6 @@
 """What the jobs of a study take, counted in network passes, solver steps, contractions and bytes.
 
-Each of those is timed on one core of this machine when it is first needed. `full` is counted to its last rung.
+Each of those is timed on one core of this machine when it is first needed. `full` is counted to its last iteration.
 """
 
 import functools
@@ -22,7 +22,7 @@ from surroscope.config.study import Study
 from surroscope.data.pdegym import CELLS, SERIES
 from surroscope.data.splits import split_counts
 from surroscope.influence.krylov import CHECKED, inner
-from surroscope.influence.responses import Rows
+from surroscope.influence.responses import Responses
 from surroscope.models import surrogate
 from surroscope.physics.initial_conditions import sample, start_time
 from surroscope.physics.simulate import BATCH_CELLS, simulate
@@ -220,9 +220,9 @@ class Model:
         return self.network(job.system, job.model), samples, math.prod(self.shape(job.system))
 
     def _gradients(self, job: jobs.Gradients, **_: str) -> Work:
-        (network, n, outputs), rows = self.linearized(job, job.every), Rows(job.responses)
+        (network, n, outputs), rows = self.linearized(job, job.every), Responses(job.responses)
         pool, batches = len(job.directions), len(job.batches)
-        blocks = pool or (len(rows.names) if job.span == "joint" else rows.kets)
+        blocks = pool or (len(rows.names) if job.span == "joint" else rows.perturbations)
         gradients, tangents = batches * (len(rows.names) + pool) * n, batches * blocks * n * n
         size = 4.0 * batches * (len(rows.names) * n * network.parameters + (blocks * n + 2) * n * outputs)
         seconds = GRADIENT * gradients * network.step + TANGENT * tangents * network.forward
@@ -243,9 +243,9 @@ class Model:
         moved = operations = size = 0.0
         for number in range(self.study.gradients.shards):
             shard = jobs.Gradients.of(self.study, shard=str(number), **checkpoint)
-            (network, n, outputs), rows = self.linearized(shard), Rows(shard.responses)
+            (network, n, outputs), rows = self.linearized(shard), Responses(shard.responses)
             r = len(rows.names) * n
-            d = r if shard.span == "joint" else rows.kets * n
+            d = r if shard.span == "joint" else rows.perturbations * n
             # k and adam; b; and by sample, in front of it and elsewhere
             each = 4 * r**2 * network.parameters + (2 * d**2 + 2.2 * n**2) * n * outputs
             operations += len(shard.batches) * each
@@ -264,14 +264,14 @@ class Model:
     def _full(self, job: jobs.Full, **_: str) -> Work:
         network, n, _outputs = self.linearized(job)
         gradients = products = contracted = 0.0
-        p, rungs = network.parameters, job.rungs
+        p, iterations = network.parameters, job.max_iterations
         for step in {response.step for response in job.responses}:
-            r = len(Rows([response for response in job.responses if response.step == step]).names) * n
+            r = len(Responses([response for response in job.responses if response.step == step]).names) * n
             gradients += r
             if "full" in job.solvers:
-                products += n * (rungs * n + DOUBLE * CHECKED * len(job.dampings))
-                # On rung k: made orthogonal twice to a basis of k n, bordered, and the residuals.
-                contracted += sum((12 * n + 2 * r) * k * n * p for k in range(1, rungs + 1))
+                products += n * (iterations * n + DOUBLE * CHECKED * len(job.dampings))
+                # In iteration k: made orthogonal twice to a basis of k n, bordered, and the residuals.
+                contracted += sum((12 * n + 2 * r) * k * n * p for k in range(1, iterations + 1))
             if "dense" in job.solvers:
                 products += DOUBLE * n * p
                 contracted += 10.0 * p**3
