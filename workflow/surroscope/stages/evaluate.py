@@ -18,7 +18,7 @@ from surroscope.symmetry import Action
 
 def stage(settings: jobs.Evaluate, *, stores: list[Path], split: Path, weights: Path, evaluation: cli.Output) -> None:
     place, system = device.pick(), settings.equations
-    by_class = transitions.by_class(stores, split, "test", chosen=slice(settings.probes))
+    by_class = transitions.by_class(stores, split, "test", subset=slice(settings.probes))
     states = torch.stack([torch.from_numpy(block) for block in by_class.values()]).to(place)
     classes, probes, snapshots, *grid = states.shape
     shape, boundary = tuple(grid), settings.boundary
