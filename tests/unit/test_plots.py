@@ -12,9 +12,10 @@ import pytest
 from figure_tables import CLASSES, MODELS, OBSERVABLES, PARTS, panels, select
 
 from surroscope.errors import UserError
+from surroscope.influence.solvers import QUANTITIES
 from surroscope.plots.draw import ENDS, REQUIRED, draw
 from surroscope.plots.style import Options, by_model, save
-from surroscope.report.catalogue import OPTIONAL, QUANTITIES, figure, figures_for, tables_for
+from surroscope.report.catalogue import OPTIONAL, figure, figures_for, tables_for
 from surroscope.stages.figures import Settings, stage
 
 Tables = dict[str, pd.DataFrame]

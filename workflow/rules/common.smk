@@ -12,7 +12,9 @@ sys.path[:0] = [os.path.abspath(SOURCES), os.getcwd()]
 
 from surroscope.data import pdegym
 from surroscope.runtime import cost, fingerprint, sessions
-from surroscope.report.catalogue import UNITS, caption, figure, figures_for, tables_for
+from surroscope.influence.normalize import UNITS
+from surroscope.influence.solvers import SOLVERS
+from surroscope.report.catalogue import caption, figure, figures_for, tables_for
 from surroscope.config import jobs
 from surroscope.config.study import check
 from surroscope.runtime.environment import prepare

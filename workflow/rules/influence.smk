@@ -65,7 +65,7 @@ use rule full as full_sweep with:
         f"Influence in all parameters at several dampings {AT_CHECKPOINT}"
 
 
-FULL = f"{EPOCH}/full.zarr" if {"full", "dense"} & set(STUDY.influence.solvers) else []
+FULL = f"{EPOCH}/full.zarr" if any(SOLVERS[name].needs == "network" for name in STUDY.influence.solvers) else []
 
 
 rule orbits:

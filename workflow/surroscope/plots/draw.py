@@ -7,9 +7,10 @@ import numpy as np
 import pandas as pd
 from matplotlib.figure import Figure
 
+from surroscope.influence.solvers import QUANTITIES
 from surroscope.plots import animations, dynamics, examples, fields, influence, orbits, response, sensitivity, training
 from surroscope.plots.style import Moving, Options, styled
-from surroscope.report.catalogue import QUANTITIES, figure
+from surroscope.report.catalogue import figure
 
 
 @dataclass(frozen=True)
@@ -95,8 +96,8 @@ REQUIRED = {
     "rollout_correlation": Columns(
         ("model", "quantity"),
         ("horizon",),
-        ("value", "low", "high", "n_points", "published", "n_seeds", "n_probes"),
-        missing=("value", "low", "high", "published"),
+        ("value", "low", "high", "within", "within_low", "within_high", "n_points", "published", "n_seeds", "n_probes"),
+        missing=("value", "low", "high", "within", "within_low", "within_high", "published"),
         single=("quantity",),
     ),
     "drift": Columns(

@@ -98,7 +98,9 @@ def rollout_correlation(table: pd.DataFrame, options: Options) -> Figure:
     theirs = table["published"].notna().any()
     for panel, (model, part, look) in zip(axes, parts, strict=True):
         panel.fill_between(part["horizon"], part["low"], part["high"], color=look["color"], alpha=0.2, linewidth=0)
-        panel.plot(part["horizon"], part["value"], label="this study", **look)
+        panel.plot(part["horizon"], part["value"], label="all classes", **look)
+        panel.plot(part["horizon"], part["within"], label="within classes", **look | {"linestyle": "--"})
+        panel.vlines(part["horizon"], part["within_low"], part["within_high"], color=look["color"], linewidth=0.6)
         published: dict[str, Any] = {"marker": "D", "linestyle": "none", "color": REFERENCE, "markerfacecolor": "white"}
         if theirs:
             panel.plot(part["horizon"], part["published"], label=SOURCE, **published)
@@ -110,7 +112,10 @@ def rollout_correlation(table: pd.DataFrame, options: Options) -> Figure:
     axes[0].legend()
     low, high = int(table["n_points"].min()), int(table["n_points"].max())
     points = str(high) if low == high else f"{low} to {high}"
-    notes = ["line: Pearson's correlation, band: 95 % bootstrap interval over seeds and probe batches"]
+    notes = [
+        "line: Pearson's correlation, dashed: of values less the mean of their class",
+        "band and bars: 95 % bootstrap interval over seeds and probe batches",
+    ]
     if theirs:
         notes.append("diamonds: the authors' values, at their size")
     footnote(figure, f"{sample_size(table)}, with the classes {points} points", quantity_note(table), *notes)

@@ -18,7 +18,8 @@ from matplotlib.colors import Colormap, ListedColormap
 from matplotlib.figure import Figure
 from PIL import Image
 
-from surroscope.report.catalogue import QUANTITIES, UNITS
+from surroscope.influence.normalize import UNITS
+from surroscope.influence.solvers import QUANTITIES
 
 SINGLE_COLUMN, DOUBLE_COLUMN = 3.4, 7.0  # inches: the column widths of a two-column journal page
 

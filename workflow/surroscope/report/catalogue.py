@@ -1,4 +1,4 @@
-"""Every table of a study, every figure with the table that it draws, and the names of influence and of its units."""
+"""Every table of a study, and every figure with the table that it draws."""
 
 from collections.abc import Collection
 from dataclasses import dataclass, replace
@@ -124,28 +124,6 @@ OPTIONAL = {
     "cross": ("attribution_fields", "leverage", "attribution"),
     "maps": ("response_maps",),
     "symmetry": ("symmetry",),
-}
-
-QUANTITIES = {
-    "span": "influence within the span of the gradients",
-    "full": "influence in the full parameter space",
-    "euclidean": "gradient dot products (no metric)",
-    "cosine": "cosine of the gradients",
-    "adam": "Adam-preconditioned step",
-}
-
-# Normalisation -> what H is then called, and what its values are, as captions say it.
-UNITS = {
-    "standard": ("standardised influence", "in units of the standard deviation of its row"),
-    "none": ("influence", "how much a unit step lowers the error"),
-    "cosine": ("cosine of influence", "relative to the geometric mean of the two self-influences"),
-    "row": ("influence", "relative to the self-influence of the response"),
-    "column": ("influence", "relative to the self-influence of the step"),
-    "trace": ("influence", "relative to the mean self-influence"),
-    "softmax": (
-        "attention by influence",
-        "an exponential weight among the perturbations of its row, which add up to 1",
-    ),
 }
 
 
