@@ -34,6 +34,7 @@ CONFIGURATION = " ".join(map(near, workflow.configfiles)) or "config"
 # Snakemake finds these by itself.
 FOUND = any(os.path.abspath(place) == workflow.main_snakefile for place in ("Snakefile", "workflow/Snakefile"))
 ELSEWHERE = "" if FOUND else f" --directory {os.getcwd()}"
+AGAIN = f"snakemake --cores all{ELSEWHERE}" + (f" --configfile {CONFIGURATION}" if workflow.configfiles else "")
 try:
     STUDY = check(config, CONFIGURATION)
     for key, factory in STUDY.factories().items():
