@@ -8,7 +8,7 @@ import os
 import re
 from collections.abc import Mapping
 from dataclasses import replace
-from typing import Any, Self
+from typing import Any, Literal, Self
 
 from pydantic import BaseModel, ConfigDict
 
@@ -176,7 +176,7 @@ class Linearized(Checkpoint):
 
     observables: dict[str, dict[str, Any]]
     responses: list[Response]
-    method: sections.Method | None
+    method: sections.Method | Literal["fixed", "measured"]
 
 
 def linearized(study: Study, responses: list[dict[str, str]], **wildcards: str) -> dict[str, Any]:
@@ -190,7 +190,7 @@ def linearized(study: Study, responses: list[dict[str, str]], **wildcards: str) 
             else catalogue.factory_of(name, system)
             for name in names
         },
-        "method": {"fixed": sections.Method(), "measured": None}[method] if isinstance(method, str) else method,
+        "method": method,
     }
 
 
