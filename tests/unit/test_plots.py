@@ -12,9 +12,12 @@ import pytest
 from figure_tables import CLASSES, MODELS, OBSERVABLES, PARTS, panels, select
 
 from surroscope.errors import UserError
-from surroscope.plots.draw import ENDS, REQUIRED, draw
+from surroscope.plots.dynamics import SHOWN
+from surroscope.plots.sensitivity import CONCLUSIONS
 from surroscope.plots.style import Options, by_model, save
-from surroscope.report.catalogue import OPTIONAL, QUANTITIES, figure, figures_for, tables_for
+from surroscope.report.catalogue import QUANTITIES, figure, figures_for, tables_for
+from surroscope.report.draw import draw
+from surroscope.report.spec import ENDS
 from surroscope.stages.figures import Settings, stage
 
 Tables = dict[str, pd.DataFrame]
@@ -149,7 +152,7 @@ def test_fields_are_the_tables(tables: Tables) -> None:
 @pytest.mark.parametrize("name", FIGURES)
 def test_every_drawn_column_is_demanded(name: str, tables: Tables) -> None:
     spec = FIGURES[name]
-    columns = REQUIRED[spec.table]
+    columns = spec.columns
     for column in (*columns.text, *columns.keys, *columns.values):
         with pytest.raises(ValueError, match=rf"table {spec.table}: no column {column}"):
             draw(name, tables[spec.table].drop(columns=column))
@@ -293,9 +296,20 @@ def test_a_part_brings_the_tables_of_its_figures() -> None:
     every = {spec.table for spec in FIGURES.values()} | {"scalars", "attribution"}
     assert set(tables_for(PARTS)) == every
     assert len(tables_for(PARTS)) == len(every)
-    assert every - set(tables_for()) == {table for tables in OPTIONAL.values() for table in tables}
-    for part, own in OPTIONAL.items():
-        assert set(tables_for((part,))) - set(tables_for()) == set(own)
+    optional = {
+        "sensitivity": {"sensitivity"},
+        "cross": {"attribution_fields", "leverage", "attribution"},
+        "maps": {"response_maps"},
+        "symmetry": {"symmetry"},
+    }
+    assert every - set(tables_for()) == set.union(*optional.values())
+    for part, own in optional.items():
+        assert set(tables_for((part,))) - set(tables_for()) == own
+
+
+def test_panels_are_of_columns_that_are_demanded() -> None:
+    assert set(FIGURES["dynamics"].columns.values) == set(SHOWN)
+    assert set(FIGURES["sensitivity"].columns.values) >= set(CONCLUSIONS)
 
 
 @pytest.mark.parametrize(

@@ -17,7 +17,7 @@ from surroscope.errors import UserError
 from surroscope.influence.matrices import MATRIX, Grams, Rules, baseline, label
 from surroscope.influence.normalize import standard
 from surroscope.influence.responses import Response, Rows
-from surroscope.plots.draw import draw
+from surroscope.report.draw import draw
 from surroscope.tables import influence, rollouts
 from surroscope.tables import scalars as scalar_tables
 

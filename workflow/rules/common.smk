@@ -12,7 +12,7 @@ sys.path[:0] = [os.path.abspath(SOURCES), os.getcwd()]
 
 from surroscope.data import pdegym
 from surroscope.runtime import cost, fingerprint, sessions
-from surroscope.report.catalogue import UNITS, caption, figure, figures_for, tables_for
+from surroscope.report.catalogue import MODULES, UNITS, caption, figure, figures_for, tables_for
 from surroscope.config import jobs
 from surroscope.config.study import check
 from surroscope.runtime.environment import prepare
@@ -194,11 +194,6 @@ def all_figures():
 def source(path):
     """A file of the workflow itself, which is where it is whatever prefix a module has."""
     return local(f"{SOURCES}/{path}")
-
-
-def captions():
-    names = {figure(name).caption for system in STUDY.systems for name in figure_names(system)}
-    return [source(f"report/{name}.rst") for name in sorted(names)]
 
 
 def costs(wildcards, output):

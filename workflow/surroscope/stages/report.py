@@ -10,7 +10,7 @@ import pandas as pd
 from PIL import Image
 
 from surroscope.config import jobs
-from surroscope.report.catalogue import QUANTITIES, caption, figure
+from surroscope.report.catalogue import MODULES, QUANTITIES, caption, figure
 from surroscope.report.page import (
     Audit,
     DataCard,
@@ -63,6 +63,7 @@ def stage(
                     ReportFigure(
                         name=path.stem,
                         title=spec.title,
+                        question=spec.question,
                         caption_html=caption_html(caption(path.stem, name, settings.n, settings.unit)),
                         image=path.read_bytes(),
                         suffix=path.suffix.removeprefix("."),
@@ -92,7 +93,10 @@ def stage(
         temporary.write_text(render(study))
     made = {
         "versions": cli.provenance("report", settings)["versions"],
-        "code": {name: fingerprint.of_code(f"surroscope.stages.{name}") for name in ("tables", "figures", "report")},
+        "code": {
+            name: fingerprint.of_code(f"surroscope.stages.{name}", *modules)
+            for name, modules in {"tables": [], "figures": MODULES, "report": []}.items()
+        },
     }
     stores = [*data, *stores_of(settings.stores, page.parent)]
     recorded = record(settings.config, made, files=[page, *tables, *figures], stores=stores)
