@@ -7,7 +7,7 @@ CLAWPACK := .venv-clawpack
 BIN := $(CURDIR)/$(VENV)/bin
 export PATH := $(BIN):$(PATH)
 
-.PHONY: run test test-slow test-gpu test-slurm test-browser recover archive verify estimate gallery lint format bench bench-linearize bench-reduction bench-peers bench-reader bench-ingest bench-statistics bench-solvers snakemake-report clean
+.PHONY: run test test-slow test-gpu test-slurm test-browser recover archive verify estimate gallery schema lint format bench bench-linearize bench-reduction bench-peers bench-reader bench-ingest bench-statistics bench-solvers snakemake-report clean
 .DEFAULT_GOAL := run
 
 run: $(VENV)/ready
@@ -52,6 +52,10 @@ estimate: $(VENV)/ready
 # docs/gallery.md and docs/signature.md, of the study that has every figure, once it is finished.
 gallery: $(VENV)/ready
 	python -m surroscope.tools.gallery $(CONFIG)
+
+# What editors complete a configuration by, after a change of surroscope/config/.
+schema: $(VENV)/ready
+	python -m surroscope.tools.schema
 
 lint: $(VENV)/ready
 	ruff check .

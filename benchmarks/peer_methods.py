@@ -147,12 +147,12 @@ def full(case: Case) -> np.ndarray:
         len(rows),
         dampings=[case.damping],
         tolerance=CERTIFIED,
-        rungs=200,
+        max_iterations=200,
         dtype=torch.float32,
         exact=lambda v: double.metric(case.states.double(), v, method),
     )
     if not found.converged:
-        raise RuntimeError(f"certified to {found.relative:.1e} only, after {found.rungs} rungs")
+        raise RuntimeError(f"certified to {found.relative:.1e} only, after {found.iterations} iterations")
     return found.influence
 
 

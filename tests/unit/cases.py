@@ -150,9 +150,9 @@ class Problem:
         """(η + λ)⁻¹ g of every row, by its definition: (P, rows)."""
         return np.linalg.solve(self.eta + damping * np.eye(len(self.eta)), rows.numpy().T)
 
-    def influence(self, rows: Tensor, kets: int, damping: float) -> np.ndarray:
-        """H (rows, kets), the steps on the first `kets` rows."""
-        return rows.numpy() @ self.steps(rows[:kets], damping)
+    def influence(self, rows: Tensor, perturbations: int, damping: float) -> np.ndarray:
+        """H (rows, perturbations), the steps on the first `perturbations` rows."""
+        return rows.numpy() @ self.steps(rows[:perturbations], damping)
 
 
 @cache

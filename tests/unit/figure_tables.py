@@ -66,6 +66,7 @@ def training_tables(random):
     horizons = pd.DataFrame(keys(model=MODELS, quantity=("span",), horizon=range(1, 5)))
     value = random.uniform(-0.8, 0, size=len(horizons))
     ends = {"value": value, "low": value - 0.1, "high": value + 0.2, "n_points": 36, "n_seeds": 3, "n_probes": 4}
+    ends |= {"within": value / 2, "within_low": value / 2 - 0.2, "within_high": value / 2 + 0.1}
     return {
         "checkpoints": checkpoints,
         "two_time_training": summary(random, frames),

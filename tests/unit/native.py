@@ -1,5 +1,6 @@
 """Raw files as the embedded solvers write them, and their ingestion."""
 
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
@@ -8,8 +9,15 @@ import numpy as np
 import xarray as xr
 
 from surroscope.config import jobs
+from surroscope.physics.simulate import Simulated
 from surroscope.stages import ingest
 from surroscope.system import COMPRESSIBLE_EULER, System
+
+
+def joined(parts: Iterable[Simulated]) -> Simulated:
+    """All parts of a simulation as one."""
+    states, fallbacks = zip(*((part.states, part.fallbacks) for part in parts), strict=True)
+    return Simulated(np.concatenate(states), np.concatenate(fallbacks))
 
 
 def write(path: Path, states: np.ndarray, first: int = 0) -> Path:

@@ -38,6 +38,21 @@ def gated(system: System, below: float) -> Observable:
     )
 
 
+class Mixing(nn.Module):
+    """Adds a share of the batch's mean, none at first."""
+
+    def __init__(self, network: nn.Module) -> None:
+        super().__init__()
+        self.network, self.share = network, nn.Parameter(torch.zeros(1))
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.network(x) + self.share * x.mean(dim=0)
+
+
+def mixing(channels: int, size: int) -> nn.Module:
+    return Mixing(build(channels, size))
+
+
 def build(channels: int, size: int, hidden: int = 3, silent: bool = False) -> nn.Module:
     network = nn.Sequential(
         nn.Conv2d(channels, hidden, 3, padding=1, padding_mode="circular"),
@@ -92,7 +107,7 @@ class Study:
     def shard(self, name: str, batches: list, directions: list = [], **changes: Any) -> Path:  # noqa: B006
         settings = jobs.Gradients(
             **self.common
-            | {"responses": RESPONSES, "batches": batches, "directions": directions, "every": 1, "span": "ket"}
+            | {"responses": RESPONSES, "batches": batches, "directions": directions, "every": 1, "span": "perturbation"}
             | changes
         )
         gradients.stage(settings, **self.inputs, shard=self.folder / name)

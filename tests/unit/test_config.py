@@ -260,3 +260,13 @@ def test_code_of_ones_own_is_told_from_the_packages() -> None:
 def test_home_folders_are_not_shown(monkeypatch: pytest.MonkeyPatch, home: str, text: str, shown: str) -> None:
     monkeypatch.setenv("HOME", home)
     assert public(text) == shown
+
+
+def test_names_of_the_last_release_still_work_and_say_so_in_a_line(capsys: pytest.CaptureFixture[str]) -> None:
+    config = changed("influence", {"rungs": 7, "span": "ket"})
+    study = check(config, "config.yaml")
+    assert (study.influence.max_iterations, study.influence.span) == (7, "perturbation")
+    assert config["influence"] == {"rungs": 7, "span": "ket"}
+    expected = ("influence.rungs is now called max_iterations", "influence.span: ket is now called perturbation")
+    lines = capsys.readouterr().err.splitlines()
+    assert lines == [f"config.yaml: {part}; rename it, the old name goes with the next release" for part in expected]

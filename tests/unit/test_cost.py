@@ -30,8 +30,7 @@ def test_jobs_add_up_by_stage(tmp_path: Path) -> None:
     write(tmp_path / "a/train.benchmark.tsv", extended("train", 3600, 2, gpu))
     write(tmp_path / "b/train.benchmark.tsv", extended("train", 1800, 1, gpu))
     drawn = [
-        write(tmp_path / f"figures/{n}.benchmark.tsv", extended(f"figures_{n}", 36, 1, "{'mem_mb': 1000}"))
-        for n in "xy"
+        write(tmp_path / n / "figures.benchmark.tsv", extended(f"figures_{n}", 36, 1, "{'mem_mb': 1000}")) for n in "xy"
     ]
     train, figures = cost.by_stage([tmp_path / "a", tmp_path / "b", *drawn, tmp_path / "missing.benchmark.tsv"])
     assert train == cost.StageCost("train", 2, 2.5, pytest.approx(10 / 3600), 1.5, 3600, 100.5, 2035)

@@ -33,7 +33,7 @@ def looked_at(study: Study, shards: list[Path]) -> xr.Dataset:
     path = study.folder / "images.zarr"
     influence.stage(
         jobs.Influence(
-            solvers=["subspace"], span="ket", discarded_share=0.0, damping=DAMPING, damping_scale="absolute"
+            solvers=["subspace"], span="perturbation", discarded_share=0.0, damping=DAMPING, damping_scale="absolute"
         ),
         grams=contracted(study, *shards),
         orbits=study.folder / "orbits.zarr",
@@ -60,11 +60,11 @@ def test_influence_on_images_equals_dense_algebra(study: Study, looked_at: xr.Da
         Action.parse(name)(torch.from_numpy(part).double(), COMPRESSIBLE_EULER)
         for part in (probe.inputs, probe.targets)
     ]
-    bras = Linearization(network.double()).gradients(smse, *moved).numpy()
+    responses = Linearization(network.double()).gradients(smse, *moved).numpy()
     q = np.linalg.qr(g.T)[0]
     rows = j.reshape(-1, j.shape[-1])
     metric = q.T @ (rows.T @ rows / len(rows)) @ q + DAMPING * np.eye(q.shape[1])
-    expected = (bras @ q) @ np.linalg.solve(metric, (g @ q).T)
+    expected = (responses @ q) @ np.linalg.solve(metric, (g @ q).T)
     found = looked_at["image_influence"].sel(image_probe=0, action=name).values.reshape(SAMPLES, SAMPLES)
     # Nearly dependent gradients amplify an error of single precision in an image's, which does not lie among them.
     assert relative(found, expected) < 20 * SINGLE

@@ -3,6 +3,7 @@
 import numpy as np
 import pytest
 import torch
+from native import joined
 
 from surroscope import system
 from surroscope.physics import euler, simulate
@@ -75,12 +76,12 @@ def test_unknown_names_are_refused(arguments: tuple[str, str], known: str) -> No
 @pytest.mark.parametrize("name", ["CE-CRP", "NS-BB"])
 def test_simulation_does_not_depend_on_the_batch(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
     options = {"preset": "calibrated", "seed": 4, "size": 8, "factor": 2, "snapshots": 3, "final_time": 0.2}
-    together = simulate.joined(simulate.simulate(name, indices=[0, 1, 2, 3, 4], **options))
+    together = joined(simulate.simulate(name, indices=[0, 1, 2, 3, 4], **options))
     assert together.states.shape[:2] == (5, 3)
     assert together.states.dtype == np.float32
     assert together.fallbacks.shape == (5,)
     monkeypatch.setattr(simulate, "BATCH_CELLS", 2 * 16**2)
-    some = simulate.joined(simulate.simulate(name, indices=[3, 0, 4], **options))
+    some = joined(simulate.simulate(name, indices=[3, 0, 4], **options))
     np.testing.assert_array_equal(some.states, together.states[[3, 0, 4]])
 
 
@@ -103,7 +104,7 @@ def test_a_failure_names_class_trajectory_and_time(monkeypatch: pytest.MonkeyPat
 
     monkeypatch.setattr(simulate, "sample", broken)
     with pytest.raises(SolverError, match=r"^trajectory 8 of CE-RP \(paper, seed 4, 8 x 8 cells\) failed at time 0: "):
-        simulate.joined(simulate.simulate("CE-RP", preset="paper", seed=4, indices=[7, 8], size=8, factor=1))
+        joined(simulate.simulate("CE-RP", preset="paper", seed=4, indices=[7, 8], size=8, factor=1))
 
 
 # Of the released data, over space, time and trajectories: mean and deviation of ρ, deviation of u, mean and deviation
@@ -120,7 +121,7 @@ NAVIER_STOKES = {"NS-Sines": (0.335, 0.335), "NS-Gauss": (0.615, 0.608)}
 @pytest.mark.parametrize("name", sorted(EULER))
 def test_calibrated_statistics_are_the_released_ones(name: str) -> None:
     options = {"preset": "calibrated", "seed": 10, "size": 64, "factor": 1}
-    states = simulate.joined(simulate.simulate(name, indices=range(96), **options)).states
+    states = joined(simulate.simulate(name, indices=range(96), **options)).states
     values = euler.primitive(torch.from_numpy(states).double()).numpy()
     # u and v are drawn alike: their deviation is that of both, about zero.
     density, velocity, pressure = values[:, :, 0], values[:, :, 1:3], values[:, :, 3]
@@ -132,5 +133,5 @@ def test_calibrated_statistics_are_the_released_ones(name: str) -> None:
 @pytest.mark.parametrize(("name", "size", "count"), [("NS-Sines", 128, 24), ("NS-Gauss", 64, 96)])
 def test_navier_stokes_statistics_are_the_released_ones(name: str, size: int, count: int) -> None:
     options = {"preset": "calibrated", "seed": 10, "size": size, "factor": 1}
-    states = simulate.joined(simulate.simulate(name, indices=range(count), **options)).states
+    states = joined(simulate.simulate(name, indices=range(count), **options)).states
     np.testing.assert_allclose(states.std(axis=(0, 1, 3, 4)), NAVIER_STOKES[name], rtol=0.1)

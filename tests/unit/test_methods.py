@@ -44,6 +44,6 @@ def test_a_setting_that_changes_changes_its_sentence() -> None:
     tiny = ROOT / "tests/workflow/tiny.yaml"
     assert "times the largest eigenvalue" in told(tiny, influence__damping_scale="relative")
     assert "by block Krylov" in told(tiny, influence__solvers=["full"])
-    assert "the gradients that are stepped on;" in told(tiny, influence__span="ket")
+    assert "the gradients that are stepped on;" in told(tiny, influence__span="perturbation")
     assert "cosine of influence" in told(tiny, influence__normalization="cosine")
     assert "on 24 × 24 cells and stored on 8 × 8" in told(tiny, data__refinement=3)

@@ -97,6 +97,12 @@ def test_a_response_that_is_zero_to_steps_that_are_not_stays_zero() -> None:
             NORMALIZATIONS[name](h)
 
 
+@pytest.mark.parametrize("name", set(FORMULAS) - {"none"})
+def test_a_matrix_that_is_zero_throughout_has_no_scale(name: str) -> None:
+    with pytest.raises(ValueError, match=r"row 0 has no|trace is not positive"):
+        NORMALIZATIONS[name](np.zeros((SIZE, SIZE)))
+
+
 def flat(h: np.ndarray) -> None:
     h[2] = 5.0
 

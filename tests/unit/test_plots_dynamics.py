@@ -96,8 +96,10 @@ def test_correlations_and_their_intervals_are_the_table(tables: Tables) -> None:
     figure = draw("rollout_correlation", table.sample(frac=1, random_state=1), OPTIONS)
     for model, axes in panels(figure).items():
         expected = select(table, model=model).sort_values("horizon")
-        np.testing.assert_array_equal(curve(axes, "this study"), expected[["horizon", "value"]])
-        assert corners(axes) == [ends(expected, "horizon", "low", "high")]
+        np.testing.assert_array_equal(curve(axes, "all classes"), expected[["horizon", "value"]])
+        np.testing.assert_array_equal(curve(axes, "within classes"), expected[["horizon", "within"]])
+        bands = [("low", "high"), ("within_low", "within_high")]
+        assert corners(axes) == [ends(expected, "horizon", *band) for band in bands]
         (theirs,) = (line for line in axes.lines if line.get_marker() == "D")
         np.testing.assert_array_equal(theirs.get_xydata(), expected[["horizon", "published"]])
         assert axes.get_ylim() == (-1.05, 1.05)
@@ -113,7 +115,7 @@ def test_a_correlation_that_is_not_there_leaves_a_gap(tables: Tables) -> None:
     table = tables["rollout_correlation"]
     table.loc[table["horizon"] == 2, ["value", "low", "high"]] = np.nan
     axes = panels(draw("rollout_correlation", table, OPTIONS))["vit"]
-    assert np.isnan(curve(axes, "this study")[1, 1])
+    assert np.isnan(curve(axes, "all classes")[1, 1])
     assert {place for place, _ in corners(axes)[0]} == {1, 3, 4}
 
 

@@ -112,10 +112,10 @@ def test_stages_that_run_on_this_machine_are_ended(folder: Path) -> None:
 def test_a_head_says_that_it_is_there(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
     sessions.arrive()
-    (found,) = sessions.heads(tmp_path)
+    (found,) = sessions.of(tmp_path)
     assert (found.host, found.pid, found.here) == (socket.gethostname(), os.getpid(), True)
     sessions.leave()
-    assert not sessions.heads(tmp_path)
+    assert not sessions.of(tmp_path)
 
 
 def test_half_written_results_go(folder: Path) -> None:

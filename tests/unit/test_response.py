@@ -44,7 +44,7 @@ def in_span(p: Problem, function: Observable = smse, damping: float = DAMPING, s
 
 def in_full(p: Problem, function: Observable = smse, damping: float = DAMPING) -> np.ndarray:
     g = gradients(p.linear, function, p.x, p.y)
-    (found,) = krylov.solve(p.metric, g, len(g), dampings=[damping], tolerance=1e-9, rungs=60)
+    (found,) = krylov.solve(p.metric, g, len(g), dampings=[damping], tolerance=1e-9, max_iterations=60)
     return found.influence
 
 
@@ -175,34 +175,38 @@ def test_a_shift_by_the_total_stride_of_a_periodic_unet_leaves_influence(solver:
         assert changed < 1e-9 if same else changed > 1e-3, shift
 
 
-def steps(p: Problem, ket: str, definition: str) -> Iterator[tuple[str, np.ndarray, np.ndarray]]:
-    """For every observable as bra: (bra, (η + λ)⁻¹ g of each step (P, N), H (N, N) with row = response, column = step).
+def steps(p: Problem, perturbation: str, definition: str) -> Iterator[tuple[str, np.ndarray, np.ndarray]]:
+    """For every observable as response: (response, (η + λ)⁻¹ g of each step (P, N), H[response, perturbation]).
 
     definition: in which space (η + λ)⁻¹ is taken
     """
-    n, bras = len(p.x), len(OBSERVABLES)
-    rows = p.rows(ket, *OBSERVABLES)
+    n, count = len(p.x), len(OBSERVABLES)
+    rows = p.rows(perturbation, *OBSERVABLES)
     if definition == "full":
-        (found,) = krylov.solve(p.metric, rows, n, dampings=[DAMPING], tolerance=1e-6, rungs=60)
+        (found,) = krylov.solve(p.metric, rows, n, dampings=[DAMPING], tolerance=1e-6, max_iterations=60)
         yield from zip(
-            OBSERVABLES, [p.steps(rows[:n], DAMPING)] * bras, np.split(found.influence[n:], bras), strict=True
+            OBSERVABLES, [p.steps(rows[:n], DAMPING)] * count, np.split(found.influence[n:], count), strict=True
         )
         return
-    for bra in OBSERVABLES:
-        g = p.rows(bra)
-        spanning = rows[:n] if definition == "span of the ket" else p.rows(ket, bra)
+    for response in OBSERVABLES:
+        g = p.rows(response)
+        spanning = rows[:n] if definition == "span of the perturbation" else p.rows(perturbation, response)
         span = p.span(spanning)
-        kets, responses = ((part @ spanning.T).numpy() for part in (rows[:n], g))
-        yield bra, spanning.numpy().T @ span.coefficients(kets, DAMPING), span.influence(responses, kets, DAMPING)
+        perturbations, responses = ((part @ spanning.T).numpy() for part in (rows[:n], g))
+        yield (
+            response,
+            spanning.numpy().T @ span.coefficients(perturbations, DAMPING),
+            span.influence(responses, perturbations, DAMPING),
+        )
 
 
-@pytest.mark.parametrize("definition", ["span of the ket", "span of both", "full"])
+@pytest.mark.parametrize("definition", ["span of the perturbation", "span of both", "full"])
 @pytest.mark.parametrize("name", ["convolution", "frozen weights", "ViT"])
 def test_a_small_step_changes_every_observable_by_minus_h_times_influence(name: str, definition: str) -> None:
     p = problem(name)
     size = float(torch.cat([parameter.flatten() for parameter in p.linear.parameters.values()]).norm())
-    for ket in OBSERVABLES:
-        for bra, directions, influence in steps(p, ket, definition):
+    for perturbation in OBSERVABLES:
+        for response, directions, influence in steps(p, perturbation, definition):
             measured = np.empty_like(influence)
             for i, direction in enumerate(torch.from_numpy(directions.T.copy())):
                 h = 1e-5 * size / float(direction.norm())
@@ -210,12 +214,13 @@ def test_a_small_step_changes_every_observable_by_minus_h_times_influence(name: 
                 for sign in (1, -1):
                     change = p.linear.unflatten(-sign * h * direction[None])
                     moved = {key: value + change[key][0] for key, value in p.linear.parameters.items()}
-                    after.append(OBSERVABLES[bra](p.linear.predict(moved, p.x), p.y, p.x))
+                    after.append(OBSERVABLES[response](p.linear.predict(moved, p.x), p.y, p.x))
                 measured[:, i] = (after[0] - after[1]).numpy() / (2 * h)
             within = {"rtol": 1e-2, "atol": 1e-4 * np.abs(influence).max()}
-            assert np.allclose(measured, -influence, **within), (ket, bra)
+            assert np.allclose(measured, -influence, **within), (perturbation, response)
             # Between two observables H is not symmetric: rows and columns cannot have changed places unseen.
-            assert ket == bra or not np.allclose(measured, -influence.T, **within), (ket, bra)
+            if perturbation != response:
+                assert not np.allclose(measured, -influence.T, **within), (perturbation, response)
 
 
 def test_single_precision_passes_with_double_contractions_stay_close_to_the_oracle() -> None:

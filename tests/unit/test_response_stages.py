@@ -21,6 +21,7 @@ from response_study import (
     Study,
     build,
     contracted,
+    mixing,
     relative,
     save,
 )
@@ -33,12 +34,12 @@ from surroscope.influence.normalize import standard
 from surroscope.influence.responses import Response
 from surroscope.models import surrogate
 from surroscope.runtime import store
-from surroscope.stages import cross, full, influence, maps, sensitivity
+from surroscope.stages import cross, evaluate, full, influence, maps, sensitivity
 from surroscope.tables.parts import attribution
 
 
 def settings(**changes: Any) -> jobs.Influence:
-    rules = {"solvers": ["subspace", "euclidean", "cosine", "adam"], "span": "ket", "discarded_share": 0.0}
+    rules = {"solvers": ["subspace", "euclidean", "cosine", "adam"], "span": "perturbation", "discarded_share": 0.0}
     return jobs.Influence(**rules | {"damping": DAMPING, "damping_scale": "absolute"} | changes)
 
 
@@ -85,7 +86,7 @@ def test_a_response_map_is_the_change_of_a_prediction_after_a_small_step(study: 
 
 def test_cross_influence_is_that_of_all_batches_together_however_they_are_sharded(study: Study) -> None:
     pool = [("test", 0), ("train", 0), ("train", 1)]
-    cost = {"responses": [Response("smse")], "span": "ket"}
+    cost = {"responses": [Response("smse")], "span": "perturbation"}
     shards = [study.shard(f"cross{b}.zarr", [batch], pool, **cost) for b, batch in enumerate(pool)]
     path = study.folder / "cross.zarr"
     where = {"threads": 2, "memory_mb": 100, "dask": HERE}
@@ -116,13 +117,15 @@ FULL |= {"solvers": ["full", "dense"]}
 
 def test_the_full_space_is_solved_within_its_certificate(study: Study, shards: list[Path]) -> None:
     path = study.folder / "full.zarr"
-    full.stage(jobs.Full(**study.common | FULL | {"rungs": 30, "responses": RESPONSES}), **study.inputs, solved=path)
+    full.stage(
+        jobs.Full(**study.common | FULL | {"max_iterations": 30, "responses": RESPONSES}), **study.inputs, solved=path
+    )
     found = store.read(path).load()
     assert found["converged"].all()
     error = np.abs(found["influence"].sel(solver="full") - found["influence"].sel(solver="dense"))
     assert (error <= found["certificate"]).all()
     both = settings(solvers=["subspace", "full", "dense"])
-    one = jobs.Full(**study.common | FULL | {"dampings": [DAMPING], "rungs": 30, "responses": RESPONSES})
+    one = jobs.Full(**study.common | FULL | {"dampings": [DAMPING], "max_iterations": 30, "responses": RESPONSES})
     full.stage(one, **study.inputs, solved=path)
     target = study.folder / "both.zarr"
     influence.stage(both, grams=contracted(study, *shards), full=path, influence=target)
@@ -142,7 +145,7 @@ def test_the_full_space_is_solved_within_its_certificate(study: Study, shards: l
         probes=[0, 1],
     )
     full.stage(
-        jobs.Full(**study.common | FULL | {"rungs": 1, "solvers": ["full"], "responses": RESPONSES[:1]}),
+        jobs.Full(**study.common | FULL | {"max_iterations": 1, "solvers": ["full"], "responses": RESPONSES[:1]}),
         **study.inputs,
         solved=path,
     )
@@ -154,7 +157,7 @@ def test_the_full_space_is_solved_within_its_certificate(study: Study, shards: l
     assert rows["correlation"][rows["reference"]] == pytest.approx(1)
     assert rows["reference"].sum() == 1
     own = rules.model_copy(update={"reference": "full"})
-    with pytest.raises(UserError, match=r"own choice, full, did not converge here.*sensitivity\.rungs"):
+    with pytest.raises(UserError, match=r"own choice, full, did not converge here.*sensitivity\.max_iterations"):
         sensitivity.stage(own, grams=study.folder / "grams.zarr", full=path, table=table)
     sensitivity.stage(rules, grams=study.folder / "grams.zarr", table=table)
     assert "full" not in np.genfromtxt(table, delimiter=",", names=True, dtype=None, encoding="utf8")["quantity"]
@@ -162,7 +165,7 @@ def test_the_full_space_is_solved_within_its_certificate(study: Study, shards: l
 
 def test_dense_algebra_needs_no_other_solver(study: Study, shards: list[Path]) -> None:
     path, target = study.folder / "dense.zarr", study.folder / "oracle.zarr"
-    options = FULL | {"dampings": [DAMPING], "solvers": ["dense"], "rungs": 1, "responses": RESPONSES}
+    options = FULL | {"dampings": [DAMPING], "solvers": ["dense"], "max_iterations": 1, "responses": RESPONSES}
     full.stage(jobs.Full(**study.common | options), **study.inputs, solved=path)
     influence.stage(settings(solvers=["dense"]), grams=contracted(study, *shards), full=path, influence=target)
     found = store.read(target).load()["influence"].sel(solver="dense", probe=0).isel(response=0)
@@ -174,10 +177,10 @@ def test_dense_algebra_needs_no_other_solver(study: Study, shards: list[Path]) -
 
 def test_a_full_solution_that_did_not_converge_feeds_no_figure(study: Study, shards: list[Path], capsys: Any) -> None:
     path = study.folder / "open.zarr"
-    options = FULL | {"dampings": [DAMPING], "solvers": ["full"], "rungs": 1, "responses": RESPONSES}
+    options = FULL | {"dampings": [DAMPING], "solvers": ["full"], "max_iterations": 1, "responses": RESPONSES}
     full.stage(jobs.Full(**study.common | options), **study.inputs, solved=path)
     grams = contracted(study, *shards)
-    with pytest.raises(UserError, match=r"did not converge within 1 rungs.*Raise influence\.rungs"):
+    with pytest.raises(UserError, match=r"did not converge within 1 iterations.*Raise influence\.max_iterations"):
         influence.stage(settings(solvers=["full"]), grams=grams, full=path, influence=study.folder / "no.zarr")
     assert not (study.folder / "no.zarr").exists()
     influence.stage(
@@ -213,6 +216,18 @@ def test_weights_that_are_broken_are_named_by_sample_and_observable(study: Study
     assert not (tmp_path / "x.zarr").exists()
 
 
+def test_samples_that_interact_only_once_trained_are_refused(study: Study, tmp_path: Path) -> None:
+    save(tmp_path / "weights", mixing(CHANNELS, SIZE))
+    mixed = dataclasses.replace(study, folder=tmp_path, weights=tmp_path / "weights")
+    factory = "response_study:mixing"
+    with pytest.raises(UserError, match=r"response_study:mixing.*predicted by itself"):
+        mixed.shard("x.zarr", [("test", 0)], factory=factory)
+    settings = {name: value for name, value in study.common.items() if name in jobs.Evaluate.model_fields}
+    settings |= {"factory": factory, "probes": 1, "actions": ["e"]}
+    with pytest.raises(UserError, match=r"response_study:mixing.*predicted by itself"):
+        evaluate.stage(jobs.Evaluate(**settings), **mixed.inputs, evaluation=tmp_path / "y.zarr")
+
+
 def test_an_observable_without_a_gradient_is_named(study: Study, tmp_path: Path) -> None:
     save(tmp_path / "weights", build(CHANNELS, SIZE, silent=True))
     silent = dataclasses.replace(study, folder=tmp_path, weights=tmp_path / "weights")
@@ -233,8 +248,8 @@ def test_zero_gradients_of_some_samples_are_counted_and_have_no_influence(study:
     assert "gradients of gated in the probe batch" in (told := capsys.readouterr().out)
     assert f"2 of {SAMPLES} are exactly zero" in told
     solved = study.folder / "gated_full.zarr"
-    options = FULL | {"probes": [0], "dampings": [DAMPING], "rungs": 30}
-    full.stage(full.Settings(**study.common | options | changes), **study.inputs, solved=solved)
+    options = FULL | {"probes": [0], "dampings": [DAMPING], "max_iterations": 30}
+    full.stage(jobs.Full(**study.common | options | changes), **study.inputs, solved=solved)
     assert f"2 of {SAMPLES} are exactly zero" in capsys.readouterr().out
     solvers = ["subspace", "euclidean", "cosine", "adam", "full", "dense"]
     target = study.folder / "gated_influence.zarr"

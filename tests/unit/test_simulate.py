@@ -5,6 +5,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import xarray as xr
+from native import joined
 
 from surroscope.config import jobs
 from surroscope.errors import UserError
@@ -28,7 +29,7 @@ def settings(ic: str) -> jobs.Simulate:
 @pytest.mark.parametrize("ic", ["CE-CRP", "NS-BB"])
 def test_the_file_holds_what_was_simulated(ic: str, tmp_path: Path) -> None:
     stage.stage(settings(ic), raw=tmp_path / "block.nc")
-    expected = physics.joined(physics.simulate(ic, indices=range(3, 8), factor=2, **OPTIONS))
+    expected = joined(physics.simulate(ic, indices=range(3, 8), factor=2, **OPTIONS))
     with xr.open_dataset(tmp_path / "block.nc", engine="h5netcdf") as found:
         state = found["state"]
         assert state.dims == ("trajectory", "time", "channel", "y", "x")
@@ -89,5 +90,5 @@ def test_a_trajectory_that_fails_leaves_no_file(tmp_path: Path, monkeypatch: pyt
 def test_a_failure_is_counted_among_all_indices(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(physics, "sample", lambda *each: sample(*each) * (np.nan if each[3] == 6 else 1))
     with pytest.raises(SolverError) as caught:
-        physics.joined(physics.simulate("CE-RP", indices=range(3, 8), factor=2, **OPTIONS))
+        joined(physics.simulate("CE-RP", indices=range(3, 8), factor=2, **OPTIONS))
     assert caught.value.row == 3

@@ -1,9 +1,11 @@
 """Every solver of the response against dense float64 algebra, on a table of small networks."""
 
+from copy import deepcopy
+
 import numpy as np
 import pytest
 import torch
-from cases import CASES, OBSERVABLES, Problem, problem, relative, weights
+from cases import CASES, OBSERVABLES, Problem, gradients, problem, relative, tangents, weights
 from torch import Tensor
 
 from surroscope.influence import dense, krylov
@@ -18,11 +20,11 @@ networks = pytest.mark.parametrize("name", CASES)
 
 
 def solve_full(
-    p: Problem, rows: Tensor, tolerance: float = 1e-2, rungs: int = 64, **options
+    p: Problem, rows: Tensor, tolerance: float = 1e-2, iterations: int = 64, **options
 ) -> list[krylov.FullResponse]:
     """The response of rows to steps on the first observable's."""
     options = {"dampings": DAMPINGS, **options}
-    return krylov.solve(p.metric, rows, len(p.x), tolerance=tolerance, rungs=rungs, **options)
+    return krylov.solve(p.metric, rows, len(p.x), tolerance=tolerance, max_iterations=iterations, **options)
 
 
 def assert_certified(p: Problem, rows: Tensor, responses: list[krylov.FullResponse]) -> None:
@@ -46,18 +48,18 @@ def test_dense_is_the_definition(name: str) -> None:
 
 
 @networks
-@pytest.mark.parametrize("spanned", [("smse",), ALL], ids=["ket", "joint"])
+@pytest.mark.parametrize("spanned", [("smse",), ALL], ids=["perturbation", "joint"])
 def test_subspace_is_the_restriction_to_an_orthonormal_basis_of_the_span(name: str, spanned: tuple[str, ...]) -> None:
     p = problem(name)
     # A Gram matrix squares the gradients' condition, 10⁴ at worst among the joint spans here.
     tolerance = 1e-8 if spanned == ("smse",) else 1e-7
-    g, rows, ket = (p.rows(*names).numpy() for names in (spanned, ALL, ("smse",)))
+    g, rows, perturbation = (p.rows(*names).numpy() for names in (spanned, ALL, ("smse",)))
     q = np.linalg.svd(g.T, full_matrices=False)[0][:, : np.linalg.matrix_rank(g)]
     span = p.span(torch.from_numpy(g))
     for damping in DAMPINGS:
-        steps = q @ np.linalg.solve(q.T @ p.eta @ q + damping * np.eye(q.shape[1]), q.T @ ket.T)
-        assert relative(span.influence(rows @ g.T, ket @ g.T, damping), rows @ steps) < tolerance
-        assert relative(g.T @ span.coefficients(ket @ g.T, damping), steps) < 1e-6
+        steps = q @ np.linalg.solve(q.T @ p.eta @ q + damping * np.eye(q.shape[1]), q.T @ perturbation.T)
+        assert relative(span.influence(rows @ g.T, perturbation @ g.T, damping), rows @ steps) < tolerance
+        assert relative(g.T @ span.coefficients(perturbation @ g.T, damping), steps) < 1e-6
     assert np.allclose(span.eigenvalues, np.linalg.eigvalsh(q.T @ p.eta @ q)[::-1], rtol=1e-6)
 
 
@@ -92,11 +94,11 @@ def test_the_certificate_is_not_a_thousand_times_too_wide(name: str) -> None:
 
 
 @networks
-@pytest.mark.parametrize(("tolerance", "rungs"), [(1e-2, 64), (1e-4, 12), (1e-2, 2)])
-def test_the_certificate_holds_with_passes_in_single_precision(name: str, tolerance: float, rungs: int) -> None:
+@pytest.mark.parametrize(("tolerance", "iterations"), [(1e-2, 64), (1e-4, 12), (1e-2, 2)])
+def test_the_certificate_holds_with_passes_in_single_precision(name: str, tolerance: float, iterations: int) -> None:
     p = problem(name)
     rows = p.rows(*ALL)
-    found = solve_full(p, rows, tolerance, rungs, dtype=torch.float32, exact=p.metric)
+    found = solve_full(p, rows, tolerance, iterations, dtype=torch.float32, exact=p.metric)
     assert_certified(p, rows, found)
     assert all(response.converged == (response.relative <= tolerance) for response in found)
 
@@ -104,25 +106,25 @@ def test_the_certificate_holds_with_passes_in_single_precision(name: str, tolera
 def test_the_certificate_holds_where_round_off_depends_on_the_direction() -> None:
     # A metric that falls by eight decades; steps along its steepest, middle and flattest directions together.
     draw = torch.Generator().manual_seed(0)
-    size, outputs, kets, damping = 500, 200, 6, 1e-3
+    size, outputs, perturbations, damping = 500, 200, 6, 1e-3
     basis, mix = (torch.linalg.qr(torch.randn(n, n, generator=draw, dtype=torch.float64))[0] for n in (size, outputs))
     singular = torch.logspace(0, -4, outputs, dtype=torch.float64) * (30 * outputs) ** 0.5
     jacobian = (mix * singular) @ basis[:outputs]
-    rows = torch.randn(2 * kets, outputs, generator=draw, dtype=torch.float64) @ jacobian
+    rows = torch.randn(2 * perturbations, outputs, generator=draw, dtype=torch.float64) @ jacobian
     rows[0], rows[1] = 30 * basis[0], 30 * (basis[0] + basis[1])
     rows[2], rows[3] = 1e-2 * basis[150], 0.1 * basis[199]
-    rows[kets] = 30 * basis[0] + 1e-2 * basis[20]
+    rows[perturbations] = 30 * basis[0] + 1e-2 * basis[20]
     exact = jacobian.T @ jacobian / outputs + damping * torch.eye(size, dtype=torch.float64)
-    expected = (rows @ torch.linalg.solve(exact, rows[:kets].T)).numpy()
+    expected = (rows @ torch.linalg.solve(exact, rows[:perturbations].T)).numpy()
     single = jacobian.float()
     for tolerance in (1e-3, 1e-7):
         (found,) = krylov.solve(
             lambda v: v @ single.T @ single / outputs,
             rows,
-            kets,
+            perturbations,
             dampings=[damping],
             tolerance=tolerance,
-            rungs=60,
+            max_iterations=60,
             dtype=torch.float32,
             exact=lambda v: v @ jacobian.T @ jacobian / outputs,
         )
@@ -130,16 +132,16 @@ def test_the_certificate_holds_where_round_off_depends_on_the_direction() -> Non
 
 
 @networks
-def test_what_too_few_rungs_leave_open_is_marked_and_bounded(name: str) -> None:
+def test_what_too_few_iterations_leave_open_is_marked_and_bounded(name: str) -> None:
     p = problem(name)
     rows = p.rows(*ALL)
-    for rungs in (1, 3):
-        found = solve_full(p, rows, 1e-8, rungs)
+    for iterations in (1, 3):
+        found = solve_full(p, rows, 1e-8, iterations)
         assert_certified(p, rows, found)
         for response in found:
-            assert response.rungs <= rungs
+            assert response.iterations <= iterations
             assert response.converged == (response.relative <= 1e-8)
-        # Only where the gradients span every parameter is the first rung the whole answer.
+        # Only where the gradients span every parameter is the first iteration the whole answer.
         if name != "rank-deficient batch":
             assert not found[-1].converged
 
@@ -150,17 +152,18 @@ def test_the_estimate_grows_from_the_span_to_the_full_space_and_stays_below_the_
     n, rows = len(p.x), p.rows("smse")
     span, k = p.span(rows), (rows @ rows.T).numpy()
     for damping in DAMPINGS:
-        rungs = [
-            solve_full(p, rows, tolerance=0.0, rungs=rungs, dampings=[damping])[0].influence for rungs in (1, 2, 3)
+        grown = [
+            solve_full(p, rows, tolerance=0.0, iterations=iterations, dampings=[damping])[0].influence
+            for iterations in (1, 2, 3)
         ]
-        assert relative(rungs[0], span.influence(k, k, damping)) < 1e-8
+        assert relative(grown[0], span.influence(k, k, damping)) < 1e-8
         exact = p.influence(rows, n, damping)
-        for smaller, larger in zip([*rungs], [*rungs[1:], exact], strict=True):
+        for smaller, larger in zip(grown, [*grown[1:], exact], strict=True):
             assert_ordered(smaller, larger)
         # g_i = J_iᵀ w_i and η ≥ J_iᵀ J_i / M.
         w = weights(OBSERVABLES["smse"], p.linear, p.x, p.y).flatten(1).numpy()
         assert (np.diag(exact) <= p.x.numel() * (w**2).sum(axis=1)).all()
-        assert (np.diag(rungs[0]) <= np.diag(exact) * (1 + 1e-9)).all()
+        assert (np.diag(grown[0]) <= np.diag(exact) * (1 + 1e-9)).all()
 
 
 @pytest.mark.parametrize("name", ["convolution", "attention block", "ViT"])
@@ -182,11 +185,11 @@ def test_one_space_serves_every_damping_whatever_their_order(name: str) -> None:
 
 
 @pytest.mark.parametrize("name", ["linear layer", "rank-deficient batch"])
-@pytest.mark.parametrize("ket", ["mass", "energy"])
-def test_observables_that_share_no_parameter_do_not_influence_each_other(name: str, ket: str) -> None:
+@pytest.mark.parametrize("perturbation", ["mass", "energy"])
+def test_observables_that_share_no_parameter_do_not_influence_each_other(name: str, perturbation: str) -> None:
     # In one layer the mass and the energy read the weights of other outputs.
     p = problem(name)
-    n, rows = len(p.x), p.rows(ket, *(other for other in ("energy", "mass") if other != ket))
+    n, rows = len(p.x), p.rows(perturbation, *(other for other in ("energy", "mass") if other != perturbation))
     span = p.span(rows)
     k = (rows @ rows.T).numpy()
     assert (span.influence(k[n:], k[:n], 1e-2) == 0).all()
@@ -197,10 +200,10 @@ def test_observables_that_share_no_parameter_do_not_influence_each_other(name: s
 
 @pytest.mark.parametrize("dtype", [torch.float64, torch.float32], ids=str)
 @pytest.mark.parametrize("name", ["attention block", "shared weights", "rank-deficient batch"])
-def test_a_space_that_holds_everything_loses_nothing_by_more_rungs(name: str, dtype: torch.dtype) -> None:
+def test_a_space_that_holds_everything_loses_nothing_by_more_iterations(name: str, dtype: torch.dtype) -> None:
     p = problem(name)
     rows = p.rows("smse")
-    # A tolerance out of reach: more rungs than it takes to fill the space of all parameters.
+    # A tolerance out of reach: more iterations than it takes to fill the space of all parameters.
     (found,) = solve_full(p, rows, 0.0, 48, dtype=dtype, dampings=[1e-2])
     assert relative(found.influence, p.influence(rows, len(p.x), 1e-2)) < (1e-9 if dtype == torch.float64 else 1e-4)
 
@@ -228,6 +231,33 @@ def test_the_rank_cut_keeps_the_share_that_it_promises() -> None:
         rank = len(span.eigenvalues)
         assert span.discarded_share == pytest.approx(values[rank:].sum() / values.sum())
         assert span.discarded_share <= share < values[rank - 1 :].sum() / values.sum()
+
+
+@pytest.mark.parametrize("name", ["convolution", "attention block", "ViT", "UNet"])
+def test_without_a_cut_what_round_off_alone_tells_apart_is_no_direction(name: str) -> None:
+    # Twins, a little apart: the directions between them are no longer than the round-off of gradients in float32.
+    whole, draw = problem(name), torch.Generator().manual_seed(3)
+    x, y = (
+        torch.cat([z, z + 3e-6 * torch.randn(z.shape, generator=draw, dtype=z.dtype)]).float().double()
+        for z in (whole.x, whole.y)
+    )
+    p = Problem(deepcopy(whole.linear.network).float().double(), x, y)
+    g = p.rows("smse").numpy()
+    rounded = gradients(p.single, OBSERVABLES["smse"], x.float(), y.float())
+    t = tangents(p.single, x.float(), rounded).flatten(1).double().numpy()
+    k = (rounded.double() @ rounded.double().T).numpy()
+    b = t @ t.T / t.shape[1]
+    span = solve_span(k, b, discarded_share=0.0, precision="float32")
+    rank = np.linalg.matrix_rank(g, rtol=len(g) * np.finfo(np.float32).eps)
+    assert len(span.eigenvalues) == rank == len(whole.x)
+    q = np.linalg.svd(g.T, full_matrices=False)[0][:, :rank]
+    for damping in (1e-2, 1e-6):
+        exact = g @ q @ np.linalg.solve(q.T @ p.eta @ q + damping * np.eye(rank), q.T @ g.T)
+        assert relative(span.influence(k, k, damping), exact) < 1e-4
+        assert relative(solve_span(k, b, discarded_share=0.0).influence(k, k, damping), exact) > 1e-3
+    cut, rounded_cut = (solve_span(k, b, discarded_share=1e-4, **options) for options in ({}, {"precision": "float32"}))
+    assert np.array_equal(cut.basis, rounded_cut.basis)
+    assert cut.discarded_share == rounded_cut.discarded_share
 
 
 @pytest.mark.parametrize("bad", [np.nan, np.inf])
@@ -281,7 +311,7 @@ def test_a_metric_that_is_not_finite_is_refused() -> None:
     p = problem("convolution")
     rows = p.rows("smse")
     with pytest.raises(ValueError, match="product with a direction is not finite"):
-        krylov.solve(lambda v: v * np.nan, rows, 5, dampings=[1.0], tolerance=1e-2, rungs=3)
+        krylov.solve(lambda v: v * np.nan, rows, 5, dampings=[1.0], tolerance=1e-2, max_iterations=3)
     with pytest.raises(ValueError, match="finite"):
         dense.solve(lambda v: v * np.nan, rows, 5, dampings=[1.0])
     b = np.eye(5)

@@ -10,13 +10,15 @@ import torch
 import xarray as xr
 from torch import nn
 
-from surroscope.diagnostics import scalars
+from surroscope.diagnostics import correlation, scalars
 from surroscope.diagnostics.rollout import errors
 from surroscope.diagnostics.scalars import Measured
 from surroscope.errors import UserError
-from surroscope.influence.matrices import MATRIX, Grams, Rules, baseline, label
+from surroscope.influence.compute import Rules
+from surroscope.influence.matrices import MATRIX, label
 from surroscope.influence.normalize import standard
-from surroscope.influence.responses import Response, Rows
+from surroscope.influence.responses import Response, Responses
+from surroscope.influence.solvers import SOLVERS, Grams
 from surroscope.report.draw import draw
 from surroscope.tables import influence, rollouts
 from surroscope.tables import scalars as scalar_tables
@@ -51,21 +53,21 @@ def labelled(*numbers: int, rules: Rules = RULES) -> xr.Dataset:
 
 
 def test_rows_hold_every_gradient_once_those_of_steps_first() -> None:
-    rows = Rows([Response("mass"), Response("smse", "energy"), Response("enstrophy"), Response("mass", "smse")])
+    rows = Responses([Response("mass"), Response("smse", "energy"), Response("enstrophy"), Response("mass", "smse")])
     assert rows.names == ["smse", "energy", "mass", "enstrophy"]
-    assert rows.kets == 2
+    assert rows.perturbations == 2
     assert rows.place("enstrophy", 5).tolist() == [15, 16, 17, 18, 19]
 
 
-@pytest.mark.parametrize("span", ["ket", "joint"])
-@pytest.mark.parametrize(("response", "bra", "ket"), [(1, 1, 0), (2, 2, 0), (3, 0, 1)])
-def test_the_response_is_in_the_rows_and_the_step_in_the_columns(span: str, response: int, bra: int, ket: int) -> None:
+@pytest.mark.parametrize("span", ["perturbation", "joint"])
+@pytest.mark.parametrize(("response", "of", "on"), [(1, 1, 0), (2, 2, 0), (3, 0, 1)])
+def test_the_response_is_in_the_rows_and_the_step_in_the_columns(span: str, response: int, of: int, on: int) -> None:
     _, g, j = grams(4)
     part = {number: g[number * SAMPLES : (number + 1) * SAMPLES] for number in range(3)}
-    basis = part[ket] if span == "ket" else np.concatenate([part[ket], part[bra]])
+    basis = part[on] if span == "perturbation" else np.concatenate([part[on], part[of]])
     q = np.linalg.qr(basis.T)[0]
     metric = q.T @ (j.T @ j / OUTPUTS) @ q + RULES.damping * np.eye(q.shape[1])
-    expected = (part[bra] @ q) @ np.linalg.solve(metric, (part[ket] @ q).T)
+    expected = (part[of] @ q) @ np.linalg.solve(metric, (part[on] @ q).T)
     rules = Rules(span, 0.0, RULES.damping, "absolute")
     found = labelled(4, rules=rules)["influence"].isel(response=response).sel(solver="subspace", probe=4)
     for row, column in np.ndindex(SAMPLES, SAMPLES):
@@ -81,21 +83,21 @@ def test_relative_damping_is_a_multiple_of_the_largest_eigenvalue_in_the_cost_s_
     made, g, j = grams(1)
     q = np.linalg.qr(g[:SAMPLES].T)[0]
     largest = np.linalg.eigvalsh(q.T @ (j.T @ j / OUTPUTS) @ q)[-1]
-    relative = Rules("ket", 1e-4, 1e-3, "relative")
+    relative = Rules("perturbation", 1e-4, 1e-3, "relative")
     assert relative.absolute(made, SAMPLES) == pytest.approx(1e-3 * largest)
 
 
 def test_baselines_are_products_of_gradients() -> None:
     made, g, _ = grams(2)
-    bra, ket = np.arange(SAMPLES), np.arange(SAMPLES, 2 * SAMPLES)
-    assert np.allclose(baseline("euclidean", made, bra, ket), g[bra] @ g[ket].T)
+    j, i = np.arange(SAMPLES), np.arange(SAMPLES, 2 * SAMPLES)
+    assert np.allclose(SOLVERS["euclidean"].solve(made, j, i), g[j] @ g[i].T)
     units = g / np.linalg.norm(g, axis=1, keepdims=True)
-    assert np.allclose(baseline("cosine", made, bra, ket), units[bra] @ units[ket].T)
+    assert np.allclose(SOLVERS["cosine"].solve(made, j, i), units[j] @ units[i].T)
     scale = np.random.default_rng(3).uniform(1, 2, PARAMETERS)
     adam = Grams(made.k, made.b, (g / scale) @ g.T)
-    assert np.allclose(baseline("adam", adam, bra, ket), (g[bra] / scale) @ g[ket].T)
+    assert np.allclose(SOLVERS["adam"].solve(adam, j, i), (g[j] / scale) @ g[i].T)
     with pytest.raises(ValueError, match="no second moments"):
-        baseline("adam", made, bra, ket)
+        SOLVERS["adam"].solve(made, j, i)
 
 
 def table_of(matrices: list[xr.Dataset], name: str, normalization: str = "standard") -> pd.DataFrame:
@@ -186,7 +188,8 @@ def history(seeds: int = 3) -> pd.DataFrame:
 def test_a_row_of_checkpoints_is_that_of_its_seed_alone_and_the_main_numbers_are_of_all() -> None:
     m = measured()
     rows = scalar_tables.checkpoints({5: m}, history()).set_index("seed")
-    numbers = scalar_tables.main_numbers(m, history(), 5, "CE", "vit").set_index("name")
+    sampled = {"net": scalar_tables.sampled(m, history(), 5)}
+    numbers = scalar_tables.main_numbers(sampled, "CE", {"net": "vit"}).set_index("name")
     assert rows["validation"].tolist() == [2.0, 3.0, 4.0]
     for name, scalar in scalars.SCALARS.items():
         for seed in range(3):
@@ -198,6 +201,23 @@ def test_a_row_of_checkpoints_is_that_of_its_seed_alone_and_the_main_numbers_are
     assert found["low"] < found["value"] < found["high"]
     assert (found["published_low"], found["published_high"]) == (6.4, 6.4)
     assert np.isnan(numbers.loc["half_life", "published_low"])
+
+
+def test_a_difference_between_two_networks_has_the_interval_of_paired_draws() -> None:
+    """Of two networks, one's eigenvalues are twice the other's at every seed and probe batch."""
+    m = measured()
+    twice = replace(m, eigenvalue=2 * m.eigenvalue)
+    both = {name: scalar_tables.sampled(each, history(), 5) for name, each in (("a", m), ("b", twice))}
+    table = scalar_tables.main_numbers(both, "CE", {}).set_index(["model", "name"])
+    eigenvalue = table.xs("largest_metric_eigenvalue", level="name")
+    difference = eigenvalue.loc["a - b"]
+    assert difference["value"] == eigenvalue.loc["a", "value"] - eigenvalue.loc["b", "value"]
+    widths = eigenvalue["high"] - eigenvalue["low"]
+    assert widths["a - b"] == pytest.approx(widths["a"], rel=0.1)  # if the draws were not paired: 2.2 times that
+    same = table.loc["a - b"].loc[["validation", "half_life", "class_off_diagonal"]]
+    assert (same[["value", "low", "high"]] == 0).all(axis=None)
+    assert (same["n_seeds"] == 3).all()
+    assert same[["published_low", "published_high"]].isna().all(axis=None)
 
 
 @pytest.mark.parametrize("sign", [-1, 1])
@@ -216,18 +236,40 @@ def test_correlation_with_the_rollout_error_is_found_at_every_horizon(sign: int)
     assert noise["n_points"].unique().tolist() == [24 * 3]
 
 
+def test_classes_that_differ_are_told_from_a_correlation_within_classes() -> None:
+    """R and the rollout error differ between classes, the other way round than within each of them."""
+    m = measured(probes=8)
+    apart = 10 * np.einsum("a,ab,ts->atbs", np.arange(3), np.eye(3), 1 - np.eye(4))
+    m = replace(m, influence=m.influence + apart)
+    ratio = scalars.off_diagonal_ratio(m.influence)
+    error = ratio - 5 * ratio.mean(axis=0) + m.error[:, :, 0, 1]
+    error = np.broadcast_to(error[:, :, None, None], m.error.shape)
+    table = rollouts.rollout_correlation(replace(m, error=error), "CE", "vit")
+    assert (table["value"] < -0.9).all()
+    assert (table["within"] > 0.5).all()
+    assert (table["within_low"] < table["within"]).all()
+    assert (table["within"] < table["within_high"]).all()
+
+
+def test_copies_of_one_point_have_no_correlation_within_classes() -> None:
+    x, y = np.array([[0.1, 0.7]] * 3), np.array([[0.3, 1e30]] * 3)
+    assert np.isnan(correlation.within(x, y))
+    assert np.isnan(correlation.within(np.full((3, 2), np.inf), y))
+    assert correlation.within(np.array([[1.0, 5], [2, np.inf], [3, 6]]), np.array([[2.0, 9], [4, 1], [6, 9.5]])) > 0.9
+
+
 def test_a_rollout_that_blew_up_is_left_out_of_the_correlation_and_counted_so() -> None:
     m = measured(probes=8)
     error = m.error.copy()
     error[0, 0] = np.inf
     table = rollouts.rollout_correlation(replace(m, error=error), "NS", "none")
     assert table["n_points"].unique().tolist() == [24 * 3 - 1]
-    assert table[["value", "low", "high"]].notna().all(axis=None)
+    assert table[["value", "low", "high", "within", "within_low", "within_high"]].notna().all(axis=None)
     assert table["published"].isna().all()
 
 
 def test_a_number_that_a_study_cannot_have_has_no_row() -> None:
-    names = set(scalar_tables.main_numbers(measured(times=4), history(), 5, "CE", "vit")["name"])
+    names = set(scalar_tables.sampled(measured(times=4), history(), 5).table(positive=False)["name"])
     assert "intra_class_lag_2" in names
     assert "intra_class_lag_8" not in names
 

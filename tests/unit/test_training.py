@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from surroscope.errors import UserError
 from surroscope.models import surrogate
@@ -156,6 +156,51 @@ def test_a_factory_that_cannot_be_used_is_one_clear_error(factory: str, options:
     with pytest.raises(UserError, match=words) as caught:
         surrogate.build(factory, options, shape=(2, 8, 8), seed=0)
     assert factory in str(caught.value)
+
+
+class Mean(nn.Module):
+    """Divides by the mean of the batch."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        return x / x.mean()
+
+
+class Noise(nn.Module):
+    def forward(self, x: Tensor) -> Tensor:
+        return x + torch.randn_like(x)
+
+
+class InPlace(nn.Module):
+    def forward(self, x: Tensor) -> Tensor:
+        x -= 1.5
+        return 2 * x
+
+
+NETWORKS = {
+    "statistics of the batch": lambda: nn.BatchNorm2d(2, track_running_stats=False),
+    "mean of the batch": Mean,
+    "random numbers": Noise,
+    "in place": InPlace,
+    "statistics of training": lambda: nn.BatchNorm2d(2),
+    "round-off": lambda: nn.Sequential(*(nn.Conv2d(2, 2, 3, padding=1) for _ in range(30))),
+    "not finite": lambda: nn.Threshold(1e9, float("nan")),
+}
+
+
+def listed(channels: int, size: int, name: str) -> nn.Module:
+    return NETWORKS[name]()
+
+
+@pytest.mark.parametrize("name", NETWORKS)
+def test_a_network_whose_states_interact_or_that_changes_its_input_is_refused(name: str) -> None:
+    factory = f"{__name__}:listed"
+    words = {"in place": r"changes the states that it is given.*x\.clone"}
+    words |= dict.fromkeys(["statistics of the batch", "mean of the batch", "random numbers"], "predicted by itself")
+    if name in words:
+        with pytest.raises(UserError, match=rf"{factory}.*{words[name]}"):
+            surrogate.build(factory, {"name": name}, shape=(2, 8, 8), seed=0)
+    else:
+        assert surrogate.build(factory, {"name": name}, shape=(2, 8, 8), seed=0)
 
 
 def test_weights_of_another_network_are_refused(tmp_path: Path) -> None:

@@ -71,3 +71,15 @@ def test_a_module_runs_in_its_prefix_alone(tiny: Project, tmp_path: Path) -> Non
 
     assert project.planned() == {}
     assert project.tables("some where") == tiny.tables()
+
+
+def test_a_package_that_is_installed_gives_way_to_the_one_beside_the_rules(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    installed = tmp_path / "site-packages" / "surroscope"
+    installed.mkdir(parents=True)
+    (installed / "__init__.py").write_text("raise SystemExit('the installed one was imported')\n")
+    monkeypatch.setenv("PYTHONPATH", str(installed.parent))
+    project = fresh(tmp_path / "project", TINY)
+    project.run("data/raw/tiny/NS/NS-BB/block0.nc")
+    assert (project.folder / "data/raw/tiny/NS/NS-BB/block0.nc").exists()

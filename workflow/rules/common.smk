@@ -12,7 +12,9 @@ sys.path[:0] = [os.path.abspath(SOURCES), os.getcwd()]
 
 from surroscope.data import pdegym
 from surroscope.runtime import cost, fingerprint, sessions
-from surroscope.report.catalogue import MODULES, UNITS, caption, figure, figures_for, tables_for
+from surroscope.influence.normalize import UNITS
+from surroscope.influence.solvers import SOLVERS
+from surroscope.report.catalogue import MODULES, caption, figure, figures_for, tables_for
 from surroscope.config import jobs
 from surroscope.config.study import check
 from surroscope.runtime.environment import prepare
@@ -48,7 +50,6 @@ EPOCH = f"{CHECKPOINT}/epoch{{epoch}}"
 RAW = f"data/raw/{STUDY.data.dataset}/{{system}}/{{ic}}"
 STORE = f"data/store/{STUDY.data.dataset}/{{system}}/{{ic}}.zarr"
 SPLIT = f"{RESULTS}/{{system}}/splits/seed{{seed}}.json"
-CACHE = f"{RESULTS}/{{system}}/splits/seed{{seed}}.cache"
 REPORT = f"{RESULTS}/report.html"
 PROVENANCE = f"{RESULTS}/provenance.json"
 SAMPLE_SIZE = STUDY.sample_size
@@ -65,32 +66,54 @@ wildcard_constraints:
     block=r"\d+",
 
 
-def settings(stage, **fixed):
-    """The slice of the configuration that a job of this stage reads, as JSON: a change of it reruns the job."""
-    return lambda wildcards: jobs.settings(STUDY, stage, **wildcards, **fixed)
+def settings(name, **fixed):
+    """What a job of this name reads of the configuration, as JSON: a change of it reruns the job."""
+    return lambda wildcards: jobs.settings(STUDY, name, **wildcards, **fixed)
 
 
-def code(stage, linearizes=None):
-    """The fingerprint of the code that a job of this stage runs, with the network's module.
-
-    linearizes: the slice that names the observables whose modules run too
-    """
+def code(stage, settings=lambda wildcards: "{}"):
+    """The fingerprint of the code that a job runs: its stage's, its network's and that of the observables it reads of."""
 
     def of_job(wildcards):
         modules = [f"surroscope.stages.{stage}"]
         if "model" in wildcards.keys():
             modules.append(STUDY.systems[wildcards.system].models[wildcards.model].module)
-        if linearizes:
-            own = json.loads(jobs.settings(STUDY, linearizes, **wildcards))["observables"]
-            modules.extend(STUDY.observables[name].module for name in own)
-        return fingerprint.of_code(*modules)
+        own = json.loads(settings(wildcards)).get("observables", ())
+        return fingerprint.of_code(*modules, *(STUDY.observables[name].module for name in own))
 
     return of_job
+
+
+def files(wildcards, input, output):
+    """Options of a stage: each of its rule's inputs and outputs by its name, unless it is empty."""
+    named = [(name, [paths] if isinstance(paths, str) else paths) for name, paths in [*input.items(), *output.items()]]
+    return " ".join(f"--{name} {shlex.join(paths)}" for name, paths in named if paths)
+
+
+def job(name, stage=None):
+    """Parameters of a rule. stage: that it runs, where several rules run one"""
+    read = settings(name)
+    return {"settings": read, "code": code(stage or name, read), "files": files}
+
+
+def command(stage, options="", launch=""):
+    """The command of a stage with further options. launch: those of `runtime.launch`, for what may run on GPUs"""
+    start = f"surroscope.runtime.launch {launch} -- " if launch else ""
+    run = f"python -m {start}surroscope.stages.{stage} --settings {{params.settings:q}} {{params.files}} {options}"
+    return f"{run.rstrip()} > {{log:q}} 2>&1"
+
+
+GPUS = "--gpus {resources.gpu}"
+AT_CHECKPOINT = "of {wildcards.model} on {wildcards.system}, seed {wildcards.seed}, epoch {wildcards.epoch}"
 
 
 def scaled(amount):
     """A resource that grows with the attempt: a job may have failed for lack of it, where a profile has it tried again."""
     return lambda wildcards, attempt: attempt * (amount(wildcards) if callable(amount) else amount)
+
+
+def growing(**amounts):
+    return {name: scaled(amount) for name, amount in amounts.items()}
 
 
 def launcher(wildcards, resources):
@@ -150,17 +173,11 @@ def part(name, file):
     return of_system
 
 
-def looked_at_images(wildcards):
-    """The file of a checkpoint at whose samples' images the study looks: of some seeds, at the last probed epoch."""
+def images(wildcards):
+    """The gradients at the images of a checkpoint's samples: of some seeds, at the last probed epoch."""
     last = STUDY.systems[wildcards.system].models[wildcards.model].probe_epochs[-1]
-    chosen = int(wildcards.epoch) == last and int(wildcards.seed) in STUDY.seeds_of("symmetry")
-    has = len(STUDY.actions(wildcards.system)) > 1
-    return {"orbits": f"{EPOCH}/orbits.zarr"} if chosen and has else {}
-
-
-def given(option, path):
-    """A command line option with its file, or nothing where a stage does without."""
-    return f"--{option} {path}" if path else ""
+    asked = int(wildcards.epoch) == last and int(wildcards.seed) in STUDY.seeds_of("symmetry")
+    return f"{EPOCH}/orbits.zarr" if asked and len(STUDY.actions(wildcards.system)) > 1 else []
 
 
 def all_tables():

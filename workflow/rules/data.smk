@@ -8,15 +8,13 @@ rule simulate:
     conda:
         "../../envs/torch.yaml"
     resources:
-        mem_mb=scaled(2000),
-        runtime=scaled(480),
+        **growing(mem_mb=2000, runtime=480),
     params:
-        settings=settings("simulate"),
-        code=code("simulate"),
+        **job("simulate"),
     message:
         "Simulate {wildcards.ic}, block {wildcards.block}"
     shell:
-        "python -m surroscope.stages.simulate --settings {params.settings:q} --raw {output.raw:q} > {log:q} 2>&1"
+        command("simulate")
 
 
 rule listing:
@@ -28,15 +26,15 @@ rule listing:
     conda:
         "../../envs/dask.yaml"
     resources:
-        mem_mb=scaled(500),
-        runtime=scaled(10),
+        **growing(mem_mb=500, runtime=10),
     params:
         # No code: what is fetched is fixed by the listing, whatever fetches it.
         settings=settings("listing"),
+        files=files,
     message:
         "List the files of {wildcards.ic} on the hub"
     shell:
-        "python -m surroscope.stages.listing --settings {params.settings:q} --listing {output.listing:q} > {log:q} 2>&1"
+        command("listing")
 
 
 rule download:
@@ -55,16 +53,15 @@ rule download:
     conda:
         "../../envs/dask.yaml"
     resources:
-        mem_mb=scaled(500),
-        runtime=scaled(480),
+        **growing(mem_mb=500, runtime=480),
     params:
         # No code: what is fetched is fixed by the listing, whatever fetches it.
         settings=settings("download"),
+        files=files,
     message:
         "Download {wildcards.file} of {wildcards.ic}"
     shell:
-        "python -m surroscope.stages.download --settings {params.settings:q} --listing {input.listing:q}"
-        " --raw {output.raw:q} > {log:q} 2>&1"
+        command("download")
 
 
 rule ingest:
@@ -80,17 +77,13 @@ rule ingest:
     conda:
         "../../envs/dask.yaml"
     resources:
-        mem_mb=scaled(1000),
-        runtime=scaled(480),
+        **growing(mem_mb=1000, runtime=480),
     params:
-        settings=settings("ingest"),
-        code=code("ingest"),
-        listing=lambda wildcards, input: given("listing", input.get("listing")),
+        **job("ingest"),
     message:
         "Chunk {wildcards.ic} into Zarr"
     shell:
-        "python -m surroscope.stages.ingest --settings {params.settings:q} --raw {input.raw:q} {params.listing}"
-        " --store {output.store:q} > {log:q} 2>&1"
+        command("ingest")
 
 
 rule split:
@@ -106,13 +99,10 @@ rule split:
     conda:
         "../../envs/dask.yaml"
     resources:
-        mem_mb=scaled(1000),
-        runtime=scaled(30),
+        **growing(mem_mb=1000, runtime=30),
     params:
-        settings=settings("split"),
-        code=code("split"),
+        **job("split"),
     message:
         "Split the trajectories of {wildcards.system} by seed {wildcards.seed}"
     shell:
-        "python -m surroscope.stages.split --settings {params.settings:q} --stores {input.stores:q}"
-        " --split {output.split:q} > {log:q} 2>&1"
+        command("split")

@@ -12,17 +12,14 @@ rule evaluate:
     conda:
         "../../envs/torch.yaml"
     resources:
-        mem_mb=scaled(4000),
-        runtime=scaled(120),
+        **growing(mem_mb=4000, runtime=120),
         gpu=0,
     params:
-        settings=settings("evaluate"),
-        code=code("evaluate"),
+        **job("evaluate"),
     message:
-        "Rollouts and images of {wildcards.model} on {wildcards.system}, seed {wildcards.seed}, epoch {wildcards.epoch}"
+        f"Rollouts and images {AT_CHECKPOINT}"
     shell:
-        "python -m surroscope.runtime.launch --gpus {resources.gpu} -- surroscope.stages.evaluate --settings {params.settings:q}"
-        " --stores {input.stores:q} --split {input.split:q} --weights {input.weights:q} --evaluation {output.evaluation:q} > {log:q} 2>&1"
+        command("evaluate", launch=GPUS)
 
 
 rule tables:
@@ -43,15 +40,10 @@ rule tables:
     conda:
         "../../envs/dask.yaml"
     resources:
-        mem_mb=scaled(2000),
-        runtime=scaled(60),
+        **growing(mem_mb=2000, runtime=60),
     params:
-        settings=settings("tables"),
-        code=code("tables"),
+        **job("tables"),
     message:
         "Tables of {wildcards.system}"
     shell:
-        "python -m surroscope.stages.tables --settings {params.settings:q} --influences {input.influences:q}"
-        " --evaluations {input.evaluations:q} --histories {input.histories:q} --sensitivities {input.sensitivities:q}"
-        " --crosses {input.crosses:q} --maps {input.maps:q} --tables {output.tables:q}"
-        " --verdict {output.verdict:q} > {log:q} 2>&1"
+        command("tables")

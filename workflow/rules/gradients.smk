@@ -1,7 +1,7 @@
 SHARD = f"{EPOCH}/gradients/shard{{shard}}.zarr"
 CROSS_SHARD = f"{EPOCH}/cross/shard{{shard}}.zarr"
 CALIBRATION = f"{RESULTS}/{{system}}/{{model}}/linearization.json"
-MEASURED = {"calibration": CALIBRATION} if STUDY.gradients.method == "measured" else {}
+MEASURED = CALIBRATION if STUDY.gradients.method == "measured" else []
 
 
 rule calibrate:
@@ -16,25 +16,22 @@ rule calibrate:
     conda:
         "../../envs/torch.yaml"
     resources:
-        mem_mb=scaled(4000),
-        runtime=scaled(30),
+        **growing(mem_mb=4000, runtime=30),
         gpu=0,
     params:
-        settings=settings("calibrate"),
-        code=code("calibrate"),
+        **job("calibrate"),
     message:
         "Measure how to linearize {wildcards.model} on {wildcards.system}"
     shell:
-        "python -m surroscope.runtime.launch --gpus {resources.gpu} -- surroscope.stages.calibrate --settings {params.settings:q}"
-        " --stores {input.stores:q} --calibration {output.calibration:q} > {log:q} 2>&1"
+        command("calibrate", launch=GPUS)
 
 
 rule gradients:
     input:
-        **MEASURED,
         stores=stores,
         split=SPLIT,
         weights=f"{CHECKPOINT}/weights",
+        calibration=MEASURED,
     output:
         shard=directory(SHARD) if STUDY.gradients.keep else temp(directory(SHARD)),
     log:
@@ -44,20 +41,14 @@ rule gradients:
     conda:
         "../../envs/torch.yaml"
     resources:
-        mem_mb=scaled(8000),
-        runtime=scaled(240),
+        **growing(mem_mb=8000, runtime=240),
         gpu=0,
     params:
-        settings=settings("gradients"),
-        code=code("gradients", linearizes="gradients"),
-        calibration=lambda wildcards, input: given("calibration", input.get("calibration")),
+        **job("gradients"),
     message:
-        "Gradients and tangents of {wildcards.model} on {wildcards.system}, seed {wildcards.seed},"
-        " epoch {wildcards.epoch}, shard {wildcards.shard}"
+        f"Gradients and tangents {AT_CHECKPOINT}, shard {{wildcards.shard}}"
     shell:
-        "python -m surroscope.runtime.launch --gpus {resources.gpu} -- surroscope.stages.gradients --settings {params.settings:q}"
-        " --stores {input.stores:q} --split {input.split:q} --weights {input.weights:q} {params.calibration} --shard {output.shard:q}"
-        " > {log:q} 2>&1"
+        command("gradients", launch=GPUS)
 
 
 use rule gradients as cross_gradients with:
@@ -68,9 +59,6 @@ use rule gradients as cross_gradients with:
     benchmark:
         CROSS_SHARD.removesuffix(".zarr") + ".benchmark.tsv"
     params:
-        settings=settings("cross_gradients"),
-        code=code("gradients", linearizes="cross_gradients"),
-        calibration=lambda wildcards, input: given("calibration", input.get("calibration")),
+        **job("cross_gradients", "gradients"),
     message:
-        "Tangents among all batches of {wildcards.model} on {wildcards.system}, seed {wildcards.seed},"
-        " epoch {wildcards.epoch}, shard {wildcards.shard}"
+        f"Tangents among all batches {AT_CHECKPOINT}, shard {{wildcards.shard}}"

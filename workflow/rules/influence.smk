@@ -16,27 +16,23 @@ rule reduce:
     conda:
         "../../envs/dask.yaml"
     resources:
-        mem_mb=scaled(int(STUDY.influence.memory_mb) + 500),
-        runtime=scaled(60),
+        **growing(mem_mb=int(STUDY.influence.memory_mb) + 500, runtime=60),
         dask=DASK,
         budget_mb=int(STUDY.influence.memory_mb),
     params:
-        settings=settings("reduce"),
-        code=code("reduce"),
+        **job("reduce"),
     message:
-        "Contract the gradients of {wildcards.model} on {wildcards.system}, seed {wildcards.seed}, epoch {wildcards.epoch}"
+        f"Contract the gradients {AT_CHECKPOINT}"
     shell:
-        "python -m surroscope.stages.reduce --settings {params.settings:q} --shards {input.shards:q}"
-        " --grams {output.grams:q} --threads {threads} --memory-mb {resources.budget_mb}"
-        " --dask {resources.dask:q} > {log:q} 2>&1"
+        command("reduce", "--threads {threads} --memory-mb {resources.budget_mb} --dask {resources.dask:q}")
 
 
 rule full:
     input:
-        **MEASURED,
         stores=stores,
         split=SPLIT,
         weights=f"{CHECKPOINT}/weights",
+        calibration=MEASURED,
     output:
         solved=directory(f"{EPOCH}/full.zarr"),
     log:
@@ -46,20 +42,14 @@ rule full:
     conda:
         "../../envs/torch.yaml"
     resources:
-        mem_mb=scaled(8000),
-        runtime=scaled(480),
+        **growing(mem_mb=8000, runtime=480),
         gpu=0,
     params:
-        settings=settings("full"),
-        code=code("full", linearizes="full"),
-        calibration=lambda wildcards, input: given("calibration", input.get("calibration")),
+        **job("full"),
     message:
-        "Influence in all parameters of {wildcards.model} on {wildcards.system}, seed {wildcards.seed},"
-        " epoch {wildcards.epoch}"
+        f"Influence in all parameters {AT_CHECKPOINT}"
     shell:
-        "python -m surroscope.runtime.launch --gpus {resources.gpu} -- surroscope.stages.full --settings {params.settings:q}"
-        " --stores {input.stores:q} --split {input.split:q} --weights {input.weights:q} {params.calibration} --solved {output.solved:q}"
-        " > {log:q} 2>&1"
+        command("full", launch=GPUS)
 
 
 use rule full as full_sweep with:
@@ -70,23 +60,20 @@ use rule full as full_sweep with:
     benchmark:
         f"{EPOCH}/full_sweep.benchmark.tsv"
     params:
-        settings=settings("full_sweep"),
-        code=code("full", linearizes="full_sweep"),
-        calibration=lambda wildcards, input: given("calibration", input.get("calibration")),
+        **job("full_sweep", "full"),
     message:
-        "Influence in all parameters at several dampings of {wildcards.model} on {wildcards.system},"
-        " seed {wildcards.seed}, epoch {wildcards.epoch}"
+        f"Influence in all parameters at several dampings {AT_CHECKPOINT}"
 
 
-FULL = {"full": f"{EPOCH}/full.zarr"} if {"full", "dense"} & set(STUDY.influence.solvers) else {}
+FULL = f"{EPOCH}/full.zarr" if any(SOLVERS[name].needs == "network" for name in STUDY.influence.solvers) else []
 
 
 rule orbits:
     input:
-        **MEASURED,
         stores=stores,
         split=SPLIT,
         weights=f"{CHECKPOINT}/weights",
+        calibration=MEASURED,
     output:
         orbits=directory(f"{EPOCH}/orbits.zarr"),
     log:
@@ -96,26 +83,21 @@ rule orbits:
     conda:
         "../../envs/torch.yaml"
     resources:
-        mem_mb=scaled(8000),
-        runtime=scaled(240),
+        **growing(mem_mb=8000, runtime=240),
         gpu=0,
     params:
-        settings=settings("orbits"),
-        code=code("orbits"),
-        calibration=lambda wildcards, input: given("calibration", input.get("calibration")),
+        **job("orbits"),
     message:
-        "Gradients at images of {wildcards.model} on {wildcards.system}, seed {wildcards.seed}, epoch {wildcards.epoch}"
+        f"Gradients at images {AT_CHECKPOINT}"
     shell:
-        "python -m surroscope.runtime.launch --gpus {resources.gpu} -- surroscope.stages.orbits --settings {params.settings:q}"
-        " --stores {input.stores:q} --split {input.split:q} --weights {input.weights:q} {params.calibration} --orbits {output.orbits:q}"
-        " > {log:q} 2>&1"
+        command("orbits", launch=GPUS)
 
 
 rule influence:
     input:
-        unpack(looked_at_images),
-        **FULL,
         grams=f"{EPOCH}/grams.zarr",
+        full=FULL,
+        orbits=images,
     output:
         influence=directory(f"{EPOCH}/influence.zarr"),
     log:
@@ -125,27 +107,22 @@ rule influence:
     conda:
         "../../envs/dask.yaml"
     resources:
-        mem_mb=scaled(2000),
-        runtime=scaled(60),
+        **growing(mem_mb=2000, runtime=60),
     params:
-        settings=settings("influence"),
-        code=code("influence"),
-        full=lambda wildcards, input: given("full", input.get("full")),
-        orbits=lambda wildcards, input: given("orbits", input.get("orbits")),
+        **job("influence"),
     message:
-        "Influence of {wildcards.model} on {wildcards.system}, seed {wildcards.seed}, epoch {wildcards.epoch}"
+        f"Influence {AT_CHECKPOINT}"
     shell:
-        "python -m surroscope.stages.influence --settings {params.settings:q} --grams {input.grams:q} {params.full} {params.orbits}"
-        " --influence {output.influence:q} > {log:q} 2>&1"
+        command("influence")
 
 
-SWEEP = {"full": f"{EPOCH}/full_sweep.zarr"} if STUDY.sensitivity and STUDY.sensitivity.full_dampings else {}
+SWEEP = f"{EPOCH}/full_sweep.zarr" if STUDY.sensitivity and STUDY.sensitivity.full_dampings else []
 
 
 rule sensitivity:
     input:
-        **SWEEP,
         grams=f"{EPOCH}/grams.zarr",
+        full=SWEEP,
     output:
         table=f"{EPOCH}/sensitivity.csv",
     log:
@@ -155,17 +132,13 @@ rule sensitivity:
     conda:
         "../../envs/dask.yaml"
     resources:
-        mem_mb=scaled(2000),
-        runtime=scaled(30),
+        **growing(mem_mb=2000, runtime=30),
     params:
-        settings=settings("sensitivity"),
-        code=code("sensitivity"),
-        full=lambda wildcards, input: given("full", input.get("full")),
+        **job("sensitivity"),
     message:
         "Conclusions against quantity and damping of {wildcards.model} on {wildcards.system}, seed {wildcards.seed}"
     shell:
-        "python -m surroscope.stages.sensitivity --settings {params.settings:q} --grams {input.grams:q}"
-        " {params.full} --table {output.table:q} > {log:q} 2>&1"
+        command("sensitivity")
 
 
 rule maps:
@@ -181,16 +154,13 @@ rule maps:
     conda:
         "../../envs/dask.yaml"
     resources:
-        mem_mb=scaled(2000),
-        runtime=scaled(30),
+        **growing(mem_mb=2000, runtime=30),
     params:
-        settings=settings("maps"),
-        code=code("maps"),
+        **job("maps"),
     message:
-        "Response maps of {wildcards.model} on {wildcards.system}, seed {wildcards.seed}, epoch {wildcards.epoch}"
+        f"Response maps {AT_CHECKPOINT}"
     shell:
-        "python -m surroscope.stages.maps --settings {params.settings:q} --shard {input.shard:q}"
-        " --grams {input.grams:q} --maps {output.maps:q} > {log:q} 2>&1"
+        command("maps")
 
 
 rule cross:
@@ -205,17 +175,12 @@ rule cross:
     conda:
         "../../envs/dask.yaml"
     resources:
-        mem_mb=scaled(int(STUDY.influence.memory_mb) + 500),
-        runtime=scaled(120),
+        **growing(mem_mb=int(STUDY.influence.memory_mb) + 500, runtime=120),
         dask=DASK,
         budget_mb=int(STUDY.influence.memory_mb),
     params:
-        settings=settings("cross"),
-        code=code("cross"),
+        **job("cross"),
     message:
-        "Influence among all batches of {wildcards.model} on {wildcards.system}, seed {wildcards.seed},"
-        " epoch {wildcards.epoch}"
+        f"Influence among all batches {AT_CHECKPOINT}"
     shell:
-        "python -m surroscope.stages.cross --settings {params.settings:q} --shards {input.shards:q}"
-        " --cross {output.cross:q} --threads {threads} --memory-mb {resources.budget_mb}"
-        " --dask {resources.dask:q} > {log:q} 2>&1"
+        command("cross", "--threads {threads} --memory-mb {resources.budget_mb} --dask {resources.dask:q}")

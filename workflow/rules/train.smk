@@ -12,16 +12,14 @@ rule train:
     conda:
         "../../envs/torch.yaml"
     resources:
-        mem_mb=scaled(lambda wildcards: STUDY.training_mb(wildcards.system)),
-        runtime=scaled(480),
+        **growing(mem_mb=lambda wildcards: STUDY.training_mb(wildcards.system), runtime=480),
         # How trajectories are read changes no result.
         reader=STUDY.data.reader,
         gpu=0,
         # That train together, on each machine.
         processes=1,
     params:
-        settings=settings("train"),
-        code=code("train"),
+        **job("train"),
         # Not an output: Snakemake deletes the outputs of a failed job, and a killed one resumes from here.
         checkpoints=subpath(output.history, parent=True),
         mapping=subpath(input.split, strip_suffix=".json"),
@@ -29,7 +27,8 @@ rule train:
     message:
         "Train {wildcards.model} on {wildcards.system}, seed {wildcards.seed}"
     shell:
-        "python -m surroscope.runtime.launch --gpus {resources.gpu} --processes {resources.processes} {params.launcher} --"
-        " surroscope.stages.train --settings {params.settings:q} --stores {input.stores:q}"
-        " --split {input.split:q} --checkpoints {params.checkpoints:q}/resume --mapping {params.mapping:q}.cache"
-        " --reader {resources.reader} --weights {output.weights:q} --history {output.history:q} > {log:q} 2>&1"
+        command(
+            "train",
+            "--checkpoints {params.checkpoints:q}/resume --mapping {params.mapping:q}.cache --reader {resources.reader}",
+            launch=GPUS + " --processes {resources.processes} {params.launcher}",
+        )

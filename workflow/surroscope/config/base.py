@@ -1,5 +1,6 @@
 """What all parts of the configuration share."""
 
+import sys
 from typing import Annotated, Any
 
 from pydantic import BaseModel, ConfigDict, Field
@@ -14,6 +15,29 @@ class Section(BaseModel):
     """A part of the configuration: unknown keys are errors, and nothing changes after it was read."""
 
     model_config = ConfigDict(extra="forbid", frozen=True, strict=True)
+
+
+# (Section, key, value or None for any, new name), of the release before this one; they go with the next.
+RENAMED = (
+    ("influence", "rungs", None, "max_iterations"),
+    ("sensitivity", "rungs", None, "max_iterations"),
+    ("influence", "span", "ket", "perturbation"),
+)
+
+
+def renamed(config: dict[str, Any], source: str) -> dict[str, Any]:
+    """The configuration with names of the last release replaced by today's, and a line printed for each."""
+    for name, key, value, new in RENAMED:
+        section = config.get(name)
+        if not isinstance(section, dict) or key not in section or value not in (None, section[key]):
+            continue
+        old = f"{name}.{key}" if value is None else f"{name}.{key}: {value}"
+        print(
+            f"{source}: {old} is now called {new}; rename it, the old name goes with the next release", file=sys.stderr
+        )
+        rest = {other: entry for other, entry in section.items() if other != key}
+        config = config | {name: rest | ({new: section[key]} if value is None else {key: new})}
+    return config
 
 
 def once(entries: list[Any]) -> list[Any]:

@@ -12,6 +12,8 @@ from surroscope.data.files import by_number
 from surroscope.errors import UserError
 from surroscope.system import OBSERVABLES
 
+PAIR = Field(min_length=2, max_length=2)
+
 
 def _square(size: Any) -> Any:
     """A number of cells is that of both sides."""
@@ -55,7 +57,7 @@ class Layout(Section):
     """What files hold: expressions of their variables, their dimensions (none: the format's own), their numbers."""
 
     channels: dict[str, str] = {}
-    dimensions: Annotated[dict[str, str] | list[str], PlainValidator(_dimensions)] = []
+    dimensions: Annotated[dict[str, str] | list[str], PlainValidator(_dimensions, dict[str, str] | list[str])] = []
     dtype: Literal["float16", "float32", "float64"] = "float32"
     time_step: Positive | None = None
 
@@ -63,12 +65,12 @@ class Layout(Section):
 class Data(Generation, Layout):
     dataset: Name
     source: Literal["simulation", "pdegym", "files"] = "simulation"
-    size: Annotated[list[Count], Field(min_length=2, max_length=2), BeforeValidator(_square)] = [128, 128]
+    size: Annotated[list[Count], PAIR, BeforeValidator(_square, Count | Annotated[list[Count], PAIR])] = [128, 128]
     snapshots: Annotated[int, Field(ge=3)] = 21
     block: Count = 64
-    revision: Annotated[str | dict[str, str], PlainValidator(_revision)] = "main"
+    revision: Annotated[str | dict[str, str], PlainValidator(_revision, str | dict[str, str])] = "main"
     format: Literal["xarray", "well", "pdebench", "apebench"] = "xarray"
-    files: dict[Name, Annotated[list[str], Field(min_length=1), BeforeValidator(_several)]] = {}
+    files: dict[Name, Annotated[list[str], Field(min_length=1), BeforeValidator(_several, str | list[str])]] = {}
     keep_raw: bool = True
     reader: Literal["memory", "mapped"] = "memory"
 

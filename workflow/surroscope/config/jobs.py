@@ -17,6 +17,7 @@ from surroscope.config.base import Section
 from surroscope.config.study import Study
 from surroscope.data import pdegym
 from surroscope.influence.responses import Response
+from surroscope.influence.solvers import SOLVERS
 from surroscope.system import System
 
 # The networks of arXiv 2509.00024.
@@ -183,7 +184,7 @@ def linearized(study: Study, responses: list[dict[str, str]], **wildcards: str) 
     return checkpoint(study, **wildcards) | {
         "responses": responses,
         "observables": {name: made.model_dump() for name, made in study.observables.items() if name in names},
-        "method": None if isinstance(method, str) else method,
+        "method": {"fixed": sections.Method(), "measured": None}[method] if isinstance(method, str) else method,
     }
 
 
@@ -208,7 +209,7 @@ class CrossGradients(Gradients):
         assert study.cross
         batches = study.cross_batches()
         values = linearized(study, [COST], **wildcards) | {"batches": [batches[int(shard)]], "directions": batches}
-        return cls.take(study.cross, **values, span="ket")
+        return cls.take(study.cross, **values, span="perturbation")
 
 
 class Reduce(Job):
@@ -238,7 +239,7 @@ class Full(sections.Iterations, Linearized):
     def of(cls, study: Study, **wildcards: str) -> Self:
         values = linearized(study, study.responses(wildcards["system"]), **wildcards)
         values |= {"probes": [*range(study.probe.batches)], "dampings": [study.influence.damping]}
-        solvers = [name for name in study.influence.solvers if name in ("full", "dense")]
+        solvers = [name for name in study.influence.solvers if SOLVERS[name].needs == "network"]
         return cls.take(study.influence, **values | {"solvers": solvers})
 
 

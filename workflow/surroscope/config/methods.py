@@ -4,8 +4,8 @@ from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 from surroscope.config.study import Study
-from surroscope.influence.solvers import QUANTITY
-from surroscope.report.catalogue import QUANTITIES, UNITS
+from surroscope.influence.normalize import UNITS
+from surroscope.influence.solvers import SOLVERS
 
 SOURCES = {
     "simulation": "solved by the embedded solver on {fine} cells and stored on {cells}, from initial conditions of the "
@@ -13,18 +13,8 @@ SOURCES = {
     "pdegym": "the published trajectories, averaged to {cells} cells where they are finer",
     "files": "read from files of the {format} kind, averaged to {cells} cells where they are finer",
 }
-HOW = {
-    "subspace": "η⁻¹ is taken within the span of {span}; of their singular values the smallest are cut, as many as "
-    "hold {discarded_share:g} of the sum of squares or less; {damping} is added to the eigenvalues of η",
-    "full": "η + {damping} is inverted in the space of all parameters by block Krylov iterations, until the certified "
-    "relative error of every entry is {tolerance:g} or less",
-    "dense": "η + {damping} is inverted in the space of all parameters by dense algebra",
-    "euclidean": "in place of η⁻¹ stands the identity: dot products of gradients",
-    "cosine": "in place of η⁻¹ stands the identity, and gradients have length 1",
-    "adam": "in place of η⁻¹ stands Adam's preconditioner at that checkpoint",
-}
 SPANS = {
-    "ket": "the gradients that are stepped on",
+    "perturbation": "the gradients that are stepped on",
     "joint": "the gradients that are stepped on and of those that respond",
 }
 PARTS = {
@@ -99,14 +89,14 @@ def influence(study: Study) -> Iterator[str]:
         "the M outputs of the batch."
     )
     scale = "" if rule.damping_scale == "absolute" else " times the largest eigenvalue in the span"
-    how = HOW[rule.solvers[0]].format(
+    how = SOLVERS[rule.solvers[0]].how.format(
         span=SPANS[rule.span],
         discarded_share=rule.discarded_share,
         damping=f"{rule.damping:g}{scale}",
         tolerance=rule.tolerance,
     )
-    yield f"Shown is {QUANTITIES[QUANTITY[rule.solvers[0]]]}: {how}."
-    if others := [QUANTITIES[QUANTITY[name]] for name in rule.solvers[1:]]:
+    yield f"Shown is {SOLVERS[rule.solvers[0]].title}: {how}."
+    if others := [SOLVERS[name].title for name in rule.solvers[1:]]:
         yield f"Computed beside it, in each checkpoint's influence store: {listed(others)}."
     yield f"Figures show {UNITS['standard'][0]}, {UNITS['standard'][1]}; R and means of influence are not normalised."
     if rule.normalization != "standard":

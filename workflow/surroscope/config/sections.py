@@ -8,9 +8,13 @@ from pydantic import AfterValidator, Field, field_validator, model_validator
 
 from surroscope.config.base import Count, Name, NonNegative, Positive, Section, once
 from surroscope.config.data import Equations
+from surroscope.influence.normalize import NORMALIZATIONS
+from surroscope.influence.solvers import SOLVERS
 
 BASELINE = "persistence"
-SolverName = Literal["subspace", "full", "dense", "euclidean", "cosine", "adam"]
+# Names of the registries, which no type checker can read.
+SolverName = Literal[*SOLVERS]  # type: ignore[valid-type]
+Normalization = Literal[*NORMALIZATIONS]  # type: ignore[valid-type]
 
 
 class Split(Section):
@@ -109,7 +113,7 @@ class Method(Section):
 
 class Gradients(Section):
     shards: Count = 1
-    method: Method | Literal["measured"] = "measured"
+    method: Method | Literal["fixed", "measured"] = "fixed"
     keep: bool = False
 
 
@@ -125,13 +129,13 @@ class Iterations(Section):
     """When iterations in all parameters end."""
 
     tolerance: Positive = 1e-2
-    rungs: Count = 40
+    max_iterations: Count = 40
 
 
 class Influence(Rules, Iterations):
     solvers: Annotated[list[SolverName], Field(min_length=1)] = ["subspace"]
-    span: Literal["ket", "joint"] = "joint"
-    normalization: Literal["standard", "none", "cosine", "row", "column", "trace", "softmax"] = "standard"
+    span: Literal["perturbation", "joint"] = "joint"
+    normalization: Normalization = "standard"
     memory_mb: Positive = 2000.0
 
     @field_validator("solvers")

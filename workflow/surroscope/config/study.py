@@ -5,7 +5,7 @@ from typing import Annotated, Any
 
 from pydantic import BaseModel, Field, ValidationError, field_validator, model_validator
 
-from surroscope.config.base import Name, Section, once, require_known
+from surroscope.config.base import Name, Section, once, renamed, require_known
 from surroscope.config.data import Data
 from surroscope.config.sections import (
     Cross,
@@ -24,6 +24,7 @@ from surroscope.config.sections import (
 from surroscope.data import pdegym
 from surroscope.data.splits import split_counts
 from surroscope.errors import UserError
+from surroscope.influence.solvers import SOLVERS
 from surroscope.symmetry import Action, actions
 from surroscope.system import CLASSES, OBSERVABLES, SYSTEMS, System
 
@@ -108,7 +109,7 @@ class Study(Section):
         own = self.influence.damping
         if (
             self.sensitivity
-            and self.influence.solvers[0] in ("full", "dense")
+            and SOLVERS[self.influence.solvers[0]].needs == "network"
             and own not in self.sensitivity.full_dampings
         ):
             raise ValueError(f"sensitivity.full_dampings lacks the study's own damping, {own:g}; add it")
@@ -265,7 +266,7 @@ PLAIN = {
 def check(config: dict[str, Any], source: str) -> Study:
     """The configuration as a Study. Raises UserError, one line for each key that is wrong."""
     try:
-        return Study.model_validate(config)
+        return Study.model_validate(renamed(config, source))
     except ValidationError as error:
         raise UserError("\n".join(_line(source, found) for found in error.errors())) from None
 

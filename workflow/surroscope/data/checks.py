@@ -82,10 +82,11 @@ class Statistics:
 
     def variables(self) -> dict[str, Any]:
         """The statistics as variables of a dataset, by the names of STATISTICS."""
-        found = (self.mean, np.sqrt(self.squares / self.count), self.minimum, self.maximum, self.missing)
-        about = "over trajectories, time and space"
-        named = zip(STATISTICS, found, strict=True)
-        return {name: ("channel", values, {"long_name": f"{name} {about}"}) for name, values in named}
+        values = (self.mean, np.sqrt(self.squares / self.count), self.minimum, self.maximum, self.missing)
+        return {
+            name: ("channel", value, {"long_name": f"{name} over trajectories, time and space"})
+            for name, value in zip(STATISTICS, values, strict=True)
+        }
 
     def table(self) -> str:
         """The same as text, a line a channel."""

@@ -18,34 +18,30 @@ OPERATORS: dict[type, Callable[[Any, Any], Any]] = {
 
 def names(expression: str) -> set[str]:
     """The names that an expression reads. Raises UserError if it is none, or reads nothing; nothing is computed."""
-    found = set()
-
-    def walk(node: ast.AST) -> None:
-        match node:
-            case ast.Constant(value=int() | float() as number) if not isinstance(number, bool):
-                pass
-            case ast.Name(id=name) | ast.Subscript(value=ast.Name(id=name), slice=ast.Constant(value=int())):
-                found.add(name)
-            case ast.UnaryOp(op=ast.USub(), operand=operand):
-                walk(operand)
-            case ast.BinOp(left=left, op=op, right=right) if type(op) in OPERATORS:
-                walk(left)
-                walk(right)
-            case _:
-                raise refused
-
-    refused = UserError(
+    refusal = UserError(
         f"{expression!r} is no expression of variables; expected names, components such as velocity[0], numbers, "
         "+ - * / ** and parentheses"
     )
     try:
         tree = ast.parse(expression.strip(), mode="eval")
     except (SyntaxError, ValueError, RecursionError):
-        raise refused from None
-    walk(tree.body)
-    if not found:
+        raise refusal from None
+    read = set()
+    for node in ast.walk(tree.body):
+        match node:
+            case ast.Name(id=name):
+                read.add(name)
+            case ast.Constant(value=int() | float() as number) if not isinstance(number, bool):
+                pass
+            case ast.Subscript(value=ast.Name(), slice=ast.Constant(value=int())):
+                pass
+            case ast.UnaryOp() | ast.USub() | ast.BinOp() | ast.Load():
+                pass
+            case _ if type(node) not in OPERATORS:
+                raise refusal
+    if not read:
         raise UserError(f"{expression!r} reads no variable; expected at least one")
-    return found
+    return read
 
 
 def evaluate(expression: str, read: Callable[[str, int | None], Any]) -> Any:

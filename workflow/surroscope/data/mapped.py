@@ -23,11 +23,10 @@ def built(cache: Path, stores: list[Path], split: Path, snapshots: int) -> Path:
 
     Raises UserError if the file system has no locks.
     """
-    made = {"source": transitions.source(stores, split), "snapshots": snapshots}
+    origin = {"source": transitions.source(stores, split), "snapshots": snapshots}
 
     def there() -> bool:
-        found = store.manifest(cache) if (cache / store.MANIFEST).exists() else {}
-        return {key: found.get(key) for key in made} == made
+        return (cache / store.MANIFEST).exists() and origin.items() <= store.manifest(cache).items()
 
     cache.parent.mkdir(parents=True, exist_ok=True)
     with cache.with_name(f"{cache.name}.lock").open("w") as lock:
@@ -40,7 +39,7 @@ def built(cache: Path, stores: list[Path], split: Path, snapshots: int) -> Path:
             ) from None
         if not there():
             try:
-                build(cache, {part: transitions.Stack(stores, split, part, snapshots) for part in PARTS}, made)
+                build(cache, {part: transitions.Stack(stores, split, part, snapshots) for part in PARTS}, origin)
             except store.StaleWriterError:
                 # Where locks do not reach from node to node another one builds it too, and began later.
                 while not there():
@@ -48,9 +47,9 @@ def built(cache: Path, stores: list[Path], split: Path, snapshots: int) -> Path:
     return cache
 
 
-def build(cache: Path, stacks: dict[str, transitions.Stack], made: dict) -> None:
+def build(cache: Path, stacks: dict[str, transitions.Stack], origin: dict) -> None:
     """Write the stacks to a folder, whole or not at all."""
-    with store.writing(cache, made) as temporary:
+    with store.writing(cache, origin) as temporary:
         needed = sum(stack.nbytes for stack in stacks.values())
         store.require_space("the trajectories of a split (or train from memory)", needed, cache.parent)
         temporary.mkdir()

@@ -34,16 +34,25 @@ def _draws(seeds: tuple[int, ...]) -> np.ndarray:
     return units[rows, generator.integers(probes, size=(DRAWS, chosen, probes))].reshape(DRAWS, -1)
 
 
+def sample(statistic: Callable[[np.ndarray], np.ndarray], seeds: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """A statistic of all units, and of the units of each draw, (DRAWS, ...); of one unit no draw has a value: NaN.
+
+    statistic: of units (n,), indices of those to take; seeds (n,): the seed of each unit
+    """
+    estimate = np.asarray(statistic(np.arange(len(seeds))), float)
+    if len(seeds) == 1:
+        return estimate, np.full((DRAWS, *estimate.shape), np.nan)
+    return estimate, np.stack([statistic(units) for units in draws(seeds)])
+
+
 def interval(
     statistic: Callable[[np.ndarray], np.ndarray], seeds: np.ndarray, positive: np.ndarray | bool = False
 ) -> tuple[np.ndarray, np.ndarray]:
-    """Lower and upper ends of the 95 % interval of a statistic, each of the statistic's own shape.
+    """Lower and upper ends of the 95 % interval of a statistic (see `sample`), each of the statistic's own shape.
 
-    statistic: of units (n,), indices of those to take; seeds (n,): the seed of each unit
     positive: whether the statistic, or each of its entries, can by its definition not be negative
     """
-    estimate = np.asarray(statistic(np.arange(len(seeds))))
-    return _ends(np.stack([statistic(units) for units in draws(seeds)]), estimate, seeds, positive)
+    return ends(*sample(statistic, seeds), len(set(seeds.tolist())), positive)
 
 
 def median_interval(values: np.ndarray, seeds: np.ndarray, positive: bool = False) -> tuple[float, float]:
@@ -52,33 +61,32 @@ def median_interval(values: np.ndarray, seeds: np.ndarray, positive: bool = Fals
     positive: whether the values can by their definition not be negative
     """
     flat = values.reshape(len(values), -1)
+    if len(seeds) == 1:
+        return np.nan, np.nan
     median = np.nanmedian if np.isnan(flat).any() else np.median
     with np.errstate(invalid="ignore"), warnings.catch_warnings():
         warnings.filterwarnings("ignore", "All-NaN slice")
-        found = median(flat[draws(seeds)].reshape(DRAWS, -1), axis=1)
-        low, high = _ends(found, np.asarray(median(flat)), seeds, positive)
+        medians = median(flat[draws(seeds)].reshape(DRAWS, -1), axis=1)
+        low, high = ends(np.asarray(median(flat)), medians, len(set(seeds.tolist())), positive)
     return float(low), float(high)
 
 
-def _ends(
-    found: np.ndarray, estimate: np.ndarray, seeds: np.ndarray, positive: np.ndarray | bool
+def ends(
+    estimate: np.ndarray, drawn: np.ndarray, seeds: int, positive: np.ndarray | bool = False
 ) -> tuple[np.ndarray, np.ndarray]:
     """The percentile interval, widened about the estimate by sqrt(S / (S - 1)); in the logarithm of what is positive.
 
     What may have either sign has the interval of minus the number mirrored, whatever signs the draws happen to have.
-    S seeds drawn from S have only (S - 1) / S of the variance between seeds. With one seed the interval is about that
-    seed alone, and of one unit there is none: NaN. Draws without a value (NaN: a correlation among copies of one point)
-    are left out; where none has one, or the estimate has none, the ends are NaN. An end is a draw, since draws may be
-    infinite and then have nothing between them.
+    S seeds drawn from S have only (S - 1) / S of the variance between seeds; of one seed the interval is about that
+    seed alone. Draws without a value (NaN: a correlation among copies of one point) are left out; where none has one,
+    or the estimate has none, the ends are NaN. An end is a draw, since draws may be infinite and then have nothing
+    between them.
     """
-    if len(seeds) == 1:
-        return np.full_like(estimate, np.nan, dtype=float), np.full_like(estimate, np.nan, dtype=float)
-    count = len(set(seeds.tolist()))
-    widening = np.sqrt(count / (count - 1)) if count > 1 else 1.0
-    ordered = np.sort(found, axis=0)  # NaN last
-    numbers = (~np.isnan(found)).sum(axis=0)
+    widening = np.sqrt(seeds / (seeds - 1)) if seeds > 1 else 1.0
+    ordered = np.sort(drawn, axis=0)  # NaN last
+    numbers = (~np.isnan(drawn)).sum(axis=0)
     lower = np.maximum(np.ceil((1 - LEVEL) / 2 * numbers).astype(int) - 1, 0)
-    ends = []
+    both = []
     for rank in (lower, np.maximum(numbers - 1 - lower, 0)):
         end = np.take_along_axis(ordered, rank[None], axis=0)[0]
         with np.errstate(invalid="ignore", divide="ignore"):
@@ -86,5 +94,5 @@ def _ends(
             scaled = estimate * (end / estimate) ** widening
         moved = np.where(np.logical_and(positive, (estimate > 0) & (end >= 0)), scaled, moved)
         moved = np.where(np.isfinite(end) & np.isfinite(estimate), moved, end)
-        ends.append(np.where(np.isnan(estimate), np.nan, moved))
-    return ends[0], ends[1]
+        both.append(np.where(np.isnan(estimate), np.nan, moved))
+    return both[0], both[1]

@@ -8,9 +8,9 @@ import numpy as np
 import xarray as xr
 
 from surroscope.diagnostics import scalars
-from surroscope.influence.matrices import Grams, Rules, baseline, span_influence
+from surroscope.influence.compute import Rules, influence
 from surroscope.influence.normalize import standard
-from surroscope.influence.solvers import QUANTITY
+from surroscope.influence.solvers import SOLVERS, Grams
 
 # A variant: the columns that say which it is, and its matrices (probes, N, N).
 Variant = tuple[dict[str, Any], np.ndarray]
@@ -28,17 +28,18 @@ def by_gram(
     for cut, share in (("cut", rules.discarded_share), ("none", 0.0)):
         for damping in sorted({*dampings, rules.damping}, reverse=True):
             other = replace(rules, discarded_share=share, damping=damping)
-            matrices = [span_influence(grams, rows, rows, other, other.absolute(grams, samples))[0] for grams in probes]
+            matrices = [influence(grams, rows, rows, other, other.absolute(grams, samples))[0] for grams in probes]
             reference = cut == "cut" and damping == rules.damping and solver == "subspace"
             yield (
                 {"quantity": "span", "cut": cut, "damping": damping, "reference": reference} | exact,
                 np.stack(matrices),
             )
-    for name in ("euclidean", "cosine", "adam"):
-        if name == "adam" and any(grams.adam is None for grams in probes):
+    for name, other_solver in SOLVERS.items():
+        moments = all(grams.adam is not None for grams in probes)
+        if other_solver.solve is None or (other_solver.needs == "moments" and not moments):
             continue
-        matrices = [baseline(name, grams, rows, rows) for grams in probes]
-        about = {"quantity": name, "cut": "-", "damping": np.nan, "reference": solver == name}
+        matrices = [other_solver.solve(grams, rows, rows) for grams in probes]
+        about = {"quantity": other_solver.metric, "cut": "-", "damping": np.nan, "reference": solver == name}
         yield about | exact, np.stack(matrices)
 
 
@@ -49,10 +50,10 @@ def in_full_space(solved: xr.Dataset, rules: Rules, solver: str) -> Iterator[Var
         size = at.sizes["response_class"] * at.sizes["response_time"]
         yield (
             {
-                "quantity": QUANTITY["full"],
+                "quantity": SOLVERS["full"].metric,
                 "cut": "-",
                 "damping": float(damping),
-                "reference": QUANTITY[solver] == "full" and damping == rules.damping,
+                "reference": SOLVERS[solver].metric == "full" and damping == rules.damping,
                 "certificate": float(at["relative"].max()),
                 "converged": bool(at["converged"].all()),
             },
@@ -72,7 +73,7 @@ def compared(variants: Sequence[Variant], shape: tuple[int, int], solver: str) -
     if not about["converged"]:
         raise ValueError(
             f"the study's own choice, {solver}, did not converge here, so nothing can be compared with it; "
-            "raise sensitivity.rungs or sensitivity.tolerance"
+            "raise sensitivity.max_iterations or sensitivity.tolerance"
         )
     return [row | conclusions(matrices, reference, shape) for row, matrices in variants]
 

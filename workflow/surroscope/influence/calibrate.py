@@ -7,7 +7,7 @@ from dataclasses import dataclass, replace
 import torch
 from torch import Tensor
 
-from surroscope.cost_function import Observable
+from surroscope.cost_function import Observable, smse
 from surroscope.influence.linearize import DEFAULT, Linearization, Method
 
 CHECKED = 3
@@ -105,6 +105,21 @@ def calibrate(
     return Calibration(chosen, candidates)
 
 
+def check(linear: Linearization, states: Tensor, method: Method) -> None:
+    """Raise ValueError if gradients or tangents by a method are wrong at the first of some states (N, F, Y, X)."""
+    bench = Bench(linear, smse, states[:CHECKED], states[:CHECKED], CHECKED)
+    for quantity, measure in (("gradients", bench.gradient_error), ("tangents", bench.tangent_error)):
+        try:
+            error = measure(method)
+        except ValueError as failure:
+            raise ValueError(f"{failure}; gradients.method: measured takes what works") from None
+        if not error <= bench.tolerance:
+            raise ValueError(
+                f"{quantity} by {getattr(method, quantity)!r} err by {error:.1e} beside plain backward passes, "
+                f"expected {bench.tolerance:.1e} at most; set gradients.method to measured, which finds an exact one"
+            )
+
+
 def attempt(candidate: Candidate, measure: Callable[[Method], float], field: str) -> None:
     """Set a field of a candidate to what is measured, its minimum if measured before; leave it out if that fails."""
     try:
@@ -153,10 +168,13 @@ class Bench:
         draw = torch.Generator().manual_seed(0)
         self.cotangent = torch.randn(self.few.shape, generator=draw, dtype=states.dtype).to(states.device)
         self.vectors = torch.randn(CHECKED, linear.size, generator=draw, dtype=states.dtype).to(states.device)
-        self.expected = linear.gradients(observable, self.few, targets[:CHECKED], Method(gradients="loop"))
+        self.expected = self.pulled(Method(gradients="loop"))
         linear.predict(linear.parameters, self.few)
         self.forward = self.clock(lambda: linear.predict(linear.parameters, self.few)) / len(self.few)
-        self.pulled = linear.backward(lambda y, *_: (y * self.cotangent).flatten(1).sum(1), self.few, self.few)[0]
+
+    def pulled(self, method: Method) -> Tensor:
+        """Jᵀ u at each of the few samples, (CHECKED, P): the gradient of ŷ · u, in which nothing cancels."""
+        return self.linear.gradients(lambda y, u, _: (y * u).flatten(1).sum(1), self.few, self.cotangent, method)
 
     def guess(self, candidate: Candidate) -> float:
         """Seconds of one block, from the forward passes that it is worth."""
@@ -167,12 +185,11 @@ class Bench:
         return 3 * self.forward * min(rows, self.directions) * min(method.tangent_samples, len(self.states))
 
     def gradient_error(self, method: Method) -> float:
-        found = self.linear.gradients(self.observable, self.few, self.targets[:CHECKED], method)
-        return relative(found - self.expected, self.expected.norm())
+        return relative(self.pulled(method) - self.expected, self.expected.norm())
 
     def tangent_error(self, method: Method) -> float:
         found = self.linear.tangents(self.few, self.vectors, method).to(self.few.device).flatten(1)
-        defect = found @ self.cotangent.flatten() - self.vectors @ self.pulled
+        defect = found @ self.cotangent.flatten() - self.vectors @ self.expected.sum(0)
         return relative(defect, found.norm() * self.cotangent.norm())
 
     def gradient_seconds(self, method: Method) -> float:

@@ -7,16 +7,16 @@ With W the coefficients of η⁻¹ g_i = Σ_m W[m, i] g_m, the response of the p
 import numpy as np
 import xarray as xr
 
-from surroscope.influence.matrices import MATRIX, Grams, Rules
-from surroscope.influence.span import Span, solve_span
+from surroscope.influence.compute import Rules, span_of
+from surroscope.influence.matrices import MATRIX, grams_of
+from surroscope.influence.solvers import Grams
+from surroscope.influence.span import Span
 
 
 def cost_span(grams: Grams, samples: int, rules: Rules) -> tuple[Span, np.ndarray, float]:
     """The span of the cost's gradients, its K (N, N), and the damping in it."""
-    own = np.ix_(np.arange(samples), np.arange(samples))
-    k = grams.k[own]
-    span = solve_span(k, grams.b[own], discarded_share=rules.discarded_share)
-    return span, k, rules.absolute(grams, samples)
+    rows = np.arange(samples)
+    return span_of(grams, rows, rules.discarded_share), grams.k[np.ix_(rows, rows)], rules.absolute(grams, samples)
 
 
 def channel_coupling(span: Span, by_channel: np.ndarray, damping: float) -> np.ndarray:
@@ -44,9 +44,8 @@ def images(source: xr.Dataset, orbits: xr.Dataset, rules: Rules) -> xr.DataArray
     shape = (source.sizes["class"], source.sizes["time"])
     found = []
     for probe in orbits["probe"].values:
-        at = source.sel(probe=probe)
-        span, k, damping = cost_span(Grams(at["k"].values, at["b"].values), shape[0] * shape[1], rules)
-        found.append([span.influence(bras, k, damping) for bras in orbits["overlap"].sel(probe=probe).values])
+        span, k, damping = cost_span(grams_of(source, probe), shape[0] * shape[1], rules)
+        found.append([span.influence(images, k, damping) for images in orbits["overlap"].sel(probe=probe).values])
     values = np.stack(found).reshape(len(found), orbits.sizes["action"], *shape, *shape)
     coords = {"image_probe": orbits["probe"].values, "action": orbits["action"].values}
     return xr.DataArray(values, dims=("image_probe", "action", *MATRIX), coords=coords)
@@ -61,9 +60,9 @@ def shares(source: xr.Dataset, rules: Rules) -> xr.Dataset:
     shape = (source.sizes["class"], source.sizes["time"])
     samples, channels = shape[0] * shape[1], source.sizes["channel"]
     found: dict[str, list[np.ndarray]] = {"coupling": [], "front_share": []}
-    for p in range(source.sizes["probe"]):
-        at = source.isel(probe=p)
-        span, k, damping = cost_span(Grams(at["k"].values, at["b"].values), samples, rules)
+    for probe in source["probe"].values:
+        at = source.sel(probe=probe)
+        span, k, damping = cost_span(grams_of(source, probe), samples, rules)
         coupling = channel_coupling(span, at["by_channel"].values, damping)
         coefficients = span.coefficients(k, damping)
         moved, near = (energy(coefficients, at[name].values) for name in ("by_sample", "on_fronts"))

@@ -11,10 +11,11 @@ CHUNK = 256
 
 
 def solve(
-    metric: Callable[[Tensor], Tensor], rows: Tensor, kets: int, *, dampings: Sequence[float]
+    metric: Callable[[Tensor], Tensor], rows: Tensor, perturbations: int, *, dampings: Sequence[float]
 ) -> list[np.ndarray]:
-    """H = G (η + λ I)⁻¹ G_Bᵀ (R, kets) for each damping: rows (R, P) float64, steps on the first `kets` of them.
+    """H = G (η + λ I)⁻¹ G_Bᵀ (R, perturbations) for each damping λ, of gradients `rows` (R, P) in float64.
 
+    perturbations: how many are stepped on, the first ones
     metric: V (K, P) -> V η; it is asked for all P columns of η
     Raises ValueError if the network is too large for a dense metric or not in float64, if a damping is not positive,
     or if anything is not finite.
@@ -37,5 +38,5 @@ def solve(
     for damping in dampings:
         factor = torch.linalg.cholesky(eta + damping * torch.eye(size, dtype=eta.dtype, device=eta.device))
         half = torch.linalg.solve_triangular(factor, rows.T, upper=False)
-        found.append((half.T @ half[:, :kets]).cpu().numpy())
+        found.append((half.T @ half[:, :perturbations]).cpu().numpy())
     return found

@@ -1,13 +1,13 @@
 """Influence in the full parameter space, H = G_A (η + λ I)⁻¹ G_Bᵀ, with an error bound for every entry.
 
-Block Krylov: the search space starts as the span of the steps' gradients and grows, rung by rung, by the residuals
-of the best response found in it. On rung k the response is the Galerkin solution in span{G, ηG, …, ηᵏ⁻¹G}, the same
-as that of block conjugate gradients after k iterations; the first rung is the response within the span of the
+Block Krylov: the search space starts as the span of the perturbations' gradients and grows, iteration by iteration,
+by the residuals of the best response found in it. After k iterations the response is the Galerkin solution in
+span{G, ηG, …, ηᵏ⁻¹G}, the same as that of block conjugate gradients; the first is the response within the span of the
 gradients. One space serves every damping: each is solved in it at the cost of small dense algebra.
 
 The estimate grows with the space and stays below the truth, 0 ≤ H - Ĥ = R (η + λ)⁻¹ Rᵀ ≤ R Rᵀ / λ in the positive
 semi-definite order, with residuals R = G - Z (η + λ). So each entry is certified: |H - Ĥ|_ab ≤ ‖r_a‖ ‖r_b‖ / λ.
-The basis is kept whole and orthonormal (rungs x gradients x P numbers, and as many for its products with η), which
+The basis is kept whole and orthonormal (iterations x gradients x P numbers, and as many for its products with η), which
 makes the solver indifferent to repeated or dependent gradients and lets products run in single precision.
 """
 
@@ -29,14 +29,14 @@ ROUND_OFF = 100
 
 @dataclass(frozen=True)
 class FullResponse:
-    """influence: Ĥ (R, kets); certificate: bound on |H - Ĥ| of each entry; relative: the largest
-    certificate / sqrt(Ĥ_aa Ĥ_bb); rungs: block iterations made; converged: whether `relative` met the tolerance"""
+    """influence: Ĥ (R, perturbations); certificate: bound on |H - Ĥ| of each entry; relative: the largest
+    certificate / sqrt(Ĥ_aa Ĥ_bb); iterations: of the block, made; converged: whether `relative` met the tolerance"""
 
     damping: float
     influence: np.ndarray
     certificate: np.ndarray
     relative: float
-    rungs: int
+    iterations: int
     converged: bool
 
 
@@ -93,25 +93,25 @@ class Krylov:
 def solve(
     metric: Metric,
     rows: Tensor,
-    kets: int,
+    perturbations: int,
     *,
     dampings: Sequence[float],
     tolerance: float,
-    rungs: int,
+    max_iterations: int,
     dtype: torch.dtype = torch.float64,
     exact: Metric | None = None,
-    progress: Callable[[int, float], None] = lambda rung, relative: None,
+    progress: Callable[[int, float], None] = lambda iteration, relative: None,
 ) -> list[FullResponse]:
-    """Response of the gradients `rows` (R, P) to steps on the first `kets` of them, for each damping λ.
+    """Response of the gradients `rows` (R, P) to steps on the first `perturbations` of them, for each damping λ.
 
     metric: V (K, P) -> V η, in the precision `dtype`
     rows: in float64
     dampings: in decreasing order; a smaller one starts from the space that served the larger
     tolerance: on certificate / sqrt(Ĥ_aa Ĥ_bb), the bound on the relative error, of every entry
-    rungs: block iterations at most, for all dampings together
+    max_iterations: of the block, at most, for all dampings together
     exact: the metric in float64, where `metric` is not: the round-off δ of a product, measured on the solutions
     that it moves most, enters the certificate, (‖r_a‖ + δ‖z_a‖) (‖r_b‖ + δ‖z_b‖) / λ + δ ‖z_a‖ ‖z_b‖
-    progress: called with (rung, largest relative bound of the damping at work)
+    progress: called with (iteration, largest relative bound of the damping at work)
     Raises ValueError if a damping is not positive, a gradient or a product is not finite, or every gradient that is
     stepped on is zero. The influence of other zero gradients is zero.
     """
@@ -120,30 +120,30 @@ def solve(
     norms = rows.norm(dim=1)
     if not torch.isfinite(norms).all():
         raise ValueError(f"gradient {int(torch.nonzero(~torch.isfinite(norms))[0])} is not finite")
-    if not norms[:kets].any():
+    if not norms[:perturbations].any():
         raise ValueError("every gradient that is stepped on is zero; look at the weights")
     space = Krylov(metric, rows, dtype)
-    space.grow(rows[:kets])
+    space.grow(rows[:perturbations])
     found: dict[float, FullResponse] = {}
     made = 1
     for damping in sorted(dampings, reverse=True):
         while True:
-            response, pending = _certify(space, kets, damping, tolerance, made, exact)
+            response, pending = _certify(space, perturbations, damping, tolerance, made, exact)
             progress(made, response.relative)
-            if response.converged or made >= rungs or not len(pending) or not space.grow(pending):
+            if response.converged or made >= max_iterations or not len(pending) or not space.grow(pending):
                 break
             made += 1
         found[damping] = response
     # The space that a smaller damping built serves the larger ones too; those left open gain by it.
     for damping, response in found.items():
         if not response.converged:
-            found[damping], _ = _certify(space, kets, damping, tolerance, made, exact, final=True)
+            found[damping], _ = _certify(space, perturbations, damping, tolerance, made, exact, final=True)
     return [found[damping] for damping in dampings]
 
 
 def _certify(
     space: Krylov,
-    kets: int,
+    perturbations: int,
     damping: float,
     tolerance: float,
     made: int,
@@ -164,17 +164,18 @@ def _certify(
     # the largest eigenvalue that the space knows for ‖η‖.
     largest = float(eigh(space.projected, space.overlap, eigvals_only=True)[-1])
     own = np.maximum(own, space.rows.norm(dim=1).cpu().numpy() / np.sqrt(largest + damping))
-    scale = np.outer(own, own[:kets])
+    scale = np.outer(own, own[:perturbations])
 
     def response(lost: float) -> FullResponse:
         reach = norms + lost * lengths
-        certificate = np.outer(reach, reach[:kets]) / damping + lost * np.outer(lengths, lengths[:kets])
+        certificate = np.outer(reach, reach[:perturbations]) / damping
+        certificate += lost * np.outer(lengths, lengths[:perturbations])
         relative = float(_relative(certificate, scale).max())
-        influence = (coefficients.T @ space.components)[:, :kets]
+        influence = (coefficients.T @ space.components)[:, :perturbations]
         return FullResponse(damping, influence, certificate, relative, made, relative <= tolerance)
 
     def pending(found: FullResponse) -> Tensor:
-        return residuals[:kets][torch.from_numpy(_relative(found.certificate, scale).max(axis=0) > tolerance)]
+        return residuals[:perturbations][torch.from_numpy(_relative(found.certificate, scale).max(axis=0) > tolerance)]
 
     found = response(0.0)
     if exact is None or not (found.converged or final):
@@ -190,7 +191,7 @@ def _certify(
     lost = float(((true - residuals[chosen]).norm(dim=1).cpu().numpy() / lengths[chosen]).max())
     found = response(lost)
     # What round-off alone makes of the certificate, no larger space can mend.
-    floor = (lost**2 / damping + lost) * np.outer(lengths, lengths[:kets])
+    floor = (lost**2 / damping + lost) * np.outer(lengths, lengths[:perturbations])
     return found, pending(found) if _relative(floor, scale).max() < tolerance else residuals[:0]
 
 

@@ -56,11 +56,25 @@ def softmax(influence: np.ndarray) -> np.ndarray:
 NORMALIZATIONS: dict[str, Callable[[np.ndarray], np.ndarray]] = {
     function.__name__: function for function in (standard, none, cosine, row, column, trace, softmax)
 }
+# Normalisation -> what H is then called, and what its values are, as captions say it.
+UNITS = {
+    "standard": ("standardised influence", "in units of the standard deviation of its row"),
+    "none": ("influence", "how much a unit step lowers the error"),
+    "cosine": ("cosine of influence", "relative to the geometric mean of the two self-influences"),
+    "row": ("influence", "relative to the self-influence of the response"),
+    "column": ("influence", "relative to the self-influence of the step"),
+    "trace": ("influence", "relative to the mean self-influence"),
+    "softmax": (
+        "attention by influence",
+        "an exponential weight among the perturbations of its row, which add up to 1",
+    ),
+}
 
 
 def _zero(influence: np.ndarray, axis: int) -> np.ndarray:
-    """Which rows (axis -1) or columns (axis -2) are zero throughout."""
-    return np.logical_not(influence.any(axis=axis))
+    """Which rows (axis -1) or columns (axis -2) are zero throughout; none of a matrix that is zero itself."""
+    nonzero = np.asarray(influence.any(axis=axis))
+    return nonzero.any(axis=-1, keepdims=True) & ~nonzero
 
 
 def _diagonal(influence: np.ndarray, *axes: int) -> np.ndarray:

@@ -27,21 +27,23 @@ class Span:
     eigenvalues: np.ndarray
     discarded_share: float
 
-    def influence(self, bra: np.ndarray, ket: np.ndarray, damping: float) -> np.ndarray:
-        """H[j, i] = g_j · (η̂ + ε)⁻¹ g_i, from products of bra and ket gradients with the span's, (·, R) each."""
-        return (bra @ self.basis / (self.eigenvalues + damping)) @ (ket @ self.basis).T
+    def influence(self, responses: np.ndarray, perturbations: np.ndarray, damping: float) -> np.ndarray:
+        """H[j, i] = g_j · (η̂ + ε)⁻¹ g_i, from the products of both kinds of gradients with the span's, (·, R) each."""
+        return (responses @ self.basis / (self.eigenvalues + damping)) @ (perturbations @ self.basis).T
 
-    def coefficients(self, ket: np.ndarray, damping: float) -> np.ndarray:
-        """W (R, kets) with (η̂ + ε)⁻¹ g_i = Σ_n W[n, i] g_n, from the kets' products with the span's gradients."""
-        return self.basis / (self.eigenvalues + damping) @ (ket @ self.basis).T
+    def coefficients(self, perturbations: np.ndarray, damping: float) -> np.ndarray:
+        """W (R, perturbations) with (η̂ + ε)⁻¹ g_i = Σ_n W[n, i] g_n, from products with the span's gradients."""
+        return self.basis / (self.eigenvalues + damping) @ (perturbations @ self.basis).T
 
 
-def solve_span(k: np.ndarray, b: np.ndarray, *, discarded_share: float) -> Span:
+def solve_span(k: np.ndarray, b: np.ndarray, *, discarded_share: float, precision: str = "float64") -> Span:
     """The modes of the metric in the span of R gradients.
 
     k: G Gᵀ (R, R); b: (J Gᵀ)ᵀ (J Gᵀ) / M (R, R)
     discarded_share: the trailing directions that together hold at most this share of trace(k) are left out;
     0 keeps every direction above round-off
+    precision: dtype that G was computed in. A singular value of G below R ε times the largest, ε of that dtype, is
+    round-off and is never kept
     Raises ValueError if a matrix is not finite or every gradient is zero.
     """
     for name, matrix in (("G Gᵀ", k), ("(J Gᵀ)ᵀ (J Gᵀ) / M", b)):
@@ -52,7 +54,8 @@ def solve_span(k: np.ndarray, b: np.ndarray, *, discarded_share: float) -> Span:
     _, label = connected_components((k != 0) | (b != 0), directed=False)
     parts = [np.flatnonzero(label == part) for part in range(label.max() + 1)]
     found = [np.linalg.eigh((k[np.ix_(rows, rows)] + k[np.ix_(rows, rows)].T) / 2) for rows in parts]
-    floor, share = _cut(np.concatenate([squares for squares, _ in found]), discarded_share)
+    noise = (len(k) * float(np.finfo(precision).eps)) ** 2
+    floor, share = _cut(np.concatenate([squares for squares, _ in found]), discarded_share, noise)
 
     bases, spectra = [], []
     for rows, (squares, vectors) in zip(parts, found, strict=True):
@@ -68,15 +71,16 @@ def solve_span(k: np.ndarray, b: np.ndarray, *, discarded_share: float) -> Span:
     return Span(np.concatenate(bases, axis=1)[:, order], eigenvalues[order], share)
 
 
-def _cut(squares: np.ndarray, discarded_share: float) -> tuple[float, float]:
+def _cut(squares: np.ndarray, discarded_share: float, noise: float) -> tuple[float, float]:
     """The smallest squared singular value that is kept, and the share that is discarded.
 
-    Directions below the round-off of the largest carry no information and are never kept.
+    Directions below the round-off of the largest carry no information and are never kept: neither below that of K's
+    own eigenvalues, nor below `noise`, that of the gradients, relative to the largest.
     """
     squares = np.sort(squares)[::-1]
     if squares[0] <= 0:
         raise ValueError("every gradient of the batch is zero; look at the weights")
     squares = np.where(squares > len(squares) * np.finfo(squares.dtype).eps * squares[0], squares, 0.0)
     tail = np.append(np.cumsum(squares[::-1])[::-1], 0.0) / squares.sum()
-    rank = int(np.argmax(tail <= discarded_share))
+    rank = min(int(np.argmax(tail <= discarded_share)), int(np.sum(squares > noise * squares[0])))
     return float(squares[rank - 1]), float(tail[rank])

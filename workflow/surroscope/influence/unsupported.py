@@ -11,9 +11,9 @@ from surroscope.influence.functional import Tree, call_with
 
 REWRITE = "write it with differentiable torch operations"
 REMEDIES = {
-    "gradients": f'{REWRITE} that torch.func.vmap can batch, or take gradients by "loop"',
-    "vmap": f'{REWRITE} that have a forward-mode derivative, or take tangents by "double_backward"',
-    "double_backward": f'{REWRITE} that can be differentiated twice, or take tangents by "vmap"',
+    "gradients": f'{REWRITE} that torch.func.vmap can batch, or give gradients.method the gradients "loop"',
+    "vmap": f'{REWRITE} that have a forward-mode derivative, or give gradients.method the tangents "double_backward"',
+    "double_backward": f'{REWRITE} that can be differentiated twice, or give gradients.method the tangents "vmap"',
 }
 
 

@@ -27,7 +27,7 @@ def build(
     boundary: "periodic" or "open"; given to a factory that has a parameter of this name
 
     The network maps (B, F, Y, X) to the same shape. Raises UserError if the factory cannot be imported, refuses the
-    options, or the network does not keep the shape.
+    options, or the network does not keep the shape or fails `require_independent`.
     """
     channels, *grid = shape
     size = grid[1] if grid[0] == grid[1] else tuple(grid)
@@ -45,22 +45,47 @@ def build(
         signature.bind(channels, size, **options)
     except TypeError as error:
         raise UserError(f"factory {factory!r}: options {options} do not fit its signature: {error}") from None
+    states = 0.5 + torch.rand(2, *shape, generator=torch.Generator().manual_seed(0))
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seeding.integer(seed, "initialisation", factory))
         try:
             network = make(channels, size, **options)
             with torch.no_grad():
-                found = tuple(network.eval()(torch.ones(1, *shape)).shape)
+                found = tuple(network.eval()(states.clone()).shape)
         except Exception as error:  # a user's network may fail in any way
             raise UserError(
-                f"factory {factory!r} with options {options} fails on a {(1, *shape)} state: {error}"
+                f"factory {factory!r} with options {options} fails on a batch of states {tuple(states.shape)}: {error}"
             ) from None
-    if found != (1, *shape):
+    if found != states.shape:
         raise UserError(
-            f"factory {factory!r}: the network maps {(1, *shape)} to {found}; "
+            f"factory {factory!r}: the network maps {tuple(states.shape)} to {found}; "
             "expected the same shape, since a surrogate predicts the next state"
         )
+    require_independent(network, states, factory)
     return network
+
+
+def require_independent(network: nn.Module, states: Tensor, factory: str) -> None:
+    """Raise UserError unless a network in eval mode predicts a state (B, F, Y, X) the same alone and in a batch.
+
+    What it predicts may differ by ε^(2/3) of it, ε the round-off of its numbers. It must leave its input as it is.
+    """
+    given = states.clone()
+    with torch.no_grad():
+        together = network(given)
+        alone = torch.cat([network(state.clone()) for state in states.split(1)])
+    if not torch.equal(given, states):
+        raise UserError(
+            f"factory {factory!r}: the network changes the states that it is given; expected a network that leaves "
+            "them as they are. Write x = x - mean instead of x -= mean, or let it work on x.clone()"
+        )
+    defect = float((together - alone).norm() / together.norm().clamp_min(torch.finfo(together.dtype).tiny))
+    if defect > torch.finfo(together.dtype).eps ** (2 / 3):
+        raise UserError(
+            f"factory {factory!r}: what the network predicts for a state changes by {defect:.1e} of it with the other "
+            "states of the batch; expected each state to be predicted by itself. Take means and norms over channels "
+            "and cells, not over the batch (BatchNorm: track_running_stats), and draw no random numbers in eval mode"
+        )
 
 
 def save_weights(network: nn.Module, path: Path) -> None:

@@ -172,7 +172,7 @@ def solve(
     extent: tuple[float, float] = (1.0, 1.0),
     cfl: float = 0.45,
     record: Callable[[Tensor], Tensor] = unchanged,
-    progress: Callable[[float], None] | None = None,
+    progress: Callable[[float], None] = lambda fraction: None,
 ) -> Solution:
     """Solve from conserved variables (B, 4, Y, X) to each of `times`, which increase from 0.
 
@@ -220,14 +220,13 @@ def solve(
         if lands.any():
             index = torch.from_numpy(np.flatnonzero(lands))
             states[rows[lands], clock.frame[rows[lands]]] = record(grid.interior(state)[:, index].movedim(0, 1))
-            if progress is not None:
-                progress(clock.fraction)
+            progress(clock.fraction)
         if not going.all() and going.any():
             index = torch.from_numpy(np.flatnonzero(going))
-            kept, kept_variables = state[:, index], variables[:, index]
-            scheme = _Scheme(grid, kept)
+            rest, rest_variables = state[:, index], variables[:, index]
+            scheme = _Scheme(grid, rest)
             state, middle, following = scheme.buffers
             variables, middle_variables = scheme.spares
-            state.copy_(kept)
-            variables.copy_(kept_variables)
+            state.copy_(rest)
+            variables.copy_(rest_variables)
     return Solution(states, fallbacks)

@@ -169,12 +169,12 @@ SPECTRA: dict[str, Callable[[np.random.Generator], tuple[np.ndarray, np.ndarray]
 def _velocity(u: np.ndarray, v: np.ndarray, size: int) -> np.ndarray:
     """Divergence-free part of Fourier coefficients (2K + 1, K + 1), ky = -K..K and kx = 0..K, on a grid (2, N, N)."""
     modes = u.shape[1] - 1
-    kept = min(modes, (size - 1) // 2)
-    rows = slice(modes - kept, modes + kept + 1)
-    u, v = u[rows, : kept + 1], v[rows, : kept + 1]
-    kx, ky = np.arange(kept + 1)[None, :], np.arange(-kept, kept + 1)[:, None]
+    highest = min(modes, (size - 1) // 2)
+    rows = slice(modes - highest, modes + highest + 1)
+    u, v = u[rows, : highest + 1], v[rows, : highest + 1]
+    kx, ky = np.arange(highest + 1)[None, :], np.arange(-highest, highest + 1)[:, None]
     square = (kx**2 + ky**2).astype(float)
-    square[kept, 0] = 1.0
+    square[highest, 0] = 1.0
     stretch = (kx * u + ky * v) / square
     # A real field is twice the real part of the half spectrum, the column kx = 0 counted once.
     twice = np.where(kx > 0, 2.0, 1.0)

@@ -49,10 +49,10 @@ class _Spectrum:
         square = kx**2 + ky**2
         square[0, 0] = 1.0
         cutoff = 2 * np.pi * self.size / 3
-        kept = (np.abs(kx) < cutoff) & (np.abs(ky) < cutoff)
+        resolved = (np.abs(kx) < cutoff) & (np.abs(ky) < cutoff)
 
         def multiplier(*values: np.ndarray) -> Tensor:
-            stack = np.stack([np.broadcast_to(value * kept, kept.shape) for value in values])
+            stack = np.stack([np.broadcast_to(value * resolved, resolved.shape) for value in values])
             return torch.from_numpy(stack.repeat(2, axis=-1).reshape(*stack.shape, 2)).to(like)
 
         self.to_velocity = multiplier(ky / square, -kx / square)
@@ -125,7 +125,7 @@ def solve(
     spectral_viscosity: bool = True,
     cfl: float = 0.5,
     record: Callable[[Tensor], Tensor] = unchanged,
-    progress: Callable[[float], None] | None = None,
+    progress: Callable[[float], None] = lambda fraction: None,
 ) -> Solution:
     """Solve from velocities (B, 2, N, N) to each of `times`, which increase from 0.
 
@@ -166,8 +166,7 @@ def solve(
             index = torch.from_numpy(np.flatnonzero(lands))
             _check(velocity[index], rows[lands], clock.now[rows[lands]])
             states[rows[lands], clock.frame[rows[lands]]] = record(velocity[index])
-            if progress is not None:
-                progress(clock.fraction)
+            progress(clock.fraction)
         if not going.all():
             index = torch.from_numpy(np.flatnonzero(going))
             vorticity, velocity, mean = vorticity[index], velocity[index], mean[index]

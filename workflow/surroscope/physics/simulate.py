@@ -1,6 +1,6 @@
 """Trajectories of one class of initial conditions: draw, solve on a finer grid, average down."""
 
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -37,7 +37,7 @@ def simulate(
     snapshots: int = 21,
     final_time: float = 1.0,
     dtype: torch.dtype = torch.float32,
-    progress: Callable[[float], None] | None = None,
+    progress: Callable[[float], None] = lambda fraction: None,
 ) -> Iterator[Simulated]:
     """Trajectories `indices` of a class at `snapshots` equally spaced times 0..final_time, on a size x size grid.
 
@@ -60,15 +60,14 @@ def simulate(
     if start < 0:
         times.insert(0, 0.0)
 
-    def part(first: int, chosen: Sequence[int]) -> Simulated:
-        initial = np.stack([sample(class_name, preset, seed, index, size * factor) for index in chosen])
-        report = _part(progress, first / len(indices), len(chosen) / len(indices))
+    def part(first: int, batch: Sequence[int]) -> Simulated:
+        initial = np.stack([sample(class_name, preset, seed, index, size * factor) for index in batch])
         try:
             solution = solve(
                 torch.from_numpy(initial).to(dtype),
                 times,
                 record=lambda frames: _average(frames, factor),
-                progress=report,
+                progress=lambda fraction: progress((first + fraction * len(batch)) / len(indices)),
             )
         except SolverError as error:
             side = size * factor
@@ -76,22 +75,12 @@ def simulate(
                 first + error.row,
                 error.time + start,
                 error.reason,
-                f"trajectory {chosen[error.row]} of {class_name} ({preset}, seed {seed}, {side} x {side} cells)",
+                f"trajectory {batch[error.row]} of {class_name} ({preset}, seed {seed}, {side} x {side} cells)",
             ) from error
         return Simulated(solution.states[:, -snapshots:].numpy(), solution.fallbacks.numpy())
 
-    batch = max(1, BATCH_CELLS // (size * factor) ** 2)
-    return (part(first, indices[first : first + batch]) for first in range(0, len(indices), batch))
-
-
-def joined(parts: Iterable[Simulated]) -> Simulated:
-    """All parts as one, in memory."""
-    states, fallbacks = zip(*((part.states, part.fallbacks) for part in parts), strict=True)
-    return Simulated(np.concatenate(states), np.concatenate(fallbacks))
-
-
-def _part(progress: Callable[[float], None] | None, start: float, share: float) -> Callable[[float], None] | None:
-    return None if progress is None else lambda fraction: progress(start + share * fraction)
+    count = max(1, BATCH_CELLS // (size * factor) ** 2)
+    return (part(first, indices[first : first + count]) for first in range(0, len(indices), count))
 
 
 def _average(frames: Tensor, factor: int) -> Tensor:

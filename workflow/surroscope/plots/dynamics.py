@@ -87,7 +87,9 @@ def rollout_correlation(table: pd.DataFrame, options: style.Options) -> Figure:
     figure, axes = style.panels(len(parts), 2.6, sharex=True, sharey=True)
     theirs = table["published"].notna().any()
     for panel, (model, part, look) in zip(axes, parts, strict=True):
-        style.band(panel, part, "horizon", look, "this study", ("low", "value", "high"))
+        style.band(panel, part, "horizon", look, "all classes", ("low", "value", "high"))
+        panel.plot(part["horizon"], part["within"], label="within classes", **look | {"linestyle": "--"})
+        panel.vlines(part["horizon"], part["within_low"], part["within_high"], color=look["color"], linewidth=0.6)
         published: dict[str, Any] = {
             "marker": "D",
             "linestyle": "none",
@@ -101,7 +103,10 @@ def rollout_correlation(table: pd.DataFrame, options: style.Options) -> Figure:
     axes[0].legend()
     low, high = int(table["n_points"].min()), int(table["n_points"].max())
     points = str(high) if low == high else f"{low} to {high}"
-    notes = ["line: Pearson's correlation, band: 95 % bootstrap interval over seeds and probe batches"]
+    notes = [
+        "line: Pearson's correlation, dashed: of values less the mean of their class",
+        "band and bars: 95 % bootstrap interval over seeds and probe batches",
+    ]
     if theirs:
         notes.append("diamonds: the authors' values, at their size")
     style.footnote(

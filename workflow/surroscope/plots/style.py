@@ -21,7 +21,8 @@ from matplotlib.image import AxesImage
 from matplotlib.ticker import MaxNLocator
 from PIL import Image
 
-from surroscope.report.catalogue import QUANTITIES, UNITS
+from surroscope.influence.normalize import UNITS
+from surroscope.influence.solvers import QUANTITIES
 
 SINGLE_COLUMN, DOUBLE_COLUMN = 3.4, 7.0  # inches: the column widths of a two-column journal page
 
@@ -201,7 +202,7 @@ def written(values: np.ndarray, form: str) -> np.ndarray:
     return np.vectorize(lambda value: number(value, form), otypes=[object])(values)
 
 
-def text_colour(background: Sequence[float]) -> str:
+def text_colour(background: Sequence[float] | np.ndarray) -> str:
     """Black or white, whichever contrasts more with an RGB(A) background (WCAG relative luminance)."""
     rgb = np.asarray(background[:3])
     linear = np.where(rgb <= 0.04045, rgb / 12.92, ((rgb + 0.055) / 1.055) ** 2.4)

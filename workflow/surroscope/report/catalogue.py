@@ -1,4 +1,4 @@
-"""Every figure of a study by its name, the tables behind them, and the names of influence and of its units."""
+"""Every figure of a study by its name, and the tables behind them."""
 
 from collections.abc import Collection
 from dataclasses import replace
@@ -21,28 +21,6 @@ MODULES = sorted({spec.draw.partition(":")[0] for spec in FIGURES.values()})
 # Sections of the configuration that ask for tables, and what of them is for readers and drawn nowhere.
 SECTIONS = {"sensitivity", "cross", "maps", "symmetry"}
 FOR_READERS: dict[str, tuple[str, ...]] = {"scalars": (), "attribution": ("cross",)}
-
-QUANTITIES = {
-    "span": "influence within the span of the gradients",
-    "full": "influence in the full parameter space",
-    "euclidean": "gradient dot products (no metric)",
-    "cosine": "cosine of the gradients",
-    "adam": "Adam-preconditioned step",
-}
-
-# Normalisation -> what H is then called, and what its values are, as captions say it.
-UNITS = {
-    "standard": ("standardised influence", "in units of the standard deviation of its row"),
-    "none": ("influence", "how much a unit step lowers the error"),
-    "cosine": ("cosine of influence", "relative to the geometric mean of the two self-influences"),
-    "row": ("influence", "relative to the self-influence of the response"),
-    "column": ("influence", "relative to the self-influence of the step"),
-    "trace": ("influence", "relative to the mean self-influence"),
-    "softmax": (
-        "attention by influence",
-        "an exponential weight among the perturbations of its row, which add up to 1",
-    ),
-}
 
 
 def figure(name: str) -> FigureSpec:

@@ -6,8 +6,9 @@ import numpy as np
 import pandas as pd
 from matplotlib.figure import Figure
 
+from surroscope.influence.solvers import QUANTITIES
 from surroscope.plots.style import Moving, Options, styled
-from surroscope.report.catalogue import QUANTITIES, figure
+from surroscope.report.catalogue import figure
 from surroscope.report.spec import ENDS, Columns
 
 

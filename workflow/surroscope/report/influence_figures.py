@@ -1,6 +1,6 @@
 """The figures of influence between times, classes and distances, and of its metric during training."""
 
-from surroscope.report.spec import COUNTS, QUARTILES, Columns, FigureSpec, Question, quartiles
+from surroscope.report.spec import COUNTS, ENDS, QUARTILES, Columns, FigureSpec, Question, quartiles
 
 NAMED = ("quantity", "normalization")
 RESPONDING = ("model", "observable", "step", *NAMED)
@@ -60,8 +60,8 @@ FIGURES = {
         columns=Columns(
             ("model", "quantity"),
             ("horizon",),
-            ("value", "low", "high", "n_points", "published", "n_seeds", "n_probes"),
-            missing=("value", "published"),
+            ("value", *ENDS, "within", "within_low", "within_high", "n_points", "published", *COUNTS),
+            missing=("value", "within", "within_low", "within_high", "published"),
             single=("quantity",),
         ),
         draw="surroscope.plots.dynamics:rollout_correlation",
@@ -73,7 +73,8 @@ FIGURES = {
             bootstrap intervals that resample seeds and probe batches. Diamonds, where there are some, are the published
             values at 128 × 128, read off the plots of arXiv 2509.00024. A correlation well below zero means that
             samples whose steps help other times also roll out better: coherence pays. An interval across zero says that
-            this study cannot tell.
+            this study cannot tell; the dashed line with its bars says it of values less the mean of their class, since
+            classes that differ in both numbers correlate even where no class does by itself.
             """,
     ),
     "class_transfer": FigureSpec(

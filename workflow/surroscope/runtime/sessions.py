@@ -13,7 +13,9 @@ FOLDER = Path(".snakemake") / "heads"
 
 
 @dataclass(frozen=True)
-class Head:
+class Session:
+    """A Snakemake process that works in a folder, or did when it was killed; born: when it began, in s since 1970."""
+
     file: Path
     host: str
     pid: int
@@ -32,21 +34,21 @@ class Head:
 def arrive() -> None:
     """Note that this process works in the current folder."""
     FOLDER.mkdir(parents=True, exist_ok=True)
-    _own().touch()
+    _file().touch()
 
 
 def leave() -> None:
     """It has ended."""
-    _own().unlink(missing_ok=True)
+    _file().unlink(missing_ok=True)
 
 
-def heads(folder: Path) -> list[Head]:
-    """Those that work in a folder, or were killed there."""
-    found = []
+def of(folder: Path) -> list[Session]:
+    """The sessions that work in a folder, or were killed there."""
+    sessions = []
     for file in sorted((folder / FOLDER).glob("*_*")):
-        host, pid, born = file.name.rsplit("_", 2)
-        found.append(Head(file, host, int(pid), int(born)))
-    return found
+        host, pid, start = file.name.rsplit("_", 2)
+        sessions.append(Session(file, host, int(pid), int(start)))
+    return sessions
 
 
 def born(pid: int) -> int:
@@ -54,5 +56,5 @@ def born(pid: int) -> int:
     return int(psutil.Process(pid).create_time())
 
 
-def _own() -> Path:
+def _file() -> Path:
     return FOLDER / f"{socket.gethostname()}_{os.getpid()}_{born(os.getpid())}"

@@ -14,8 +14,9 @@ from surroscope.config import jobs
 from surroscope.cost_function import Observable
 from surroscope.data import transitions
 from surroscope.errors import UserError
+from surroscope.influence.calibrate import check
 from surroscope.influence.linearize import Linearization, Method
-from surroscope.influence.responses import Rows
+from surroscope.influence.responses import Responses
 from surroscope.models import surrogate
 from surroscope.system import System
 
@@ -36,20 +37,32 @@ def linearization(
     place: torch.device,
     dtype: torch.dtype = torch.float32,
 ) -> Linearization:
-    """The network of a checkpoint, linearized at its weights."""
+    """The network of a checkpoint, linearized at its weights. Raises UserError if its samples are not independent."""
     shape, boundary = probe.inputs.shape[1:], settings.boundary
     network = surrogate.build(settings.factory, settings.options, shape=shape, boundary=boundary, seed=settings.seed)
     surrogate.load_weights(network, weights, settings.epoch)
-    return Linearization(network.to(place, dtype))
+    states = torch.from_numpy(probe.inputs[:2]).to(place, dtype)
+    surrogate.require_independent(network.to(place, dtype).eval(), states, settings.factory)
+    return Linearization(network)
 
 
-def method_of(settings: jobs.Linearized, calibration: Path | None) -> Method:
-    """How to differentiate: as the settings say, or as the stage `calibrate` has measured."""
+def method_of(
+    settings: jobs.Linearized, calibration: Path | None, linear: Linearization, probe: transitions.Probe
+) -> Method:
+    """How to differentiate: as the settings say, or as the stage `calibrate` has measured; checked at a few samples.
+
+    Raises UserError if gradients or tangents are wrong, or the network has none by this method.
+    """
     if settings.method is not None:
-        return Method(**dict(settings.method))
-    if calibration is None:
+        method = Method(**dict(settings.method))
+    elif calibration is None:
         raise UserError("method is null, so --calibration must give the file that the stage 'calibrate' wrote")
-    return Method(**json.loads(calibration.read_text())["method"])
+    else:
+        method = Method(**json.loads(calibration.read_text())["method"])
+    states = torch.from_numpy(probe.inputs).to(next(iter(linear.parameters.values())).device)
+    with linearizing(settings.model, settings.system):
+        check(linear, states, method)
+    return method
 
 
 def modules(settings: jobs.Linearized) -> list[str]:
@@ -61,7 +74,7 @@ def modules(settings: jobs.Linearized) -> list[str]:
 
 
 def functions_of(
-    rows: Rows, defined: dict[str, dict[str, Any]], system: System, probe: transitions.Probe
+    rows: Responses, defined: dict[str, dict[str, Any]], system: System, probe: transitions.Probe
 ) -> dict[str, Observable]:
     """The observables of the rows by name, checked on two transitions. Raises UserError."""
     functions = {}

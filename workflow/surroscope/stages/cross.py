@@ -10,9 +10,8 @@ from dask import compute
 from surroscope.config import jobs
 from surroscope.config.sections import Dask
 from surroscope.errors import UserError
-from surroscope.influence.gram import columns_within, gram, squares
-from surroscope.influence.matrices import Grams, Rules
-from surroscope.influence.span import solve_span
+from surroscope.influence.compute import Rules, grams, influence
+from surroscope.influence.gram import columns_within, squares
 from surroscope.runtime import cli, store
 from surroscope.runtime.dask_cluster import scheduler
 from surroscope.stages.shards import blocks, open_shards
@@ -34,24 +33,22 @@ def stage(
     tangents = [blocks(shard["tangents"].data[0], width) for shard in opened]
     outputs = sum(part.shape[1] for part in tangents)
     with scheduler(dask, threads, memory_mb, cross.with_suffix(".workers"), "contract"):
-        k, *parts = compute(gram(rows), *(gram(part) for part in tangents))
-        grams = Grams(k, np.sum(parts, axis=0) / outputs)
-        rules = Rules("ket", settings.discarded_share, settings.damping, settings.damping_scale)
-        damping = rules.absolute(grams, samples)
+        products, everything = grams(rows, tangents), np.arange(samples)
+        rules = Rules("perturbation", settings.discarded_share, settings.damping, settings.damping_scale)
+        damping = rules.absolute(products, samples)
         try:
-            span = solve_span(grams.k, grams.b, discarded_share=settings.discarded_share)
+            matrix, span = influence(products, everything, everything, rules, damping)
         except ValueError as error:
             raise UserError(f"{shards[0].parent}: {error}") from None
         scaled = span.basis / np.sqrt(span.eigenvalues + damping)
         leverage = compute(
             *(squares(part, scaled, shard.sizes["sample"]) for part, shard in zip(tangents, opened, strict=True))
         )
-    influence = span.influence(grams.k, grams.k, damping)
     classes, times = first.sizes["class"], first["time"].values
     per = classes * len(times)
     dataset = xr.Dataset(
         {
-            "influence": (("sample", "step"), influence),
+            "influence": (("sample", "step"), matrix),
             "leverage": ("sample", np.concatenate(leverage) / outputs),
             "state": (("sample", "y", "x"), np.concatenate([shard["state"].values[0, :, 0] for shard in opened])),
             "trajectory": (

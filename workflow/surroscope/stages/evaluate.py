@@ -24,6 +24,7 @@ def stage(settings: jobs.Evaluate, *, stores: list[Path], split: Path, weights: 
     network = surrogate.build(settings.factory, settings.options, shape=shape, boundary=boundary, seed=settings.seed)
     surrogate.load_weights(network, weights, settings.epoch)
     network.to(place).eval()
+    surrogate.require_independent(network, states[0, 0, :2], settings.factory)
     steps, actions = settings.snapshots - 1, [Action.parse(name) for name in settings.actions]
     total = snapshots - 1 + len(actions)
     with progress.bar(f"evaluation of {settings.model} epoch {settings.epoch}", total, "pass") as bar:

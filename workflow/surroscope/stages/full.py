@@ -15,7 +15,7 @@ from surroscope.data import transitions
 from surroscope.influence import dense, krylov
 from surroscope.influence.linearize import Linearization, Method
 from surroscope.influence.matrices import MATRIX
-from surroscope.influence.responses import Response, Rows
+from surroscope.influence.responses import Response, Responses
 from surroscope.runtime import cli, progress, store
 from surroscope.stages.checkpoint import (
     functions_of,
@@ -38,17 +38,17 @@ def stage(
     calibration: Path | None = None,
 ) -> None:
     place = device.pick()
-    method = method_of(settings, calibration)
     batches = transitions.probes(stores, split, [("test", b) for b in settings.probes], settings.snapshots)
+    method = method_of(settings, calibration, linearization(settings, weights, batches[0], place), batches[0])
     shape = (len(batches[0].classes), len(batches[0].times))
     lead = (len(settings.solvers), len(settings.dampings), len(settings.responses), len(batches))
     influence = np.full((*lead, *shape, *shape), np.nan)
     # Of dense algebra there are none of these.
     certificate = np.full(influence.shape[1:], np.nan)
-    relative, rungs = np.full(lead[1:], np.nan), np.zeros(lead[1:], int)
+    relative, iterations = np.full(lead[1:], np.nan), np.zeros(lead[1:], int)
     absolute = np.empty(lead[1::2])
     with progress.bar(
-        f"rungs of {settings.model} epoch {settings.epoch}", settings.rungs * len(batches), "rung"
+        f"iterations of {settings.model} epoch {settings.epoch}", settings.max_iterations * len(batches), "iteration"
     ) as bar:
         for b, probe in enumerate(batches):
             problem = Problem(settings, weights, probe, place, method)
@@ -63,14 +63,14 @@ def stage(
                     exact = problem.dense(gradients, dampings) if "dense" in settings.solvers else []
                     found = []
                     if "full" in settings.solvers:
-                        found = problem.full(gradients, dampings, lambda rung, bound: report(bar, rung, bound))
+                        found = problem.full(gradients, dampings, lambda *at: report(bar, *at))
                 for r in chosen:
                     response = settings.responses[r]
                     own = rows.place(response.observable, problem.samples)
                     for d, solution in enumerate(found):
                         influence[settings.solvers.index("full"), d, r, b] = solution.influence[own].reshape(*shape * 2)
                         certificate[d, r, b] = solution.certificate[own].reshape(*shape * 2)
-                        relative[d, r, b], rungs[d, r, b] = solution.relative, solution.rungs
+                        relative[d, r, b], iterations[d, r, b] = solution.relative, solution.iterations
                     for d, matrix in enumerate(exact):
                         influence[settings.solvers.index("dense"), d, r, b] = matrix[own].reshape(*shape * 2)
     names = [str(name) for name in batches[0].classes]
@@ -80,7 +80,7 @@ def stage(
             "influence": (("solver", *lead_names, *MATRIX), influence),
             "certificate": ((*lead_names, *MATRIX), certificate),
             "relative": (lead_names, relative),
-            "rungs": (lead_names, rungs),
+            "iterations": (lead_names, iterations),
             "converged": (lead_names, relative <= settings.tolerance),
             "absolute_damping": (("damping", "probe"), absolute),
         },
@@ -98,8 +98,8 @@ def stage(
         dataset.to_zarr(temporary, zarr_format=3, consolidated=False)
 
 
-def report(bar: Any, rung: int, bound: float) -> None:
-    bar.set_postfix(rung=rung, bound=f"{bound:.1e}")
+def report(bar: Any, iteration: int, bound: float) -> None:
+    bar.set_postfix(iteration=iteration, bound=f"{bound:.1e}")
     bar.update(1)
 
 
@@ -115,9 +115,9 @@ class Problem:
         self.system = settings.equations
         self.samples = len(probe.inputs)
 
-    def rows(self, responses: list[Response]) -> tuple[Rows, Tensor]:
+    def rows(self, responses: list[Response]) -> tuple[Responses, Tensor]:
         """Gradients in float64 (R, P): those that are stepped on, which are the same for all, then the responses'."""
-        rows = Rows(responses)
+        rows = Responses(responses)
         functions = functions_of(rows, self.settings.observables, self.system, self.probe)
         found = gradients(self.double, self.probe, rows.names, functions, self.place, self.method, torch.float64)
         parts = []
@@ -148,7 +148,7 @@ class Problem:
             self.samples,
             dampings=dampings,
             tolerance=self.settings.tolerance,
-            rungs=self.settings.rungs,
+            max_iterations=self.settings.max_iterations,
             dtype=torch.float32,
             exact=self.metric(self.double),
             progress=progress,

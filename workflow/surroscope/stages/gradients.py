@@ -14,7 +14,7 @@ from surroscope.config import jobs
 from surroscope.cost_function import smse
 from surroscope.data import transitions
 from surroscope.influence.linearize import Linearization
-from surroscope.influence.responses import Rows
+from surroscope.influence.responses import Responses
 from surroscope.models import surrogate
 from surroscope.runtime import cli, progress, store
 from surroscope.stages.checkpoint import (
@@ -47,11 +47,11 @@ def stage(
         for chosen in (settings.batches, settings.directions)
     )
     linear = linearization(settings, weights, batches[0], place)
-    method = method_of(settings, calibration)
-    rows = Rows(settings.responses)
+    method = method_of(settings, calibration, linear, batches[0])
+    rows = Responses(settings.responses)
     functions = functions_of(rows, settings.observables, system, batches[0])
     samples, outputs = len(batches[0].inputs), batches[0].inputs[0].size
-    pushed = rows.names if settings.span == "joint" else rows.names[: rows.kets]
+    pushed = rows.names if settings.span == "joint" else rows.names[: rows.perturbations]
     blocks = len(pushed) * (len(pool) or 1)
     shapes = {
         "gradients": ("parameter", len(rows.names) * samples, linear.size),

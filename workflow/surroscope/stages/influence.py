@@ -8,8 +8,9 @@ import xarray as xr
 from surroscope.config import jobs
 from surroscope.errors import UserError
 from surroscope.influence import decompose
-from surroscope.influence.matrices import MATRIX, Rules, grams_of, label, responses_of
-from surroscope.influence.solvers import QUANTITY
+from surroscope.influence.compute import Rules
+from surroscope.influence.matrices import MATRIX, grams_of, label, responses_of
+from surroscope.influence.solvers import SOLVERS
 from surroscope.runtime import cli, store
 
 
@@ -25,7 +26,7 @@ def stage(
     responses = responses_of(source)
     rules = Rules(settings.span, settings.discarded_share, settings.damping, settings.damping_scale)
     shape = (source.sizes["class"], source.sizes["time"])
-    by_gram = [name for name in settings.solvers if name not in ("full", "dense")]
+    by_gram = [name for name in settings.solvers if SOLVERS[name].needs != "network"]
     try:
         dataset = label(
             [grams_of(source, probe) for probe in source["probe"].values],
@@ -46,7 +47,7 @@ def stage(
             at = solved.sel(solver=name).isel(damping=0)
             found[str(name)] = at["influence"].values
             if name == "full":
-                dataset = dataset.merge(at[["certificate", "rungs", "converged"]].drop_vars(["solver", "damping"]))
+                dataset = dataset.merge(at[["certificate", "iterations", "converged"]].drop_vars(["solver", "damping"]))
                 require_converged(at, settings, full)
     dataset = dataset.drop_vars("influence").merge(shares)
     lead = ("solver", "response", "probe")
@@ -67,7 +68,7 @@ def stage(
     attrs = (
         {key: source.attrs[key] for key in keys}
         | vars(settings)
-        | {"quantities": [QUANTITY[name] for name in settings.solvers]}
+        | {"quantities": [SOLVERS[name].metric for name in settings.solvers]}
     )
     with store.writing(influence, cli.provenance("influence", settings)) as temporary:
         dataset.assign_attrs(attrs).to_zarr(temporary, zarr_format=3, consolidated=False)
@@ -79,8 +80,8 @@ def require_converged(solved: xr.Dataset, settings: jobs.Influence, path: Path) 
         return
     worst = float(solved["relative"].max())
     message = (
-        f"{path}: 'full' did not converge within {int(solved['rungs'].max())} rungs; the largest certified relative "
-        f"error is {worst:.2g}. Raise influence.rungs, influence.damping or influence.tolerance"
+        f"{path}: 'full' did not converge within {int(solved['iterations'].max())} iterations; the largest certified "
+        f"relative error is {worst:.2g}. Raise influence.max_iterations, influence.damping or influence.tolerance"
     )
     if settings.solvers[0] == "full":
         raise UserError(message)

@@ -8,7 +8,8 @@ import xarray as xr
 from surroscope.config import jobs
 from surroscope.errors import UserError
 from surroscope.influence import decompose
-from surroscope.influence.matrices import Rules, grams_of
+from surroscope.influence.compute import Rules
+from surroscope.influence.matrices import grams_of
 from surroscope.runtime import cli, store
 
 
@@ -19,7 +20,7 @@ def stage(settings: jobs.Maps, *, shard: Path, grams: Path, maps: cli.Output) ->
     classes = [str(name) for name in source["class"].values]
     times = source.sizes["time"]
     samples = len(classes) * times
-    rules = Rules("ket", settings.discarded_share, settings.damping, settings.damping_scale)
+    rules = Rules("perturbation", settings.discarded_share, settings.damping, settings.damping_scale)
     try:
         span, k, damping = decompose.cost_span(grams_of(source, 0), samples, rules)
     except ValueError as error:

@@ -29,9 +29,9 @@ def stage(
 ) -> None:
     """overlap[p, g, j, i] = ∇C(g s_j) · ∇C(s_i) over the N samples of probe batch p, with C the SMSE"""
     place, system = device.pick(), settings.equations
-    method = method_of(settings, calibration)
     batches = transitions.probes(stores, split, [("test", b) for b in settings.probes], settings.snapshots)
     linear = linearization(settings, weights, batches[0], place)
+    method = method_of(settings, calibration, linear, batches[0])
     samples = len(batches[0].inputs)
     overlap = np.empty((len(batches), len(settings.actions), samples, samples))
     title = f"images of {settings.model} epoch {settings.epoch}"
@@ -41,12 +41,12 @@ def stage(
     ):
         for p, probe in enumerate(batches):
             states, targets = (torch.from_numpy(part).to(place) for part in (probe.inputs, probe.targets))
-            kets = linear.gradients(smse, states, targets, method)
+            perturbations = linear.gradients(smse, states, targets, method)
             for g, name in enumerate(settings.actions):
                 action = Action.parse(name)
-                bras = linear.gradients(smse, action(states, system), action(targets, system), method)
-                require_finite(bras, "gradients", settings, probe, f"smse of {name}", zero=False)
-                overlap[p, g] = inner(bras, kets, COLUMNS)
+                responses = linear.gradients(smse, action(states, system), action(targets, system), method)
+                require_finite(responses, "gradients", settings, probe, f"smse of {name}", zero=False)
+                overlap[p, g] = inner(responses, perturbations, COLUMNS)
                 bar.update(1)
     dataset = xr.Dataset(
         {"overlap": (("probe", "action", "sample", "other"), overlap)},

@@ -70,7 +70,9 @@ def stage(
         | {"distance": (("probe", "sample", "other"), distance)},
         coords={"probe": order, "time": first["time"].values}
         | {name: store.names(name, [str(v) for v in first[name].values]) for name in ("class", "channel")},
-        attrs=first.attrs | {"outputs": samples * outputs, "parameters": parameters, "front_share": FRONT_SHARE},
+        attrs=first.attrs
+        | {"outputs": samples * outputs, "parameters": parameters, "front_share": FRONT_SHARE}
+        | {"precision": str(first["gradients"].dtype)},
     )
     dataset["b"] = dataset["b"] / dataset.attrs["outputs"]
     with store.writing(grams, cli.provenance("reduce", settings)) as temporary:

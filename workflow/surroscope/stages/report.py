@@ -10,7 +10,8 @@ import pandas as pd
 from PIL import Image
 
 from surroscope.config import jobs
-from surroscope.report.catalogue import MODULES, QUANTITIES, caption, figure
+from surroscope.influence.solvers import QUANTITIES
+from surroscope.report.catalogue import MODULES, caption, figure
 from surroscope.report.page import (
     Audit,
     DataCard,
@@ -80,7 +81,7 @@ def stage(
         )
     study = Audit(
         title=f"Study {settings.config['study']}",
-        subject="; ".join([*(f"{', '.join(s.models)} on {s.title}" for s in systems), settings.n]),
+        subject="; ".join([*(f"{', '.join(v.model for v in s.verdicts)} on {s.title}" for s in systems), settings.n]),
         question=QUESTION,
         systems=tuple(systems),
         command=settings.command,

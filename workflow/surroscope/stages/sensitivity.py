@@ -7,14 +7,15 @@ import pandas as pd
 from surroscope.config import jobs
 from surroscope.diagnostics import sensitivity
 from surroscope.errors import UserError
-from surroscope.influence.matrices import Rules, grams_of
+from surroscope.influence.compute import Rules
+from surroscope.influence.matrices import grams_of
 from surroscope.runtime import cli, store
 
 
 def stage(settings: jobs.Sensitivity, *, grams: Path, table: cli.Output, full: Path | None = None) -> None:
     source = store.read(grams).load()
     shape = (source.sizes["class"], source.sizes["time"])
-    rules = Rules("ket", settings.discarded_share, settings.damping, settings.damping_scale)
+    rules = Rules("perturbation", settings.discarded_share, settings.damping, settings.damping_scale)
     probes = [grams_of(source, probe) for probe in settings.probes]
     try:
         variants = [*sensitivity.by_gram(probes, shape[0] * shape[1], rules, settings.dampings, settings.reference)]

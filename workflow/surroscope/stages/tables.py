@@ -32,7 +32,7 @@ def stage(
     flights = [store.read(path) for path in evaluations]
     history = pd.concat([pd.read_csv(path) for path in histories], ignore_index=True)
     frames: dict[str, list[pd.DataFrame]] = {path.stem: [] for path in tables}
-    verdicts = {}
+    numbers, verdicts = {}, {}
     for model in settings.models:
         epochs = sorted({m.attrs["epoch"] for m in matrices if m.attrs["model"] == model})
         by_epoch = {
@@ -41,10 +41,9 @@ def stage(
         }
         measured = {epoch: influence.measured(pairs, settings.system) for epoch, pairs in by_epoch.items()}
         last, errors = measured[epochs[-1]], history[history.model == model]
-        architecture = settings.architectures.get(model, "")
         final, final_flights = zip(*by_epoch[epochs[-1]], strict=True)
         kind = influence.kind(final)
-        main = scalars.main_numbers(last, errors, epochs[-1], settings.system, architecture)
+        numbers[model] = scalars.sampled(last, errors, epochs[-1])
         of_model = (
             influence.of_model(final, settings.system, settings.normalization)
             | parts.resolved(final, last.seeds)
@@ -54,9 +53,10 @@ def stage(
                 "training": rollouts.training(errors),
                 "spectrum": influence.spectrum(measured),
                 "two_time_training": influence.two_time_training(measured),
-                "rollout_correlation": rollouts.rollout_correlation(last, settings.system, architecture),
+                "rollout_correlation": rollouts.rollout_correlation(
+                    last, settings.system, settings.architectures.get(model, "")
+                ),
                 "checkpoints": scalars.checkpoints(measured, errors),
-                "scalars": main,
             }
         )
         for name in OF_ONE_QUANTITY:
@@ -64,7 +64,8 @@ def stage(
         for name, table in of_model.items():
             if name in frames:
                 frames[name].append(labelled(table, model, last))
-        verdicts[model] = scalars.conclusion(main, last) | {"influence": kind}
+        verdicts[model] = scalars.conclusion(numbers[model], last) | {"influence": kind}
+    frames["scalars"].append(scalars.main_numbers(numbers, settings.system, settings.architectures))
     first = next(flight for flight in flights if flight.attrs["model"] == settings.models[0])
     frames["snapshots"].append(rollouts.snapshots(first))
     frames["rollout"].append(labelled(rollouts.rollout(last.persistence, last.seeds), "persistence", last))

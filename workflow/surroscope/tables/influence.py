@@ -12,7 +12,7 @@ from surroscope.errors import UserError
 from surroscope.influence.matrices import MATRIX, responses_of
 from surroscope.influence.normalize import NORMALIZATIONS, standard
 from surroscope.influence.responses import Response
-from surroscope.influence.solvers import QUANTITY
+from surroscope.influence.solvers import SOLVERS
 
 # Bins of distance and half their width in bins, as in arXiv 2509.00024; other systems get those of CE.
 BINS = {"CE": (19, 1), "NS": (15, 2)}
@@ -20,7 +20,7 @@ BINS = {"CE": (19, 1), "NS": (15, 2)}
 
 def kind(matrices: Sequence[xr.Dataset]) -> str:
     """The kind of influence that these matrices hold, as the column `quantity` of a table names it."""
-    return QUANTITY[str(matrices[0]["solver"].item())]
+    return SOLVERS[str(matrices[0]["solver"].item())].metric
 
 
 def pooled(datasets: Sequence[xr.Dataset], name: str, *dims: str) -> np.ndarray:

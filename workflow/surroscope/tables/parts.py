@@ -10,13 +10,13 @@ import xarray as xr
 from surroscope.diagnostics import coherence
 from surroscope.influence.matrices import MATRIX
 from surroscope.influence.normalize import standard
-from surroscope.influence.solvers import QUANTITY
+from surroscope.influence.solvers import SOLVERS
 from surroscope.runtime import store
 from surroscope.tables import rollouts
 
 SHOWN = 3
 # These parts are made from Gram matrices and tangents, within the span of the gradients, whatever the study's solver.
-SPAN = QUANTITY["subspace"]
+SPAN = SOLVERS["subspace"].metric
 
 
 def resolved(matrices: Sequence[xr.Dataset], seeds: np.ndarray) -> dict[str, pd.DataFrame]:

@@ -6,8 +6,7 @@ import numpy as np
 import pandas as pd
 import xarray as xr
 
-from surroscope.diagnostics import coherence, scalars
-from surroscope.diagnostics.correlation import correlation
+from surroscope.diagnostics import coherence, correlation, scalars
 from surroscope.diagnostics.scalars import Measured
 from surroscope.symmetry import Action
 from surroscope.tables import published
@@ -15,6 +14,7 @@ from surroscope.tables import published
 SHOWN_SNAPSHOTS = 5
 SHOWN_STEPS = (1, 4, 16)
 SHOWN_CELLS = 64
+POOLED, WITHIN = ("value", "low", "high"), ("within", "within_low", "within_high")
 
 
 def of_model(flights: Sequence[xr.Dataset], m: Measured) -> dict[str, pd.DataFrame]:
@@ -111,7 +111,7 @@ def training(history: pd.DataFrame) -> pd.DataFrame:
 
 
 def rollout_correlation(m: Measured, system: str, architecture: str) -> pd.DataFrame:
-    """Pearson's correlation, over classes and units, of R with the rollout error at each horizon.
+    """Correlation of R with the rollout error at each horizon, over classes and units, and within classes.
 
     The error of a rollout is the sum of its steps' errors, the median over its starting times. Rollouts that left the
     floating-point numbers are left out; n_points counts the others.
@@ -125,7 +125,8 @@ def rollout_correlation(m: Measured, system: str, architecture: str) -> pd.DataF
         error = np.median(cumulative, axis=0)
         rows.append(
             {"horizon": horizon}
-            | correlation(ratio, error, m.seeds)
+            | dict(zip(POOLED, correlation.estimate(correlation.pearson, ratio, error, m.seeds), strict=True))
+            | dict(zip(WITHIN, correlation.estimate(correlation.within, ratio, error, m.seeds), strict=True))
             | {"n_points": int(np.isfinite(error).sum()), "published": theirs.get(horizon, np.nan)}
         )
     return pd.DataFrame(rows).assign(**m.counts)

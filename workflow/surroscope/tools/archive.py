@@ -65,8 +65,8 @@ def packed(folder: str, contents: Mapping[str, bytes]) -> bytes:
 
 def versions() -> str:
     """Python and every installed package, a line each."""
-    found = {f"{package.name}=={package.version}" for package in metadata.distributions()}
-    return "\n".join([f"python=={platform.python_version()}", *sorted(found, key=str.lower)]) + "\n"
+    packages = {f"{package.name}=={package.version}" for package in metadata.distributions()}
+    return "\n".join([f"python=={platform.python_version()}", *sorted(packages, key=str.lower)]) + "\n"
 
 
 if __name__ == "__main__":

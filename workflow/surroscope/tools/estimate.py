@@ -2,7 +2,7 @@
 
 The jobs are Snakemake's own plan of a study of which nothing is done yet. What one takes is counted in network passes,
 solver steps, contractions and bytes, each of which is timed here on one core; GPU-hours are the networks' operations
-at an assumed rate. `full` is counted to its last rung, which it may not need.
+at an assumed rate. `full` is counted to its last iteration, which it may not need.
 """
 
 import contextlib

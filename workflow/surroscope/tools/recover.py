@@ -13,8 +13,7 @@ from pathlib import Path
 import psutil
 
 from surroscope.errors import UserError
-from surroscope.runtime import cli
-from surroscope.runtime.sessions import heads
+from surroscope.runtime import cli, sessions
 
 PREFIX = "surroscope"
 # Where jobs log: those of Snakemake, and workers of Dask beside the result that they work for.
@@ -29,23 +28,23 @@ def recover(folder: Path = Path(), *, elsewhere: bool = False) -> None:
     Raises UserError if one runs, or may run, that works in the folder; or if a job does not end within two minutes.
     """
     folder = folder.resolve()
-    found = heads(folder)
-    for head in found:
-        if head.here and head.alive:
+    here = sessions.of(folder)
+    for session in here:
+        if session.here and session.alive:
             raise UserError(
-                f"{folder}: Snakemake still works here (process {head.pid}); wait for it, or end it and its jobs with "
-                f"'kill -INT {head.pid}'"
+                f"{folder}: Snakemake still works here (process {session.pid}); wait for it, or end it and its jobs "
+                f"with 'kill -INT {session.pid}'"
             )
-        if not head.here and not elsewhere:
+        if not session.here and not elsewhere:
             raise UserError(
-                f"{folder}: Snakemake was started here on {head.host} (process {head.pid}); recover there, or, if it "
-                "and all that it started have surely ended, by 'python -m surroscope.tools.recover --elsewhere'"
+                f"{folder}: Snakemake was started here on {session.host} (process {session.pid}); recover there, or, "
+                "if it and all that it started have surely ended, by 'python -m surroscope.tools.recover --elsewhere'"
             )
     end_processes(folder)
     cancel(folder)
     clean(folder)
-    for head in found:
-        head.file.unlink(missing_ok=True)
+    for session in here:
+        session.file.unlink(missing_ok=True)
     locks = folder / ".snakemake" / "locks"
     if not (locks.is_dir() and any(locks.iterdir())):
         print(f"{folder}: was not locked; another folder: 'python -m surroscope.tools.recover FOLDER'")
@@ -88,8 +87,8 @@ def jobs_of(folder: Path) -> Iterator[str]:
         raise UserError(f"squeue fails ({listed.stderr.strip()}); recover where SLURM answers")
     for line in listed.stdout.splitlines():
         number, name, log = line[:20].strip(), line[20:80].strip(), line[80:].strip()
-        own = any(Path(log).is_relative_to((folder / place).resolve()) for place in (LOGS, RESULTS))
-        if name.startswith(PREFIX) and own:
+        ours = any(Path(log).is_relative_to((folder / place).resolve()) for place in (LOGS, RESULTS))
+        if name.startswith(PREFIX) and ours:
             yield number
 
 

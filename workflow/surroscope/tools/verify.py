@@ -75,8 +75,8 @@ def verify(records: list[dict[str, Any]]) -> Checked:
             try:
                 digests[path] = store.verify(path)["digest"]
             except store.DamagedStoreError as error:
-                found = str(error) if path.exists() else f"{path}: missing"
-                problems.append(f"{found}; make it by 'snakemake --cores all {path}' with the study's --configfile")
+                problem = str(error) if path.exists() else f"{path}: missing"
+                problems.append(f"{problem}; make it by 'snakemake --cores all {path}' with the study's --configfile")
             bar.update(size)
         for path, digest in stores:
             if digests.get(path, digest) != digest:
@@ -100,7 +100,7 @@ def size_of(path: Path) -> int:
 
 def verify_archive(path: Path) -> Checked:
     """Compare every file of an archive with the sums that it carries."""
-    found: dict[str, str] = {}
+    sums: dict[str, str] = {}
     listed: dict[str, str] = {}
     size = 0
     if not path.is_file():
@@ -116,17 +116,17 @@ def verify_archive(path: Path) -> Checked:
                     rows = (line.split("  ", 1) for line in stream.read().decode().splitlines())
                     listed = {file: digest for digest, file in rows}
                 else:
-                    found[name] = hashlib.file_digest(stream, "sha256").hexdigest()  # type: ignore[arg-type]
+                    sums[name] = hashlib.file_digest(stream, "sha256").hexdigest()  # type: ignore[arg-type]
                     size += member.size
     except (OSError, EOFError, ValueError, zlib.error, tarfile.TarError) as error:
         raise UserError(f"{path}: damaged, or not an archive of a study ({error}); take another copy") from None
     problems = tuple(
-        f"{path}: {name} is {'missing' if name not in found else 'not listed' if name not in listed else 'damaged'}; "
+        f"{path}: {name} is {'missing' if name not in sums else 'not listed' if name not in listed else 'damaged'}; "
         "take another copy"
-        for name in sorted(found.keys() | listed.keys())
-        if found.get(name) != listed.get(name)
+        for name in sorted(sums.keys() | listed.keys())
+        if sums.get(name) != listed.get(name)
     )
-    return Checked(0, len(found), size, problems if listed else (f"{path}: holds no {SUMS}; take another copy",))
+    return Checked(0, len(sums), size, problems if listed else (f"{path}: holds no {SUMS}; take another copy",))
 
 
 def main(what: Path | None = None) -> None:

@@ -1,6 +1,6 @@
 """What the jobs of a study take, counted in network passes, solver steps, contractions and bytes.
 
-Each of those is timed on one core of this machine when it is first needed. `full` is counted to its last rung.
+Each of those is timed on one core of this machine when it is first needed. `full` is counted to its last iteration.
 """
 
 import functools
@@ -23,7 +23,7 @@ from surroscope.config.study import Study
 from surroscope.data.pdegym import CELLS, SERIES
 from surroscope.data.splits import split_counts
 from surroscope.influence.krylov import CHECKED, inner
-from surroscope.influence.responses import Response, Rows
+from surroscope.influence.responses import Response, Responses
 from surroscope.models import surrogate
 from surroscope.physics.initial_conditions import sample, start_time
 from surroscope.physics.simulate import BATCH_CELLS, simulate
@@ -217,17 +217,17 @@ class Model:
         size = 8.0 * classes * snapshots * math.prod(self.shape(system))
         return Work(passes * network.forward, passes * network.operations, size=size)
 
-    def linearized(self, settings: Settings, system: str) -> tuple[Rows, int, int]:
+    def linearized(self, settings: Settings, system: str) -> tuple[Responses, int, int]:
         """The gradients that are asked for, samples of a probe batch, and outputs of a sample."""
         times = -(-(settings["snapshots"] - 1) // settings.get("every", 1))
-        rows = Rows([Response(**response) for response in settings["responses"]])
+        rows = Responses([Response(**response) for response in settings["responses"]])
         return rows, times * len(self.study.classes(system)), math.prod(self.shape(system))
 
     def _gradients(self, settings: Settings, system: str, model: str, **checkpoint: str) -> Work:
         network = self.network(system, model)
         rows, n, outputs = self.linearized(settings, system)
         pool = len(settings["directions"])
-        blocks = pool or (len(rows.names) if settings["span"] == "joint" else rows.kets)
+        blocks = pool or (len(rows.names) if settings["span"] == "joint" else rows.perturbations)
         batches = len(settings["batches"])
         gradients, tangents = batches * (len(rows.names) + pool) * n, batches * blocks * n * n
         size = 4.0 * batches * (len(rows.names) * n * network.parameters + (blocks * n + 2) * n * outputs)
@@ -253,7 +253,7 @@ class Model:
             gradients = json.loads(jobs.settings(self.study, "gradients", shard=str(shard), **checkpoint))
             rows, n, outputs = self.linearized(gradients, checkpoint["system"])
             r = len(rows.names) * n
-            d = r if gradients["span"] == "joint" else rows.kets * n
+            d = r if gradients["span"] == "joint" else rows.perturbations * n
             # k and adam; b; and by sample, in front of it and elsewhere
             each = 4 * r**2 * parameters + (2 * d**2 + 2.2 * n**2) * n * outputs
             operations += len(gradients["batches"]) * each
@@ -274,15 +274,15 @@ class Model:
         network = self.network(system, model)
         _, n, _ = self.linearized(settings, system)
         gradients = products = contracted = 0.0
-        p, rungs = network.parameters, settings["rungs"]
+        p, iterations = network.parameters, settings["max_iterations"]
         for step in {response["step"] for response in settings["responses"]}:
-            rows = Rows([Response(**response) for response in settings["responses"] if response["step"] == step])
+            rows = Responses([Response(**response) for response in settings["responses"] if response["step"] == step])
             r = len(rows.names) * n
             gradients += r
             if "full" in settings["solvers"]:
-                products += n * (rungs * n + DOUBLE * CHECKED * len(settings["dampings"]))
-                # On rung k: made orthogonal twice to a basis of k n, bordered, and the residuals.
-                contracted += sum((12 * n + 2 * r) * k * n * p for k in range(1, rungs + 1))
+                products += n * (iterations * n + DOUBLE * CHECKED * len(settings["dampings"]))
+                # In iteration k: made orthogonal twice to a basis of k n, bordered, and the residuals.
+                contracted += sum((12 * n + 2 * r) * k * n * p for k in range(1, iterations + 1))
             if "dense" in settings["solvers"]:
                 products += DOUBLE * n * p
                 contracted += 10.0 * p**3
