@@ -10,6 +10,7 @@ from surroscope.config import jobs
 from surroscope.data import transitions
 from surroscope.diagnostics import equivariance
 from surroscope.diagnostics.rollout import drift, errors, rollout
+from surroscope.importing import module_of
 from surroscope.models import surrogate
 from surroscope.runtime import cli, progress, store
 from surroscope.symmetry import Action
@@ -24,7 +25,7 @@ def stage(settings: jobs.Evaluate, *, stores: list[Path], split: Path, weights: 
     network = surrogate.build(settings.factory, settings.options, shape=shape, boundary=boundary, seed=settings.seed)
     surrogate.load_weights(network, weights, settings.epoch)
     network.to(place).eval()
-    surrogate.require_independent(network, states[0, 0, :2], settings.factory)
+    surrogate.require_independent(network, states[0, 0, :2], f"factory {settings.factory!r}")
     steps, actions = settings.snapshots - 1, [Action.parse(name) for name in settings.actions]
     total = snapshots - 1 + len(actions)
     with progress.bar(f"evaluation of {settings.model} epoch {settings.epoch}", total, "pass") as bar:
@@ -65,7 +66,7 @@ def stage(settings: jobs.Evaluate, *, stores: list[Path], split: Path, weights: 
         },
         attrs={key: getattr(settings, key) for key in ("system", "model", "seed", "epoch")},
     )
-    made = cli.provenance("evaluate", settings, surrogate.module_of(settings.factory))
+    made = cli.provenance("evaluate", settings, module_of(settings.factory))
     with store.writing(evaluation, made) as temporary:
         dataset.to_zarr(temporary, zarr_format=3, consolidated=False)
 
