@@ -73,7 +73,7 @@ def test_touched_and_commented_sources_change_nothing(quick: Project, tmp_path: 
             id="one kind of figure",
         ),
         pytest.param(
-            "workflow/surroscope/report/catalogue.py",
+            "workflow/surroscope/report/network_figures.py",
             '"Snapshots of the data"',
             '"The data"',
             DRAWING,

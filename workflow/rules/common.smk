@@ -15,7 +15,7 @@ from surroscope.runtime import cost, fingerprint, sessions
 from surroscope.influence.normalize import UNITS
 from surroscope.importing import module_of
 from surroscope.influence.solvers import SOLVERS
-from surroscope.report.catalogue import caption, figure, figures_for, tables_for
+from surroscope.report.catalogue import MODULES, caption, figure, figures_for, tables_for
 from surroscope.config import jobs
 from surroscope.config.study import check
 from surroscope.runtime.environment import prepare

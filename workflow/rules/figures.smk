@@ -37,7 +37,7 @@ for SYSTEM in STUDY.systems:
             runtime=scaled(10),
         params:
             settings=settings("figures"),
-            code=code("figures"),
+            code=fingerprint.of_code("surroscope.stages.figures", *MODULES),
         message:
             "Draw the figures of {wildcards.system}"
         shell:

@@ -9,8 +9,8 @@ import pandas as pd
 from surroscope.config import jobs
 from surroscope.errors import UserError
 from surroscope.plots import style
-from surroscope.plots.draw import draw
 from surroscope.report.catalogue import figure
+from surroscope.report.draw import draw
 from surroscope.runtime import cli, store
 
 
