@@ -117,6 +117,8 @@ def measured(**changes: Any) -> Measured:
         "image_error": np.array([1.0, 2.0, 3.0, 8.0])[None, :, None, None] * np.ones((4, 4, 2, 3)),
         "actions": ("e", "r", "s", "x1"),
         "drift": np.arange(4.0)[:, None] * np.ones((4, 2, 4, 1)),
+        "zero_gradients": np.zeros((4, 1), int),
+        "observables": ("smse",),
     }
     return Measured(**known | changes)
 

@@ -27,6 +27,7 @@ class Measured:
     error, persistence: of rollouts (n, C, start, snapshot), NaN where snapshot <= start
     image_error: SMSE at the image of each sample (n, A, C, T) under each of `actions`
     drift: of conserved totals (n, C, steps, conserved), of which there may be none
+    zero_gradients: samples whose gradient of each of `observables` is exactly zero (n, observables)
     """
 
     seeds: np.ndarray
@@ -41,6 +42,8 @@ class Measured:
     image_error: np.ndarray
     actions: tuple[str, ...]
     drift: np.ndarray
+    zero_gradients: np.ndarray
+    observables: tuple[str, ...]
 
     def take(self, units: np.ndarray) -> "Measured":
         """Some of the units, which may repeat."""

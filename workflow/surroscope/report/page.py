@@ -14,6 +14,7 @@ from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from markupsafe import Markup
 
 from surroscope.runtime.cost import StageCost
+from surroscope.tables.scalars import notice
 
 CONSERVED = "What does it conserve?"
 QUESTIONS = (
@@ -127,6 +128,13 @@ class SystemSection:
     @property
     def models(self) -> tuple[str, ...]:
         return tuple(dict.fromkeys(scalar.model for scalar in self.scalars))
+
+    @property
+    def notices(self) -> tuple[str, ...]:
+        """What a reader must know before the numbers."""
+        models = {verdict.model for verdict in self.verdicts}
+        shares = {s.model: s.value for s in self.scalars if s.name == "epsilon_share" and s.model in models}
+        return tuple(filter(None, (notice(model, share) for model, share in shares.items())))
 
     @property
     def is_published(self) -> bool:
