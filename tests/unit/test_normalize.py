@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from surroscope.influence.normalize import NORMALIZATIONS, epsilon_share, standard
+from surroscope.influence.normalize import NORMALIZATIONS, UNITS, epsilon_share, standard
 
 SIZE = 6
 
@@ -35,7 +35,7 @@ FORMULAS = {
 
 
 def test_every_normalisation_has_its_formula_here() -> None:
-    assert set(FORMULAS) == set(NORMALIZATIONS)
+    assert set(FORMULAS) == set(NORMALIZATIONS) == set(UNITS)
 
 
 @pytest.mark.parametrize("name", FORMULAS)
