@@ -167,7 +167,6 @@ def test_a_class_at_rest_is_tabled_as_zero_and_drawn() -> None:
     both = replace(measured(), error=np.zeros((6, 3, 6, 7)), persistence=np.zeros((6, 3, 6, 7)))
     still = rollouts.rollout(both.persistence, both.seeds).assign(model="net", **counts)
     assert (still[["q25", "median", "q75", "low", "high"]] == 0).all(axis=None)
-    assert scalars.SCALARS["trust_horizon"].value(both) == 1
     rows = rollouts.training(history().assign(persistence=0.0)).assign(model="net")
     eigenvalues = influence.spectrum({5: replace(both, eigenvalue=np.array([[2.0, 1.0, 0.0, 0.0]] * 6))}).assign(
         model="net"
