@@ -16,7 +16,7 @@ from surroscope.influence.normalize import UNITS
 from surroscope.importing import module_of
 from surroscope.influence.solvers import SOLVERS
 from surroscope.report.catalogue import MODULES, caption, figure, figures_for, tables_for
-from surroscope.config import jobs
+from surroscope.config import jobs, memory
 from surroscope.config.study import check
 from surroscope.runtime.environment import prepare
 from surroscope.errors import UserError
@@ -116,6 +116,18 @@ def scaled(amount):
 
 def growing(**amounts):
     return {name: scaled(amount) for name, amount in amounts.items()}
+
+
+def linearizing_mb(name):
+    """Memory of a job that differentiates a network, by the size of its weights, which a plan ahead of training lacks."""
+
+    def of_job(wildcards, input, attempt):
+        weights = Path(input.weights) / f"epoch{wildcards.epoch}.pt"
+        if not weights.exists():
+            return attempt * 8000
+        return attempt * memory.of_job(STUDY, name, weights.stat().st_size // 4, **wildcards)
+
+    return of_job
 
 
 def launcher(wildcards, resources):
