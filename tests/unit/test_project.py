@@ -38,8 +38,8 @@ def test_the_lock_satisfies_the_declared_minimum_versions() -> None:
 
 # From the ground up: a module imports rooms below its own, and its own.
 ROOMS = (
-    *("", "runtime", "physics", "data", "models", "training", "influence", "diagnostics", "tables", "plots", "report"),
-    *("config", "stages", "tools"),
+    *("", "observables", "runtime", "physics", "data", "models", "training", "influence", "diagnostics", "tables"),
+    *("plots", "report", "config", "stages", "tools"),
 )
 # What opens a finished study stands beside the words that everyone uses, and above the rooms that it needs.
 ABOVE = {"results.py"}

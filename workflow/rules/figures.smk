@@ -69,7 +69,7 @@ rule report:
     params:
         settings=settings(
             "report",
-            command=f"snakemake --cores all{ELSEWHERE} --configfile {CONFIGURATION}",
+            command=AGAIN,
             n=SAMPLE_SIZE,
             unit=UNIT,
         ),

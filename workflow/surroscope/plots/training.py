@@ -56,9 +56,11 @@ def rollout(table: pd.DataFrame, options: style.Options) -> Figure:
         panel.axvline(options.last_training_snapshot + 0.5, color=style.REFERENCE, linestyle="--", linewidth=0.8)
         labels = {"xlabel": "snapshot", "ylabel": "cumulative SMSE (dimensionless)"}
         style.against_steps(panel, zero=False, title=model, **labels, yscale="log")
-    lowest = float(table.loc[table["q25"] > 0, "q25"].min())
-    finite = table["q75"][table["q75"] <= ROLLOUT_CEILING]
-    axes[0].set_ylim(min(lowest / 2, ROLLOUT_CEILING / 10), ROLLOUT_CEILING if diverged else 2 * float(finite.max()))
+    # Zero, of a class at rest, is beyond a logarithmic axis: its curves lie on the bottom edge.
+    shown = table[["q25", "median", "q75"]].to_numpy()
+    shown = shown[(shown > 0) & (shown <= ROLLOUT_CEILING)]
+    lowest, highest = (shown.min(), shown.max()) if shown.size else (ROLLOUT_CEILING / 10, ROLLOUT_CEILING)
+    axes[0].set_ylim(min(lowest / 2, ROLLOUT_CEILING / 10), ROLLOUT_CEILING if diverged else 2 * highest)
     starts = ScalarMappable(scale, style.line_map())
     label = "snapshot the rollout starts from"
     figure.colorbar(starts, ax=axes, label=label, shrink=0.9, ticks=MaxNLocator(integer=True))

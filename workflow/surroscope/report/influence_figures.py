@@ -155,7 +155,7 @@ FIGURES = {
             ("epoch",),
             ("minimum", *QUARTILES, "maximum", "condition", "largest_metric_eigenvalue", *COUNTS),
             ascending=(("minimum", *QUARTILES, "maximum"),),
-            positive=(*QUARTILES, "maximum", "condition", "largest_metric_eigenvalue"),
+            positive=("maximum", "condition", "largest_metric_eigenvalue"),
             infinite=("condition",),
         ),
         draw="surroscope.plots.influence:spectrum",
