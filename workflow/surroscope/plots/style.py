@@ -52,7 +52,7 @@ class Options:
 
     heatmap_limit: float = 7.0
     dpi: int = 150
-    models: tuple[str, ...] = ()
+    models: Sequence[str] = ()
     last_training_snapshot: int = 16
 
 
