@@ -16,6 +16,7 @@ from surroscope.data import transitions
 from surroscope.influence.linearize import Linearization
 from surroscope.influence.responses import Response
 from surroscope.models import surrogate
+from surroscope.observables.catalogue import factory_of
 from surroscope.runtime import store
 from surroscope.stages import gradients, reduce, split
 from surroscope.system import COMPRESSIBLE_EULER, System
@@ -95,7 +96,7 @@ class Study:
             "seed": 1,
             "epoch": 2,
         } | {
-            "observables": {},
+            "observables": {name: factory_of(name, COMPRESSIBLE_EULER) for name in ("mass", "energy")},
             "snapshots": SNAPSHOTS,
             "method": Method(),
         }

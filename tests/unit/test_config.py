@@ -14,6 +14,7 @@ import yaml
 from surroscope.config.jobs import public, settings
 from surroscope.config.study import check
 from surroscope.errors import UserError
+from surroscope.observables.catalogue import known
 
 ROOT = Path(__file__).parents[2]
 DEFAULT = yaml.safe_load((ROOT / "config.yaml").read_text())
@@ -136,10 +137,24 @@ def test_a_system_of_ones_own_is_an_entry_of_the_configuration() -> None:
     assert study.system("SW").channels == ("depth", "discharge")
     assert study.classes("SW") == ["dam", "wave"]
     assert study.observables_of("SW") == ["smse", "depth"]
-    assert study.system("SW").known_observables == ("smse", "depth", "discharge")
+    assert known(study.system("SW")) == ("smse", "depth", "discharge")
     sliced = json.loads(settings(study, "ingest", system="SW", ic="dam"))
     assert sliced["channels"] == WATER["channels"]
     assert sliced["grid"] == [1, 32]
+
+
+@pytest.mark.parametrize("kind", ["observable", "channel"])
+def test_an_observable_or_channel_that_would_make_two_figures_of_one_name_is_refused(kind: str) -> None:
+    config = copy.deepcopy(DEFAULT)
+    if kind == "observable":
+        config["observables"] = {"training": {"factory": "surroscope.cost_function:smse"}}
+        config["systems"]["CE"]["observables"] = ["smse", "training"]
+    else:
+        config = water(channels={"training": "h", "discharge": "h * u"})
+        equations = {"channels": ["training", "discharge"], "positive": ["training"], "conserved": ["training"]}
+        config["systems"]["SW"]["equations"] = equations
+    with pytest.raises(UserError, match=r"systems\.\w+ has the observable 'training', .* two_time_training, .* rename"):
+        check(config, "config.yaml")
 
 
 @pytest.mark.parametrize(

@@ -98,7 +98,7 @@ def test_an_evaluation_holds_rollouts_of_every_start_and_their_fields(study: Stu
     assert [str(name) for name in flown["class"].values] == CLASSES
     network = build(4, SIZE)
     surrogate.load_weights(network, study.weights, 2)
-    by_class = transitions.by_class(study.stores, study.split, "test", chosen=slice(2))
+    by_class = transitions.by_class(study.stores, study.split, "test", subset=slice(2))
     state = torch.from_numpy(by_class["CE-CRP"][1])  # snapshots of probe 1
     with torch.no_grad():
         after = network(network(state[:1]))[0]

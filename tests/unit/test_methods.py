@@ -7,6 +7,7 @@ import yaml
 
 from surroscope.config import methods
 from surroscope.config.study import check
+from surroscope.influence.solvers import QUANTITIES, SOLVERS
 from surroscope.tools.verify import configured
 
 ROOT = Path(__file__).parents[2]
@@ -47,3 +48,12 @@ def test_a_setting_that_changes_changes_its_sentence() -> None:
     assert "the gradients that are stepped on;" in told(tiny, influence__span="perturbation")
     assert "cosine of influence" in told(tiny, influence__normalization="cosine")
     assert "on 24 × 24 cells and stored on 8 × 8" in told(tiny, data__refinement=3)
+
+
+@pytest.mark.parametrize("name", SOLVERS)
+def test_what_is_in_the_registry_of_solvers_can_be_asked_for_and_is_told(name: str) -> None:
+    solver = SOLVERS[name]
+    text = told(ROOT / "tests/workflow/tiny.yaml", influence__solvers=[name])
+    assert f"Shown is {solver.title}: {solver.how.split(' {')[0]}" in text
+    assert QUANTITIES[solver.metric] == solver.title
+    assert "{" not in text

@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from surroscope.influence.normalize import NORMALIZATIONS, standard
+from surroscope.influence.normalize import NORMALIZATIONS, UNITS, epsilon_share, standard
 
 SIZE = 6
 
@@ -35,7 +35,7 @@ FORMULAS = {
 
 
 def test_every_normalisation_has_its_formula_here() -> None:
-    assert set(FORMULAS) == set(NORMALIZATIONS)
+    assert set(FORMULAS) == set(NORMALIZATIONS) == set(UNITS)
 
 
 @pytest.mark.parametrize("name", FORMULAS)
@@ -59,6 +59,16 @@ def test_the_order_of_samples_and_the_scale_of_the_cost_do_not_matter(name: str)
     # A cost c times as large has an influence c² times as large; the 1e-6 of a standardised row is all that is left.
     if name != "none":
         assert np.allclose(normalize(9 * h), normalize(h), rtol=1e-5)
+
+
+def test_the_share_of_a_scale_that_is_epsilon_is_what_a_standardised_row_lacks() -> None:
+    h = influence(3, 2)
+    rows = h.reshape(-1, SIZE)
+    for number, spread in enumerate((1e-6, 1e-5, 1e3, 0.0)):
+        rows[number] *= spread / rows[number].std(ddof=1)
+    share, lost = epsilon_share(h), 1 - standard(h).std(axis=-1, ddof=1).ravel()
+    assert share[:3] == pytest.approx([1 / 2, 1 / 11, 1e-9])
+    assert np.allclose(share, np.delete(lost, 3), atol=1e-12)
 
 
 def test_standardised_rows_have_unit_spread() -> None:

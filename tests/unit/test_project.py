@@ -38,7 +38,20 @@ def test_the_lock_satisfies_the_declared_minimum_versions() -> None:
 
 # From the ground up: a module imports rooms below its own, and its own.
 ROOMS = (
-    *("", "runtime", "physics", "data", "models", "training", "influence", "diagnostics", "tables", "report", "plots"),
+    *(
+        "",
+        "observables",
+        "runtime",
+        "physics",
+        "data",
+        "models",
+        "training",
+        "influence",
+        "diagnostics",
+        "tables",
+        "report",
+        "plots",
+    ),
     *("config", "stages", "tools"),
 )
 # What opens a finished study stands beside the words that everyone uses, and above the rooms that it needs.

@@ -11,7 +11,7 @@ from torch import Tensor
 from torch.func import jvp, vmap
 
 from surroscope.errors import UserError
-from surroscope.observables import enstrophy, kinetic_energy
+from surroscope.observables.flow import enstrophy, kinetic_energy
 from surroscope.physics import euler, navier_stokes
 from surroscope.symmetry import D4, Action, actions
 from surroscope.system import COMPRESSIBLE_EULER, NAVIER_STOKES, System

@@ -1,7 +1,9 @@
 """From Gram matrices to the tables: labels, orientation and pooling, on data whose answer is known."""
 
 import json
+import warnings
 from dataclasses import replace
+from io import BytesIO
 
 import numpy as np
 import pandas as pd
@@ -151,6 +153,31 @@ def test_a_rollout_that_blows_up_is_tabled_as_infinite_and_drawn() -> None:
     counts = {"n_seeds": 2, "n_probes": 1}
     frames = [table.assign(model=model, **counts) for model in ("net", "persistence")]
     assert draw("rollout", pd.concat(frames, ignore_index=True)).axes
+
+
+def test_a_class_at_rest_is_tabled_as_zero_and_drawn() -> None:
+    """Predicting no change is then without error, which no logarithmic axis shows."""
+    errors = flight(nn.Identity())
+    counts = {"n_seeds": 1, "n_probes": 1}
+    tables = [
+        rollouts.rollout(e, np.array([1])).assign(**counts) for e in (errors, errors * np.array([0, 1])[:, None, None])
+    ]
+    at_rest = pd.concat([tables[0].assign(model="net"), tables[1].assign(model="persistence")], ignore_index=True)
+    assert (at_rest.loc[at_rest["model"] == "persistence", "q25"] < at_rest["median"].max()).all()
+    both = replace(measured(), error=np.zeros((6, 3, 6, 7)), persistence=np.zeros((6, 3, 6, 7)))
+    still = rollouts.rollout(both.persistence, both.seeds).assign(model="net", **counts)
+    assert (still[["q25", "median", "q75", "low", "high"]] == 0).all(axis=None)
+    assert scalars.SCALARS["trust_horizon"].value(both) == 1
+    rows = rollouts.training(history().assign(persistence=0.0)).assign(model="net")
+    eigenvalues = influence.spectrum({5: replace(both, eigenvalue=np.array([[2.0, 1.0, 0.0, 0.0]] * 6))}).assign(
+        model="net"
+    )
+    for name, table in (("rollout", at_rest), ("rollout", still), ("training", rows), ("spectrum", eigenvalues)):
+        drawn = draw(name, table.assign(n_seeds=3, n_probes=2))
+        with warnings.catch_warnings():
+            warnings.simplefilter("error")
+            drawn.savefig(BytesIO(), format="png")
+            assert drawn.axes[0].get_ylim()[0] > 0
 
 
 def test_cumulative_error_is_the_sum_over_the_steps_so_far() -> None:

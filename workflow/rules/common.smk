@@ -13,6 +13,7 @@ sys.path[:0] = [os.path.abspath(SOURCES), os.getcwd()]
 from surroscope.data import pdegym
 from surroscope.runtime import cost, fingerprint, sessions
 from surroscope.influence.normalize import UNITS
+from surroscope.importing import module_of
 from surroscope.influence.solvers import SOLVERS
 from surroscope.report.catalogue import caption, figure, figures_for, tables_for
 from surroscope.config import jobs
@@ -79,8 +80,8 @@ def code(stage, settings=lambda wildcards: "{}"):
         modules = [f"surroscope.stages.{stage}"]
         if "model" in wildcards.keys():
             modules.append(STUDY.systems[wildcards.system].models[wildcards.model].module)
-        own = json.loads(settings(wildcards)).get("observables", ())
-        return fingerprint.of_code(*modules, *(STUDY.observables[name].module for name in own))
+        own = json.loads(settings(wildcards)).get("observables", {})
+        return fingerprint.of_code(*modules, *(module_of(entry["factory"]) for entry in own.values()))
 
     return of_job
 

@@ -3,22 +3,6 @@
 from dataclasses import dataclass
 from typing import Literal
 
-from surroscope.errors import UserError
-
-# The channels that each built-in observable reads, in the order that its function in observables.py takes them; of two
-# sets the first that a system has whole. It stands here because a configuration is checked where torch is not imported.
-OBSERVABLES: dict[str, tuple[tuple[str, ...], ...]] = {
-    "smse": ((),),
-    "mass": (("density",),),
-    "energy": (("energy",),),
-    "momentum_x": (("momentum_x",), ("velocity_x",)),
-    "momentum_y": (("momentum_y",), ("velocity_y",)),
-    "kinetic_energy": (("velocity_x", "velocity_y"), ("momentum_x", "momentum_y", "density")),
-    "enstrophy": (("velocity_x", "velocity_y"),),
-}
-# These are defined by Fourier series.
-SPECTRAL = ("enstrophy",)
-
 
 @dataclass(frozen=True)
 class System:
@@ -42,49 +26,6 @@ class System:
     symmetries: tuple[str, ...] = ()
     boundary: Literal["periodic", "open"] = "periodic"
     units: str = "dimensionless"
-
-    @property
-    def observables(self) -> tuple[str, ...]:
-        """What influence is measured on unless a study says otherwise: the cost, and conservation of what is positive.
-
-        The mean of a channel that changes sign may be zero, which leaves its residual without a natural scale.
-        """
-        return "smse", *(name for name in self.known_observables if self._conserves(name) in self.positive)
-
-    @property
-    def known_observables(self) -> tuple[str, ...]:
-        """Names of the observables whose channels this system has: built in, or the conservation of a channel."""
-        built_in = tuple(name for name in OBSERVABLES if not self._lacks(name))
-        covered = {channel for name in built_in for channel in self._only(name)}
-        return *built_in, *(channel for channel in self.conserved if channel not in covered)
-
-    def reads(self, observable: str) -> tuple[int, ...]:
-        """Channel indices that an observable reads. Raises UserError if it is unknown or lacks a channel."""
-        choose = f"choose from {', '.join(self.known_observables)}"
-        if (observable not in OBSERVABLES or self._lacks(observable)) and observable in self.known_observables:
-            return (self.channels.index(observable),)
-        if observable not in OBSERVABLES:
-            raise UserError(f"observable {observable!r} is unknown; {choose}")
-        if missing := self._lacks(observable):
-            raise UserError(f"observable {observable!r} needs {', '.join(missing)}, which {self.title} lacks; {choose}")
-        names = next(names for names in OBSERVABLES[observable] if set(names) <= set(self.channels))
-        return tuple(self.channels.index(name) for name in names)
-
-    def _conserves(self, observable: str) -> str | None:
-        """The channel whose conservation this observable of the system measures; None if it measures another thing."""
-        only = self._only(observable) if observable in OBSERVABLES else (observable,)
-        return next((channel for channel in only if channel in self.conserved), None)
-
-    def _only(self, observable: str) -> tuple[str, ...]:
-        """The channel that a built-in observable reads, if it is one alone."""
-        return next((n for n in OBSERVABLES[observable] if len(n) == 1 and n[0] in self.channels), ())
-
-    def _lacks(self, observable: str) -> list[str]:
-        """The missing channels of the set that this system comes nearest to having."""
-        needed = min(([n for n in names if n not in self.channels] for names in OBSERVABLES[observable]), key=len)
-        if observable in SPECTRAL and self.boundary != "periodic":
-            return [*needed, "a periodic boundary"]
-        return needed
 
 
 COMPRESSIBLE_EULER = System(

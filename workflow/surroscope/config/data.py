@@ -10,7 +10,7 @@ from surroscope.config.base import Count, Name, Positive, Section, once, require
 from surroscope.data import expressions, pdegym
 from surroscope.data.files import by_number
 from surroscope.errors import UserError
-from surroscope.system import OBSERVABLES
+from surroscope.observables.catalogue import COMPUTED
 
 PAIR = Field(min_length=2, max_length=2)
 
@@ -134,10 +134,6 @@ class Data(Generation, Layout):
     def grid(self) -> tuple[int, int]:
         """Cells (Y, X) of the stored states; Y is 1 on a line."""
         return self.size[0], self.size[1]
-
-
-# Observables that are more than the conservation of one channel.
-COMPUTED = tuple(name for name, sets in OBSERVABLES.items() if any(len(channels) != 1 for channels in sets))
 
 
 class Equations(Section):

@@ -18,6 +18,7 @@ from surroscope.config.study import Study
 from surroscope.data import pdegym
 from surroscope.influence.responses import Response
 from surroscope.influence.solvers import SOLVERS
+from surroscope.observables import catalogue
 from surroscope.system import System
 
 # The networks of arXiv 2509.00024.
@@ -171,7 +172,7 @@ def checkpoint(study: Study, system: str, model: str, seed: str, epoch: str) -> 
 
 
 class Linearized(Checkpoint):
-    """A stage that differentiates it. observables: of the study's own, the factories of those that respond"""
+    """A stage that differentiates it. observables: those of the responses but the cost, by their factories"""
 
     observables: dict[str, dict[str, Any]]
     responses: list[Response]
@@ -179,11 +180,16 @@ class Linearized(Checkpoint):
 
 
 def linearized(study: Study, responses: list[dict[str, str]], **wildcards: str) -> dict[str, Any]:
-    names = {response[key] for response in responses for key in ("observable", "step")}
-    method = study.gradients.method
+    names = sorted({response[key] for response in responses for key in ("observable", "step")} - {catalogue.COST})
+    system, method = study.system(wildcards["system"]), study.gradients.method
     return checkpoint(study, **wildcards) | {
         "responses": responses,
-        "observables": {name: made.model_dump() for name, made in study.observables.items() if name in names},
+        "observables": {
+            name: study.observables[name].model_dump()
+            if name in study.observables
+            else catalogue.factory_of(name, system)
+            for name in names
+        },
         "method": {"fixed": sections.Method(), "measured": None}[method] if isinstance(method, str) else method,
     }
 

@@ -25,8 +25,10 @@ from surroscope.data import pdegym
 from surroscope.data.splits import split_counts
 from surroscope.errors import UserError
 from surroscope.influence.solvers import SOLVERS
+from surroscope.observables import catalogue
+from surroscope.report.catalogue import FIGURES, figures_for
 from surroscope.symmetry import Action, actions
-from surroscope.system import CLASSES, OBSERVABLES, SYSTEMS, System
+from surroscope.system import CLASSES, SYSTEMS, System
 
 PACKAGE = "surroscope"
 BOX = 17  # arXiv 2601.20172
@@ -66,8 +68,8 @@ class Study(Section):
                 "(probe.batches); lower it"
             )
         self._sources_fit()
-        known_ones = {name for system in self.systems for name in self.system(system).known_observables}
-        if taken := sorted(set(self.observables) & (set(OBSERVABLES) | known_ones)):
+        known_ones = {name for system in self.systems for name in catalogue.known(self.system(system))}
+        if taken := sorted(set(self.observables) & (set(catalogue.BUILTIN) | known_ones)):
             raise ValueError(f"observables defines {taken[0]!r}, the name of one that there is already; rename it")
         for name, system in self.systems.items():
             test = split_counts(system.trajectories, self.split.train, self.split.validation)[2]
@@ -76,12 +78,20 @@ class Study(Section):
                     f"probe.batches is {self.probe.batches}, but systems.{name}.trajectories = {system.trajectories} "
                     f"leaves {test} test trajectories a class; lower it or add trajectories"
                 )
-            known = (*self.system(name).known_observables, *self.observables)
+            known = (*catalogue.known(self.system(name)), *self.observables)
             require_known(f"systems.{name}.observables", system.observables, known)
             for pair in system.pairs:
                 require_known(f"systems.{name}.pairs", pair, known)
             if "smse" not in self.observables_of(name):
                 raise ValueError(f"systems.{name}.observables lacks 'smse', the cost that every step descends; add it")
+            observables, needs = self.observables_of(name), {need for spec in FIGURES.values() for need in spec.needs}
+            figures = figures_for(observables, needs)
+            if twice := sorted({figure for figure in figures if figures.count(figure) > 1}):
+                colliding = next(observable for observable in observables if twice[0].endswith(f"_{observable}"))
+                raise ValueError(
+                    f"systems.{name} has the observable {colliding!r}, whose figure would be {twice[0]}, the name of "
+                    "another figure; rename the observable or the channel"
+                )
             for c, t, b, u in (self.maps and self.maps.pairs) or ():
                 require_known("maps.pairs", [c, b], tuple(name for s in self.systems for name in self.classes(s)))
                 if (c in self.classes(name)) != (b in self.classes(name)):
@@ -207,7 +217,7 @@ class Study(Section):
         return self.systems[system].classes or known
 
     def observables_of(self, system: str) -> list[str]:
-        chosen = self.systems[system].observables or self.system(system).observables
+        chosen = self.systems[system].observables or catalogue.default(self.system(system))
         return sorted(chosen, key=lambda name: name != "smse")
 
     def responses(self, system: str) -> list[dict[str, str]]:

@@ -58,14 +58,13 @@ class Fields:
     def __init__(self, path: Path, format: str, dimensions: Dimensions, *, line: bool) -> None:
         """line: whether the fields are on a line, without y"""
         self.groups = dict(sorted(_open(path).items(), key=lambda item: by_number(item[0])))
-        own = FORMATS[format].dimensions
-        if len(self.groups) > 1 and FORMATS[format].grouped:
-            own = FORMATS[format].grouped
-        self.given = bool(dimensions)
-        named = isinstance(own, Mapping) and isinstance(dimensions, Mapping)
-        self.path, self.line = path, line
-        self.dimensions: Dimensions = {**own, **dimensions} if named else dimensions or own  # type: ignore[dict-item]
-        self.times = self._times(FORMATS[format].times)
+        layout = FORMATS[format]
+        usual = layout.grouped if len(self.groups) > 1 and layout.grouped else layout.dimensions
+        self.path, self.line, self.given = path, line, bool(dimensions)
+        self.dimensions = dimensions or usual
+        if isinstance(usual, Mapping) and isinstance(dimensions, Mapping):
+            self.dimensions = {**usual, **dimensions}
+        self.times = self._times(layout.times)
 
     def __enter__(self) -> "Fields":
         return self
@@ -91,10 +90,8 @@ class Fields:
                 f"{self.path}: variable {name!r}: it holds {known or 'none'}, expected one "
                 "of this name; say in data.channels what each channel is in the files"
             )
-        arrays = {}
-        for group, dataset in holders.items():
-            found = dataset.variables[name]
-            arrays[group] = _renamed(found, self._axes(name, found))
+        variables = {group: dataset.variables[name] for group, dataset in holders.items()}
+        arrays = {group: _renamed(array, self._axes(name, array)) for group, array in variables.items()}
         (first, expected), *others = arrays.items()
         if others and "trajectory" in expected.dims:
             raise UserError(

@@ -55,17 +55,17 @@ class Stack:
     """Trajectories of one part of the split, classes stacked in its order, to be read a block at a time.
 
     part: "train", "validation" or "test"; snapshots: how many leading ones, None for all
-    chosen: of each class's part, these trajectories
+    subset: of each class's part, these trajectories
     shape: (n over all classes, snapshots, F, Y, X)
     rows: {class: its trajectories' numbers in its store}
     """
 
     def __init__(
-        self, stores: list[Path], split: Path, part: str, snapshots: int | None = None, chosen: slice = slice(None)
+        self, stores: list[Path], split: Path, part: str, snapshots: int | None = None, subset: slice = slice(None)
     ) -> None:
         numbers = json.loads(split.read_text())
         paths = {path.stem: path for path in stores}
-        self.rows = {name: np.asarray(parts[part][chosen], dtype=int) for name, parts in numbers.items()}
+        self.rows = {name: np.asarray(parts[part][subset], dtype=int) for name, parts in numbers.items()}
         self._paths = [paths[name] for name in self.rows]
         self._states = [store.read(path, contents=False)["state"].isel(time=slice(snapshots)) for path in self._paths]
         self.shape = (sum(map(len, self.rows.values())), *self._states[0].shape[1:])
@@ -84,16 +84,16 @@ class Stack:
         first = 0
         for path, state, rows in zip(self._paths, self._states, self.rows.values(), strict=True):
             # One at a time: Zarr takes many times the time and the memory of a list of rows of a shard.
-            for own in np.argsort(rows):
+            for row in np.argsort(rows):
                 for start in range(0, snapshots, size):
                     times = slice(start, min(start + size, snapshots))
                     try:
-                        block = state.isel(trajectory=int(rows[own]), time=times).values
+                        block = state.isel(trajectory=int(rows[row]), time=times).values
                     except ValueError as error:
                         raise store.DamagedStoreError(
                             f"{path}: a chunk is damaged ({error}); delete it and run again"
                         ) from None
-                    yield first + int(own), times, block
+                    yield first + int(row), times, block
             first += len(rows)
 
     def read(self) -> np.ndarray:
@@ -138,13 +138,13 @@ def source(stores: list[Path], split: Path) -> dict[str, Any]:
 
 
 def by_class(
-    stores: list[Path], split: Path, part: str, snapshots: int | None = None, chosen: slice = slice(None)
+    stores: list[Path], split: Path, part: str, snapshots: int | None = None, subset: slice = slice(None)
 ) -> dict[str, np.ndarray]:
     """The trajectories class by class, in the order of the split: {class: (n, snapshots, F, Y, X)}.
 
-    chosen: of each class's part, these trajectories
+    subset: of each class's part, these trajectories
     """
-    stack = Stack(stores, split, part, snapshots, chosen)
+    stack = Stack(stores, split, part, snapshots, subset)
     ends = np.cumsum([len(rows) for rows in stack.rows.values()])
     return dict(zip(stack.rows, np.split(stack.read(), ends[:-1]), strict=True))
 
@@ -157,7 +157,7 @@ def probes(
     Raises UserError if there is no such trajectory.
     """
     numbers = json.loads(split.read_text())
-    found = []
+    batch = []
     for part, b in batches:
         for name, parts in numbers.items():
             if b >= len(parts[part]):
@@ -166,6 +166,6 @@ def probes(
                     "fewer batches or add trajectories"
                 )
         states = by_class(stores, split, part, snapshots, slice(b, b + 1))
-        own = tuple(numbers[name][part][b] for name in states)
-        found.append(Probe(np.concatenate(list(states.values())), tuple(states), own, every))
-    return found
+        trajectories = tuple(numbers[name][part][b] for name in states)
+        batch.append(Probe(np.concatenate(list(states.values())), tuple(states), trajectories, every))
+    return batch

@@ -18,6 +18,15 @@ def standard(influence: np.ndarray) -> np.ndarray:
     return influence / (scale + EPSILON)
 
 
+def epsilon_share(influence: np.ndarray) -> np.ndarray:
+    """1e-6 / (std + 1e-6) of every row that `standard` scales, (rows,): near 1 it is the 1e-6 that H is divided by.
+
+    Rows that are zero throughout have no scale and are left out.
+    """
+    scale = influence.std(axis=-1, ddof=1)[influence.any(axis=-1)]
+    return EPSILON / (scale + EPSILON)
+
+
 def none(influence: np.ndarray) -> np.ndarray:
     """H itself."""
     return influence

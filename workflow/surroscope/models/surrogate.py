@@ -1,6 +1,5 @@
 """Networks by import path, and their weights on disk."""
 
-import importlib
 import inspect
 from pathlib import Path
 from typing import Any
@@ -10,12 +9,8 @@ from torch import Tensor, nn
 
 from surroscope import seeding
 from surroscope.errors import UserError
+from surroscope.importing import imported
 from surroscope.runtime import store
-
-
-def module_of(factory: str) -> str:
-    """The module of an import path ``module:function``."""
-    return factory.partition(":")[0]
 
 
 def build(
@@ -31,13 +26,7 @@ def build(
     """
     channels, *grid = shape
     size = grid[1] if grid[0] == grid[1] else tuple(grid)
-    module, _, function = factory.partition(":")
-    try:
-        make = getattr(importlib.import_module(module), function)
-    except Exception as error:  # a user's module may fail in any way
-        raise UserError(
-            f"factory {factory!r}: cannot be imported ({error}); expected package.module:function"
-        ) from None
+    make = imported(factory, "factory")
     try:
         signature = inspect.signature(make)
         if "boundary" in signature.parameters:
@@ -61,11 +50,11 @@ def build(
             f"factory {factory!r}: the network maps {tuple(states.shape)} to {found}; "
             "expected the same shape, since a surrogate predicts the next state"
         )
-    require_independent(network, states, factory)
+    require_independent(network, states, f"factory {factory!r}")
     return network
 
 
-def require_independent(network: nn.Module, states: Tensor, factory: str) -> None:
+def require_independent(network: nn.Module, states: Tensor, name: str) -> None:
     """Raise UserError unless a network in eval mode predicts a state (B, F, Y, X) the same alone and in a batch.
 
     What it predicts may differ by ε^(2/3) of it, ε the round-off of its numbers. It must leave its input as it is.
@@ -76,13 +65,13 @@ def require_independent(network: nn.Module, states: Tensor, factory: str) -> Non
         alone = torch.cat([network(state.clone()) for state in states.split(1)])
     if not torch.equal(given, states):
         raise UserError(
-            f"factory {factory!r}: the network changes the states that it is given; expected a network that leaves "
+            f"{name}: the network changes the states that it is given; expected a network that leaves "
             "them as they are. Write x = x - mean instead of x -= mean, or let it work on x.clone()"
         )
     defect = float((together - alone).norm() / together.norm().clamp_min(torch.finfo(together.dtype).tiny))
     if defect > torch.finfo(together.dtype).eps ** (2 / 3):
         raise UserError(
-            f"factory {factory!r}: what the network predicts for a state changes by {defect:.1e} of it with the other "
+            f"{name}: what the network predicts for a state changes by {defect:.1e} of it with the other "
             "states of the batch; expected each state to be predicted by itself. Take means and norms over channels "
             "and cells, not over the batch (BatchNorm: track_running_stats), and draw no random numbers in eval mode"
         )

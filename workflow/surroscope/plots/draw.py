@@ -75,7 +75,7 @@ REQUIRED = {
         ("epoch",),
         ("minimum", *QUARTILES, "maximum", "condition", "largest_metric_eigenvalue", *COUNTS),
         ascending=(("minimum", *QUARTILES, "maximum"),),
-        positive=(*QUARTILES, "maximum", "condition", "largest_metric_eigenvalue"),
+        positive=("maximum", "condition", "largest_metric_eigenvalue"),
         infinite=("condition",),
     ),
     "two_time_training": Columns(
@@ -119,14 +119,12 @@ REQUIRED = {
         ("epoch",),
         (*TRAINED, *VALIDATED, "persistence", "n_seeds"),
         ascending=(TRAINED, VALIDATED),
-        positive=(*TRAINED, *VALIDATED, "persistence"),
     ),
     "rollout": Columns(
         ("model",),
         ("start", "snapshot"),
         QUARTILES + ENDS + COUNTS,
         ascending=(("start", "snapshot"), QUARTILES),
-        positive=QUARTILES,
         infinite=QUARTILES + ENDS,
     ),
     "rollout_fields": Columns(

@@ -157,16 +157,15 @@ def spectrum(table: pd.DataFrame, options: Options) -> Figure:
     rows = figure.add_gridspec(2, 1, height_ratios=(1.1, 1))
     boxes = rows[0].subgridspec(1, len(parts)).subplots(sharey=True, squeeze=False)[0]
     condition, largest = rows[1].subgridspec(1, 2).subplots(squeeze=False)[0]
-    # Rounding can leave the smallest eigenvalue at or below zero, which a logarithmic axis cannot show:
-    # such a whisker runs to the bottom edge, and the note says so.
-    low, high = table.loc[table["minimum"] > 0, "minimum"].min(), table["maximum"].max()
-    low = min(low, table["q25"].min()) if low > 0 else table["q25"].min()
-    bottom = low / 3
+    # Rounding, or a class at rest, can leave eigenvalues at or below zero, which a logarithmic axis cannot show:
+    # such a whisker or box runs to the bottom edge, and the note says so.
+    shown, high = table[["minimum", "q25", "median", "q75", "maximum"]], table["maximum"].max()
+    bottom = shown.where(shown > 0).min(axis=None) / 3
     for panel, (model, part, look) in zip(boxes, parts, strict=True):
         records = part.to_dict("records")
         statistics = [
-            {"whislo": max(r["minimum"], bottom), "q1": r["q25"], "med": r["median"], "q3": r["q75"]}
-            | {"whishi": r["maximum"]}
+            {"whislo": max(r["minimum"], bottom), "q1": max(r["q25"], bottom), "med": max(r["median"], bottom)}
+            | {"q3": max(r["q75"], bottom), "whishi": r["maximum"]}
             for r in records
         ]
         line = {"color": look["color"], "linewidth": 0.8}

@@ -60,9 +60,11 @@ def rollout(table: pd.DataFrame, options: Options) -> Figure:
         panel.xaxis.set_major_locator(MaxNLocator(integer=True))
         panel.set(title=model, xlabel="snapshot", ylabel="cumulative SMSE (dimensionless)", yscale="log")
         panel.label_outer()
-    lowest = float(table.loc[table["q25"] > 0, "q25"].min())
-    finite = table["q75"][table["q75"] <= ROLLOUT_CEILING]
-    axes[0].set_ylim(min(lowest / 2, ROLLOUT_CEILING / 10), ROLLOUT_CEILING if diverged else 2 * float(finite.max()))
+    # Zero, of a class at rest, is beyond a logarithmic axis: its curves lie on the bottom edge.
+    shown = table[["q25", "median", "q75"]].to_numpy()
+    shown = shown[(shown > 0) & (shown <= ROLLOUT_CEILING)]
+    lowest, highest = (shown.min(), shown.max()) if shown.size else (ROLLOUT_CEILING / 10, ROLLOUT_CEILING)
+    axes[0].set_ylim(min(lowest / 2, ROLLOUT_CEILING / 10), ROLLOUT_CEILING if diverged else 2 * highest)
     starts = ScalarMappable(scale, line_map())
     label = "snapshot the rollout starts from"
     figure.colorbar(starts, ax=axes, label=label, shrink=0.9, ticks=MaxNLocator(integer=True))

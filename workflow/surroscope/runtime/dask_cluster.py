@@ -69,8 +69,8 @@ def scheduler(place: Place, threads: int, memory_mb: int, logs: Path, descriptio
             with dask.config.set(scheduler="threads", num_workers=threads), shown:
                 yield
         return
-    own = _slurm(place, memory_mb // threads + WORKER_MB, logs) if place.cluster == SLURM else _running(place)
-    with own as client, dask.config.set(scheduler=partial(_get, client, description)):
+    workers = _slurm(place, memory_mb // threads + WORKER_MB, logs) if place.cluster == SLURM else _running(place)
+    with workers as client, dask.config.set(scheduler=partial(_get, client, description)):
         try:
             yield
         except KilledWorker as error:
@@ -132,12 +132,12 @@ def _slurm(place: Place, memory_mb: int, logs: Path) -> Iterator[Client]:
         walltime=str(place.runtime),
         interface=place.interface,
         # Nobody reaches a loopback interface from another node.
-        job_extra_directives=[*_own("job-extra-directives"), *([f"-w {node}"] if here else [])],
+        job_extra_directives=[*_of_user("job-extra-directives"), *([f"-w {node}"] if here else [])],
         security=_security(place),
         log_directory=str(logs),
         python=shlex.quote(sys.executable),
         job_script_prologue=[
-            *_own("job-script-prologue"),
+            *_of_user("job-script-prologue"),
             *(f"export {name}={shlex.quote(value)}" for name, value in environment.items()),
         ],
         worker_extra_args=["--dashboard-address", DASHBOARD],
@@ -168,7 +168,7 @@ def _slurm(place: Place, memory_mb: int, logs: Path) -> Iterator[Client]:
             logs.rmdir()  # if it is empty
 
 
-def _own(key: str) -> list[str]:
+def _of_user(key: str) -> list[str]:
     """Lines that the user's configuration of dask-jobqueue has."""
     return dask.config.get(f"jobqueue.slurm.{key}", None) or []
 

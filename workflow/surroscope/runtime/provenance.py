@@ -10,18 +10,18 @@ FILE = "provenance.json"
 
 
 def record(
-    config: Mapping[str, Any], made: Mapping[str, Any], *, files: Iterable[Path], stores: Iterable[Path]
+    config: Mapping[str, Any], origin: Mapping[str, Any], *, files: Iterable[Path], stores: Iterable[Path]
 ) -> dict[str, Any]:
     """What the file holds.
 
-    config: as checked, with all defaults; made: by which versions and which code
+    config: as checked, with all defaults; origin: which versions and which code made the study
     files, stores: relative to the working directory; of a store its digest and the code that wrote it are held
     """
     manifests = {str(path): store.manifest(path) for path in stores}
     return {
         "study": config["study"],
         "config": config,
-        **made,
+        **origin,
         "files": {str(path): store.of_file(path) for path in files},
         "stores": {path: {key: found[key] for key in ("digest", "code")} for path, found in manifests.items()},
     }

@@ -9,15 +9,18 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from surroscope import observables
 from surroscope.config import jobs
-from surroscope.cost_function import Observable
+from surroscope.cost_function import Observable, smse
 from surroscope.data import transitions
 from surroscope.errors import UserError
+from surroscope.importing import module_of
 from surroscope.influence.calibrate import check
 from surroscope.influence.linearize import Linearization, Method
 from surroscope.influence.responses import Responses
 from surroscope.models import surrogate
+from surroscope.observables.catalogue import COST
+from surroscope.observables.loading import check as check_observable
+from surroscope.observables.loading import load
 from surroscope.system import System
 
 
@@ -42,7 +45,7 @@ def linearization(
     network = surrogate.build(settings.factory, settings.options, shape=shape, boundary=boundary, seed=settings.seed)
     surrogate.load_weights(network, weights, settings.epoch)
     states = torch.from_numpy(probe.inputs[:2]).to(place, dtype)
-    surrogate.require_independent(network.to(place, dtype).eval(), states, settings.factory)
+    surrogate.require_independent(network.to(place, dtype).eval(), states, f"factory {settings.factory!r}")
     return Linearization(network)
 
 
@@ -66,25 +69,19 @@ def method_of(
 
 
 def modules(settings: jobs.Linearized) -> list[str]:
-    """Modules outside the package that a linearization runs: the network's and the observables'."""
-    return [
-        surrogate.module_of(entry["factory"])
-        for entry in ({"factory": settings.factory}, *settings.observables.values())
-    ]
+    """Modules that a linearization runs by import path: the network's and the observables'."""
+    return [module_of(settings.factory), *(module_of(entry["factory"]) for entry in settings.observables.values())]
 
 
 def functions_of(
     rows: Responses, defined: dict[str, dict[str, Any]], system: System, probe: transitions.Probe
 ) -> dict[str, Observable]:
     """The observables of the rows by name, checked on two transitions. Raises UserError."""
-    functions = {}
+    functions: dict[str, Observable] = {}
     states, targets = (torch.from_numpy(part[:2]) for part in (probe.inputs, probe.targets))
     for name in rows.names:
-        if name in defined:
-            functions[name] = observables.load(defined[name]["factory"], defined[name]["options"], system)
-            observables.check(functions[name], name, system, states, targets)
-        else:
-            functions[name] = observables.observable(name, system)
+        functions[name] = smse if name == COST else load(**defined[name], system=system)
+        check_observable(functions[name], name, system, states, targets)
     return functions
 
 

@@ -10,6 +10,7 @@ from surroscope.config import jobs
 from surroscope.data import transitions
 from surroscope.diagnostics import equivariance
 from surroscope.diagnostics.rollout import drift, errors, rollout
+from surroscope.importing import module_of
 from surroscope.models import surrogate
 from surroscope.runtime import cli, progress, store
 from surroscope.symmetry import Action
@@ -17,14 +18,14 @@ from surroscope.symmetry import Action
 
 def stage(settings: jobs.Evaluate, *, stores: list[Path], split: Path, weights: Path, evaluation: cli.Output) -> None:
     place, system = device.pick(), settings.equations
-    by_class = transitions.by_class(stores, split, "test", chosen=slice(settings.probes))
+    by_class = transitions.by_class(stores, split, "test", subset=slice(settings.probes))
     states = torch.stack([torch.from_numpy(block) for block in by_class.values()]).to(place)
     classes, probes, snapshots, *grid = states.shape
     shape, boundary = tuple(grid), settings.boundary
     network = surrogate.build(settings.factory, settings.options, shape=shape, boundary=boundary, seed=settings.seed)
     surrogate.load_weights(network, weights, settings.epoch)
     network.to(place).eval()
-    surrogate.require_independent(network, states[0, 0, :2], settings.factory)
+    surrogate.require_independent(network, states[0, 0, :2], f"factory {settings.factory!r}")
     steps, actions = settings.snapshots - 1, [Action.parse(name) for name in settings.actions]
     total = snapshots - 1 + len(actions)
     with progress.bar(f"evaluation of {settings.model} epoch {settings.epoch}", total, "pass") as bar:
@@ -65,7 +66,7 @@ def stage(settings: jobs.Evaluate, *, stores: list[Path], split: Path, weights: 
         },
         attrs={key: getattr(settings, key) for key in ("system", "model", "seed", "epoch")},
     )
-    made = cli.provenance("evaluate", settings, surrogate.module_of(settings.factory))
+    made = cli.provenance("evaluate", settings, module_of(settings.factory))
     with store.writing(evaluation, made) as temporary:
         dataset.to_zarr(temporary, zarr_format=3, consolidated=False)
 

@@ -9,10 +9,11 @@ import xarray as xr
 import zarr
 from torch import Tensor
 
-from surroscope import device, observables
+from surroscope import device
 from surroscope.config import jobs
 from surroscope.cost_function import smse
 from surroscope.data import transitions
+from surroscope.diagnostics.distance import distance
 from surroscope.influence.linearize import Linearization
 from surroscope.influence.responses import Responses
 from surroscope.models import surrogate
@@ -118,7 +119,7 @@ def cotangents(linear: Linearization, probe: transitions.Probe, place: torch.dev
 def describe(settings: jobs.Gradients, batches: list[transitions.Probe], system: System) -> xr.Dataset:
     """The small part of a shard: labels of rows and samples, input states, and distances between them."""
     inputs = np.stack([probe.inputs for probe in batches])
-    distances = [observables.distance(torch.from_numpy(part)).numpy() for part in inputs]
+    distances = [distance(torch.from_numpy(part)).numpy() for part in inputs]
     keys = ("system", "model", "seed", "epoch", "span")
     return xr.Dataset(
         {

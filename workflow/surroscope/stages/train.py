@@ -12,6 +12,7 @@ import torch
 from surroscope import device
 from surroscope.config import jobs
 from surroscope.data import mapped, transitions
+from surroscope.importing import module_of
 from surroscope.models import surrogate
 from surroscope.runtime import cli, progress, store
 from surroscope.training import distributed, loop
@@ -118,7 +119,7 @@ def cost(seconds: pd.Series, transitions: int, place: torch.device) -> str:
 
 
 def provenance(settings: jobs.Train) -> dict[str, Any]:
-    return cli.provenance("train", settings, surrogate.module_of(settings.factory))
+    return cli.provenance("train", settings, module_of(settings.factory))
 
 
 def identity(settings: jobs.Train, stores: list[Path], split: Path) -> dict[str, Any]:

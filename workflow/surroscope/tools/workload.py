@@ -5,7 +5,6 @@ Each of those is timed on one core of this machine when it is first needed. `ful
 
 import functools
 import hashlib
-import json
 import math
 import os
 import subprocess
@@ -23,7 +22,7 @@ from surroscope.config.study import Study
 from surroscope.data.pdegym import CELLS, SERIES
 from surroscope.data.splits import split_counts
 from surroscope.influence.krylov import CHECKED, inner
-from surroscope.influence.responses import Response, Responses
+from surroscope.influence.responses import Responses
 from surroscope.models import surrogate
 from surroscope.physics.initial_conditions import sample, start_time
 from surroscope.physics.simulate import BATCH_CELLS, simulate
@@ -44,7 +43,6 @@ TORCH = ("simulate", "train", "calibrate", "gradients", "cross_gradients", "full
 # Floating-point operations of what a machine is timed on: enough to tell, over within a second or two.
 TIMED = 2e10
 RAW_CHANNELS = {"CE": 5, "NS": 2}
-Settings = dict[str, Any]  # of a stage
 
 
 @dataclass(frozen=True)
@@ -127,23 +125,23 @@ class Model:
         indices = range(max(1, BATCH_CELLS // cells**2))
         drawing = timed(lambda: sample(ic, data.preset, data.seed, 0, cells), 0.05)
         until, begin = 1 / 40, start_time(ic)
-        rule: Settings = {"preset": data.preset, "seed": data.seed, "size": data.grid[1], "factor": data.refinement}
+        grid: dict[str, Any] = {"size": data.grid[1], "factor": data.refinement, "snapshots": 2}
 
         def solve() -> None:
-            list(simulate(ic, indices=indices, snapshots=2, final_time=until, **rule))
+            list(simulate(ic, preset=data.preset, seed=data.seed, indices=indices, final_time=until, **grid))
 
         while (taken := timed(solve, 0.0)) < 0.3 and until < 0.5:
             until *= 2
         return drawing + max(0.0, taken / len(indices) - drawing) * (1 - begin) / (until - begin)
 
     def network(self, system: str, model: str) -> Network:
-        settings, shape = self.study.systems[system].models[model], self.shape(system)
+        architecture, shape = self.study.systems[system].models[model], self.shape(system)
         boundary = self.study.system(system).boundary
-        network = surrogate.build(settings.factory, settings.options, shape=shape, boundary=boundary, seed=0)
+        network = surrogate.build(architecture.factory, architecture.options, shape=shape, boundary=boundary, seed=0)
         with torch.no_grad(), FlopCounterMode(display=False) as counter:
             network(torch.ones(1, *shape))
         operations = counter.get_total_flops()
-        batch = max(1, min(settings.training.batch, int(TIMED / max(3 * operations, 1))))
+        batch = max(1, min(architecture.training.batch, int(TIMED / max(3 * operations, 1))))
         draw = torch.Generator().manual_seed(0)
         states = 1 + 0.1 * torch.randn(2 * batch, 2, *shape, generator=draw)
         network.train()
@@ -166,20 +164,20 @@ class Model:
         count = getattr(self, f"_{job.stage}", None)
         if count is None:
             return Work(base)
-        work = count(json.loads(jobs.settings(self.study, job.rule, **job.wildcards)), **job.wildcards)
+        work = count(jobs.JOBS[job.rule].of(self.study, **job.wildcards), **job.wildcards)
         return replace(work, seconds=base + work.seconds)
 
-    def _simulate(self, settings: Settings, system: str, ic: str, block: str) -> Work:
-        count = settings["stop"] - settings["start"]
-        size = 4.0 * count * settings["snapshots"] * math.prod(self.shape(system))
+    def _simulate(self, job: jobs.Simulate, system: str, ic: str, **_: str) -> Work:
+        count = job.stop - job.start
+        size = 4.0 * count * job.snapshots * math.prod(self.shape(system))
         return Work(count * self.trajectory(ic), kind="raw", size=size)
 
-    def _download(self, settings: Settings, system: str, ic: str, file: str) -> Work:
+    def _download(self, job: jobs.Download, system: str, ic: str, **_: str) -> Work:
         size = 4.0 * SERIES[ic].rows * 21 * RAW_CHANNELS[system] * CELLS**2
         return Work(MOVED * size * self.byte, kind="raw", size=size)
 
-    def _ingest(self, settings: Settings, system: str, ic: str) -> Work:
-        size = 4.0 * settings["trajectories"] * settings["snapshots"] * math.prod(self.shape(system))
+    def _ingest(self, job: jobs.Ingest, system: str, **_: str) -> Work:
+        size = 4.0 * job.trajectories * job.snapshots * math.prod(self.shape(system))
         return Work(INGESTED * size * self.byte, kind="store", size=size)
 
     def trajectories(self, system: str) -> tuple[int, int]:
@@ -192,104 +190,95 @@ class Model:
         """Bytes of those trajectories."""
         return 4.0 * sum(self.trajectories(system)) * self.study.probe.snapshots * math.prod(self.shape(system))
 
-    def _split(self, settings: Settings, system: str, seed: str) -> Work:
+    def _split(self, job: jobs.Split, system: str, **_: str) -> Work:
         return Work(0.0, kind="cache", size=self.trained(system) * (self.study.data.reader == "mapped"))
 
-    def _train(self, settings: Settings, system: str, model: str, seed: str) -> Work:
-        network, epochs = self.network(system, model), settings["epochs"]
-        train, validation = (n * (settings["snapshots"] - 1) for n in self.trajectories(system))
-        seconds = epochs * (train * network.step + validation * network.forward)
+    def _train(self, job: jobs.Train, **_: str) -> Work:
+        network = self.network(job.system, job.model)
+        train, validation = (n * (job.snapshots - 1) for n in self.trajectories(job.system))
+        seconds = job.epochs * (train * network.step + validation * network.forward)
         # Weights and moments of the probed epochs stand twice, and the state that is gone on from.
-        size = 4.0 * network.parameters * (4 * len(settings["save_epochs"]) + 3)
-        operations = epochs * (3 * train + validation) * network.operations
-        return Work(MOVED * self.trained(system) * self.byte + seconds, operations, "weights", size)
+        size = 4.0 * network.parameters * (4 * len(job.save_epochs) + 3)
+        operations = job.epochs * (3 * train + validation) * network.operations
+        return Work(MOVED * self.trained(job.system) * self.byte + seconds, operations, "weights", size)
 
-    def _calibrate(self, settings: Settings, system: str, model: str) -> Work:
-        passes, network = 60, self.network(system, model)
+    def _calibrate(self, job: jobs.Calibrate, **_: str) -> Work:
+        passes, network = 60, self.network(job.system, job.model)
         return Work(passes * network.forward, passes * network.operations)
 
-    def _evaluate(self, settings: Settings, system: str, model: str, seed: str, epoch: str) -> Work:
-        network, snapshots = self.network(system, model), self.study.data.snapshots
-        classes = len(self.study.classes(system))
-        passes = snapshots * (snapshots - 1) / 2 + snapshots - 1
-        passes += (settings["snapshots"] - 1) * len(settings["actions"])
-        passes *= classes * settings["probes"]
-        size = 8.0 * classes * snapshots * math.prod(self.shape(system))
+    def _evaluate(self, job: jobs.Evaluate, **_: str) -> Work:
+        network, snapshots = self.network(job.system, job.model), self.study.data.snapshots
+        classes = len(self.study.classes(job.system))
+        passes = snapshots * (snapshots - 1) / 2 + snapshots - 1 + (job.snapshots - 1) * len(job.actions)
+        passes *= classes * job.probes
+        size = 8.0 * classes * snapshots * math.prod(self.shape(job.system))
         return Work(passes * network.forward, passes * network.operations, size=size)
 
-    def linearized(self, settings: Settings, system: str) -> tuple[Responses, int, int]:
-        """The gradients that are asked for, samples of a probe batch, and outputs of a sample."""
-        times = -(-(settings["snapshots"] - 1) // settings.get("every", 1))
-        rows = Responses([Response(**response) for response in settings["responses"]])
-        return rows, times * len(self.study.classes(system)), math.prod(self.shape(system))
+    def linearized(self, job: jobs.Linearized, every: int = 1) -> tuple[Network, int, int]:
+        """The network, and samples of a probe batch and outputs of a sample."""
+        samples = -(-(job.snapshots - 1) // every) * len(self.study.classes(job.system))
+        return self.network(job.system, job.model), samples, math.prod(self.shape(job.system))
 
-    def _gradients(self, settings: Settings, system: str, model: str, **checkpoint: str) -> Work:
-        network = self.network(system, model)
-        rows, n, outputs = self.linearized(settings, system)
-        pool = len(settings["directions"])
-        blocks = pool or (len(rows.names) if settings["span"] == "joint" else rows.perturbations)
-        batches = len(settings["batches"])
+    def _gradients(self, job: jobs.Gradients, **_: str) -> Work:
+        (network, n, outputs), rows = self.linearized(job, job.every), Responses(job.responses)
+        pool, batches = len(job.directions), len(job.batches)
+        blocks = pool or (len(rows.names) if job.span == "joint" else rows.perturbations)
         gradients, tangents = batches * (len(rows.names) + pool) * n, batches * blocks * n * n
         size = 4.0 * batches * (len(rows.names) * n * network.parameters + (blocks * n + 2) * n * outputs)
         seconds = GRADIENT * gradients * network.step + TANGENT * tangents * network.forward
-        seconds += OPENED * len(self.study.classes(system)) * (batches + pool)
+        seconds += OPENED * len(self.study.classes(job.system)) * (batches + pool)
         operations = (3 * gradients + 2 * tangents) * network.operations
         return Work(seconds + MOVED * size * self.byte, operations, "shards", size)
 
     _cross_gradients = _gradients
 
-    def _orbits(self, settings: Settings, system: str, model: str, **checkpoint: str) -> Work:
-        network = self.network(system, model)
-        _, n, _ = self.linearized(settings, system)
-        probes, images = len(settings["probes"]), len(settings["actions"])
+    def _orbits(self, job: jobs.Orbits, **_: str) -> Work:
+        network, n, _outputs = self.linearized(job)
+        probes, images = len(job.probes), len(job.actions)
         gradients = probes * (1 + images) * n
         seconds = GRADIENT * gradients * network.step + DOUBLE * gradients * n * network.parameters * self.product
         return Work(seconds, 3 * gradients * network.operations, size=8.0 * probes * images * n * n)
 
-    def _reduce(self, settings: Settings, **checkpoint: str) -> Work:
-        size = operations = grams = 0.0
-        parameters = self.network(checkpoint["system"], checkpoint["model"]).parameters
-        for shard in range(self.study.gradients.shards):
-            gradients = json.loads(jobs.settings(self.study, "gradients", shard=str(shard), **checkpoint))
-            rows, n, outputs = self.linearized(gradients, checkpoint["system"])
+    def _reduce(self, job: jobs.Reduce, **checkpoint: str) -> Work:
+        moved = operations = size = 0.0
+        for number in range(self.study.gradients.shards):
+            shard = jobs.Gradients.of(self.study, shard=str(number), **checkpoint)
+            (network, n, outputs), rows = self.linearized(shard), Responses(shard.responses)
             r = len(rows.names) * n
-            d = r if gradients["span"] == "joint" else rows.perturbations * n
+            d = r if shard.span == "joint" else rows.perturbations * n
             # k and adam; b; and by sample, in front of it and elsewhere
-            each = 4 * r**2 * parameters + (2 * d**2 + 2.2 * n**2) * n * outputs
-            operations += len(gradients["batches"]) * each
-            grams += 8.0 * len(gradients["batches"]) * (2 * r**2 + d**2 + 2 * n**3)
-            size += self._gradients(gradients, **checkpoint).size
-        return Work(MOVED * size * self.byte + operations * self.product, size=grams)
+            each = 4 * r**2 * network.parameters + (2 * d**2 + 2.2 * n**2) * n * outputs
+            operations += len(shard.batches) * each
+            size += 8.0 * len(shard.batches) * (2 * r**2 + d**2 + 2 * n**3)
+            moved += self._gradients(shard).size
+        return Work(MOVED * moved * self.byte + operations * self.product, size=size)
 
-    def _cross(self, settings: Settings, **checkpoint: str) -> Work:
-        shard = json.loads(jobs.settings(self.study, "cross_gradients", shard="0", **checkpoint))
-        parameters = self.network(checkpoint["system"], checkpoint["model"]).parameters
-        _, n, outputs = self.linearized(shard, checkpoint["system"])
-        batches = len(shard["directions"])
-        operations = (batches * n) ** 2 * (2 * parameters + 4 * batches * n * outputs)
-        size = batches * self._gradients(shard, **checkpoint).size
-        return Work(MOVED * size * self.byte + operations * self.product, size=8.0 * (batches * n) ** 2)
+    def _cross(self, job: jobs.Cross, **checkpoint: str) -> Work:
+        shard = jobs.CrossGradients.of(self.study, shard="0", **checkpoint)
+        network, n, outputs = self.linearized(shard, shard.every)
+        batches = len(shard.directions)
+        operations = (batches * n) ** 2 * (2 * network.parameters + 4 * batches * n * outputs)
+        moved = batches * self._gradients(shard).size
+        return Work(MOVED * moved * self.byte + operations * self.product, size=8.0 * (batches * n) ** 2)
 
-    def _full(self, settings: Settings, system: str, model: str, **checkpoint: str) -> Work:
-        network = self.network(system, model)
-        _, n, _ = self.linearized(settings, system)
+    def _full(self, job: jobs.Full, **_: str) -> Work:
+        network, n, _outputs = self.linearized(job)
         gradients = products = contracted = 0.0
-        p, iterations = network.parameters, settings["max_iterations"]
-        for step in {response["step"] for response in settings["responses"]}:
-            rows = Responses([Response(**response) for response in settings["responses"] if response["step"] == step])
-            r = len(rows.names) * n
+        p, iterations = network.parameters, job.max_iterations
+        for step in {response.step for response in job.responses}:
+            r = len(Responses([response for response in job.responses if response.step == step]).names) * n
             gradients += r
-            if "full" in settings["solvers"]:
-                products += n * (iterations * n + DOUBLE * CHECKED * len(settings["dampings"]))
+            if "full" in job.solvers:
+                products += n * (iterations * n + DOUBLE * CHECKED * len(job.dampings))
                 # In iteration k: made orthogonal twice to a basis of k n, bordered, and the residuals.
                 contracted += sum((12 * n + 2 * r) * k * n * p for k in range(1, iterations + 1))
-            if "dense" in settings["solvers"]:
+            if "dense" in job.solvers:
                 products += DOUBLE * n * p
                 contracted += 10.0 * p**3
-        probes = len(settings["probes"])
+        probes = len(job.probes)
         seconds = DOUBLE * GRADIENT * gradients * network.step + PRODUCT * products * network.forward
         seconds += contracted * self.product
-        size = 16.0 * len(settings["dampings"]) * len(settings["responses"]) * n * n * probes
+        size = 16.0 * len(job.dampings) * len(job.responses) * n * n * probes
         return Work(probes * seconds, probes * (3 * gradients + 4 * products) * network.operations, size=size)
 
     _full_sweep = _full

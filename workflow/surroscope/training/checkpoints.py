@@ -49,8 +49,8 @@ class Checkpoints:
             return None
         state = torch.load(latest, map_location="cpu", weights_only=True)
         for epoch in needed:
-            kept = (self.weights(epoch), self.moments(epoch))
-            if epoch <= state["epoch"] and not all(map(intact, kept)):
+            files = (self.weights(epoch), self.moments(epoch))
+            if epoch <= state["epoch"] and not all(map(intact, files)):
                 self.message = f"the weights of epoch {epoch} were not kept or are damaged; starting afresh at epoch 1"
                 return None
         self.message = f"resuming after epoch {state['epoch']}"

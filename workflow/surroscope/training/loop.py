@@ -150,10 +150,10 @@ def one_step(network: nn.Module, trajectories: Tensor, batch: int, group: Group 
     network.eval()
     place = next((parameter.device for parameter in network.parameters()), trajectories.device)
     count = transitions_in(trajectories)
-    own = group.share(np.arange(count))
+    indices = group.share(np.arange(count))
     errors = [torch.zeros(0, dtype=torch.float64)]
-    for start in range(0, len(own), batch):
-        state, target = (part.to(place) for part in gather(trajectories, own[start : start + batch]))
+    for start in range(0, len(indices), batch):
+        state, target = (part.to(place) for part in gather(trajectories, indices[start : start + batch]))
         errors.append(smse(network(state), target, state).double().cpu())
     return group.total(torch.cat(errors).sum().item(), place) / count
 
