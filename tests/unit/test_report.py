@@ -15,7 +15,6 @@ from surroscope.diagnostics.scalars import SCALARS
 from surroscope.report import catalogue
 from surroscope.report.catalogue import figure, figures_for
 from surroscope.report.page import (
-    CONSERVED,
     NUMBERS,
     Audit,
     DataCard,
@@ -28,9 +27,10 @@ from surroscope.report.page import (
     number,
     render,
 )
+from surroscope.report.spec import Question
 from surroscope.runtime.cost import StageCost
 
-CAPTIONS = Path(__file__).parents[2] / "workflow" / "report"
+DESCRIPTION = Path(__file__).parents[2] / "workflow" / "report" / "workflow.rst"
 N = "n = 3 seeds × 6 probe batches"
 VOID = {"meta", "img", "source", "link", "br", "hr", "input"}
 
@@ -75,6 +75,7 @@ def study() -> Audit:
         ReportFigure(
             name,
             spec.title,
+            spec.question,
             caption(name),
             IMAGES[spec.suffixes[-1]],
             spec.suffixes[-1],
@@ -116,6 +117,15 @@ def test_nothing_is_loaded_from_outside(study: Audit) -> None:
     (style,) = (text for text in page.text if "prefers-color-scheme" in text)
     assert "url(" not in style
     assert "@import" not in style
+
+
+def test_a_large_share_of_the_absolute_epsilon_is_a_notice(study: Audit) -> None:
+    (section,) = study.systems
+    assert 'class="notice"' not in render(study)
+    for share, shown in ((0.04, 0), (0.3, 1)):
+        found = replace(section.scalars[0], name="epsilon_share", value=share)
+        page = render(replace(study, systems=(replace(section, scalars=(*section.scalars, found)),)))
+        assert page.count('<p class="notice">unet: 30 % of the scale') == shown
 
 
 def test_every_figure_has_an_image_a_text_and_a_table(study: Audit) -> None:
@@ -193,10 +203,10 @@ def test_the_methods_are_sentences_under_headings(study: Audit) -> None:
 
 
 def test_every_figure_of_the_catalogue_answers_a_question(study: Audit) -> None:
-    answers = dict(study.systems[0].questions)
+    answers = study.systems[0].questions
     assert sorted(figure.name for figures in answers.values() for figure in figures) == sorted(FIGURES)
-    assert "Further figures" not in answers
-    assert {figure.name for figure in answers[CONSERVED]} >= {"drift", "two_time_mass", "time_lag_energy"}
+    assert list(answers) == list(Question)
+    assert {figure.name for figure in answers[Question.CONSERVED]} >= {"drift", "two_time_mass", "time_lag_energy"}
 
 
 def test_what_the_study_says_is_text_not_markup(study: Audit) -> None:
@@ -205,13 +215,6 @@ def test_what_the_study_says_is_text_not_markup(study: Audit) -> None:
     assert "&lt;script&gt;" in text
     assert "<title>A study &amp; more</title>" in text
     assert render(study) == text
-
-
-def test_a_figure_outside_the_questions_is_shown_all_the_same(study: Audit) -> None:
-    extra = ReportFigure("anything", "Anything", "<p>Own figure of a study.</p>", b"", "png", "s.csv", None)
-    section = SystemSection("NS", "Navier-Stokes", (), (), (extra,), "results/a/NS/tables")
-    assert section.questions == (("Further figures", (extra,)),)
-    Page(render(Audit("t", "s", "q", (section,), "make")))
 
 
 @pytest.mark.parametrize("name", FIGURES)
@@ -225,7 +228,7 @@ def test_captions_render(name: str) -> None:
 
 
 def test_the_description_of_the_workflow_renders() -> None:
-    Page(caption_html((CAPTIONS / "workflow.rst").read_text()))
+    Page(caption_html(DESCRIPTION.read_text()))
 
 
 @pytest.mark.parametrize(
