@@ -34,8 +34,9 @@ print((resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before) * 1024)
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="ru_maxrss is in KiB on Linux alone")
-@pytest.mark.parametrize("sizes", [(200_000, 16, 3), (200_000, 16, 12)], ids=str)
-def test_what_full_holds_is_what_is_foreseen(sizes: tuple[int, int, int]) -> None:
+def test_what_full_holds_is_what_is_foreseen() -> None:
+    # So many iterations that the basis, which is kept, outweighs what comes and goes.
+    sizes = (200_000, 16, 12)
     ran = subprocess.run([sys.executable, "-c", SOLVE.format(sizes=sizes)], capture_output=True, text=True, check=True)
     parameters, samples, iterations = sizes
     responses = [Response("smse"), Response("mass"), Response("energy")]
