@@ -13,7 +13,7 @@ import yaml
 
 from surroscope.config import jobs
 from surroscope.errors import UserError
-from surroscope.runtime import provenance, store
+from surroscope.runtime import cli, provenance, store
 from surroscope.tools import verify
 from surroscope.tools.archive import archive, packed
 
@@ -142,3 +142,18 @@ def test_home_folders_are_not_in_it(tmp_path: Path, monkeypatch: pytest.MonkeyPa
         stream = tar.extractfile("tiny/config.yaml")
         assert stream is not None
         assert stream.read().startswith(b"# of ~/flows/\n")
+
+
+def test_a_tools_command_line_is_its_signature(monkeypatch: pytest.MonkeyPatch) -> None:
+    calls: list[tuple[Path, int, bool]] = []
+
+    def count(what: Path = Path("all"), *, cores: int = 2, dry: bool = False) -> None:
+        calls.append((what, cores, dry))
+
+    for line in ("count", "count some --cores 3 --dry"):
+        monkeypatch.setattr("sys.argv", line.split())
+        cli.tool(count)
+    assert calls == [(Path("all"), 2, False), (Path("some"), 3, True)]
+    monkeypatch.setattr("sys.argv", ["verify", "none.yaml"])
+    with pytest.raises(SystemExit, match=r"^error: none\.yaml: no such file"):
+        cli.tool(verify.main)

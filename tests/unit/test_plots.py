@@ -2,7 +2,6 @@
 
 import re
 from collections.abc import Callable
-from dataclasses import replace
 from itertools import combinations
 from pathlib import Path
 
@@ -11,12 +10,16 @@ import pandas as pd
 import pytest
 from figure_tables import CLASSES, MODELS, OBSERVABLES, PARTS, panels, select
 
+from surroscope.config.jobs import Figures
 from surroscope.errors import UserError
 from surroscope.influence.solvers import QUANTITIES
-from surroscope.plots.draw import ENDS, REQUIRED, draw
+from surroscope.plots.dynamics import SHOWN
+from surroscope.plots.sensitivity import CONCLUSIONS
 from surroscope.plots.style import Options, by_model, save
-from surroscope.report.catalogue import OPTIONAL, figure, figures_for, tables_for
-from surroscope.stages.figures import Settings, stage
+from surroscope.report.catalogue import figure, figures_for, tables_for
+from surroscope.report.draw import draw
+from surroscope.report.spec import ENDS
+from surroscope.stages.figures import stage
 
 Tables = dict[str, pd.DataFrame]
 Change = Callable[[pd.DataFrame], pd.DataFrame]
@@ -150,7 +153,7 @@ def test_fields_are_the_tables(tables: Tables) -> None:
 @pytest.mark.parametrize("name", FIGURES)
 def test_every_drawn_column_is_demanded(name: str, tables: Tables) -> None:
     spec = FIGURES[name]
-    columns = REQUIRED[spec.table]
+    columns = spec.columns
     for column in (*columns.text, *columns.keys, *columns.values):
         with pytest.raises(ValueError, match=rf"table {spec.table}: no column {column}"):
             draw(name, tables[spec.table].drop(columns=column))
@@ -232,14 +235,14 @@ def test_tables_that_would_mislead_are_refused(name: str, change: Change, messag
 def test_the_figures_of_a_system_are_drawn_all_or_none(tables: Tables, tmp_path: Path) -> None:
     places = [tmp_path / f"{name}.csv" for name in ("leverage", "fronts")]
     files = [tmp_path / name for name in ("fronts.png", "fronts.pdf", "leverage.png")]
-    settings = Settings(heatmap_limit=7.0, dpi=50, models=list(MODELS), last_training_snapshot=3)
+    settings = Figures(heatmap_limit=7.0, dpi=50, models=list(MODELS), last_training_snapshot=3)
     for path in places:
         tables[path.stem].to_csv(path, index=False)
     stage(settings, tables=places, files=files)
     drawn = {path: path.read_bytes() for path in files}
     tables["leverage"].drop(columns="median").to_csv(places[0], index=False)
     with pytest.raises(UserError, match=r"leverage.csv: table leverage: no column median; found .* and run again$"):
-        stage(replace(settings, dpi=60), tables=places, files=files)
+        stage(settings.model_copy(update={"dpi": 60}), tables=places, files=files)
     with pytest.raises(UserError, match=r"no leverage.csv, which the figure leverage shows"):
         stage(settings, tables=places[1:], files=files)
     assert {path: path.read_bytes() for path in files} == drawn
@@ -294,9 +297,20 @@ def test_a_part_brings_the_tables_of_its_figures() -> None:
     every = {spec.table for spec in FIGURES.values()} | {"scalars", "attribution"}
     assert set(tables_for(PARTS)) == every
     assert len(tables_for(PARTS)) == len(every)
-    assert every - set(tables_for()) == {table for tables in OPTIONAL.values() for table in tables}
-    for part, own in OPTIONAL.items():
-        assert set(tables_for((part,))) - set(tables_for()) == set(own)
+    optional = {
+        "sensitivity": {"sensitivity"},
+        "cross": {"attribution_fields", "leverage", "attribution"},
+        "maps": {"response_maps"},
+        "symmetry": {"symmetry"},
+    }
+    assert every - set(tables_for()) == set.union(*optional.values())
+    for part, own in optional.items():
+        assert set(tables_for((part,))) - set(tables_for()) == own
+
+
+def test_panels_are_of_columns_that_are_demanded() -> None:
+    assert set(FIGURES["dynamics"].columns.values) == set(SHOWN)
+    assert set(FIGURES["sensitivity"].columns.values) >= set(CONCLUSIONS)
 
 
 @pytest.mark.parametrize(

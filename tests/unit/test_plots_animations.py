@@ -11,8 +11,8 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from PIL import Image
 
-from surroscope.plots.draw import draw
 from surroscope.plots.style import Moving, Options, save
+from surroscope.report.draw import draw
 
 Tables = dict[str, pd.DataFrame]
 OPTIONS = Options(models=MODELS, heatmap_limit=3.0)

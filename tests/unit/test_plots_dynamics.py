@@ -7,9 +7,9 @@ from figure_tables import CHANNELS, MODELS, panels, select
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from surroscope.plots.draw import draw
 from surroscope.plots.dynamics import SHOWN
 from surroscope.plots.style import Options
+from surroscope.report.draw import draw
 
 Tables = dict[str, pd.DataFrame]
 OPTIONS = Options(models=MODELS)

@@ -9,8 +9,8 @@ from figure_tables import CHANNELS, CLASSES, MODELS, all_tables, select
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from surroscope.plots.draw import draw
 from surroscope.plots.style import Options, save
+from surroscope.report.draw import draw
 
 # Figure -> table, and the column of the field that its first panel shows.
 FIELDS = {

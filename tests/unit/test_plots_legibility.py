@@ -17,7 +17,6 @@ from matplotlib.figure import Figure
 from matplotlib.text import Text
 from matplotlib.transforms import Bbox
 
-from surroscope.plots.draw import draw
 from surroscope.plots.style import (
     COLOURS,
     DIVERGING,
@@ -32,6 +31,7 @@ from surroscope.plots.style import (
     styled,
 )
 from surroscope.report.catalogue import figure, figures_for
+from surroscope.report.draw import draw
 
 Tables = dict[str, pd.DataFrame]
 LUMINANCE = (0.2126, 0.7152, 0.0722)

@@ -7,8 +7,8 @@ from figure_tables import MODELS, REACH, panels, select
 from matplotlib.axes import Axes
 from matplotlib.collections import PolyCollection
 
-from surroscope.plots.draw import draw
 from surroscope.plots.style import Options
+from surroscope.report.draw import draw
 from surroscope.symmetry import D4
 
 Tables = dict[str, pd.DataFrame]

@@ -12,9 +12,9 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 
-from surroscope.plots.draw import draw
 from surroscope.plots.style import Options, save
 from surroscope.report.catalogue import FIGURES
+from surroscope.report.draw import draw
 
 Tables = dict[str, pd.DataFrame]
 

@@ -15,7 +15,6 @@ from surroscope.diagnostics.scalars import SCALARS
 from surroscope.report import catalogue
 from surroscope.report.catalogue import figure, figures_for
 from surroscope.report.page import (
-    CONSERVED,
     NUMBERS,
     Audit,
     DataCard,
@@ -28,9 +27,10 @@ from surroscope.report.page import (
     number,
     render,
 )
+from surroscope.report.spec import Question
 from surroscope.runtime.cost import StageCost
 
-CAPTIONS = Path(__file__).parents[2] / "workflow" / "report"
+DESCRIPTION = Path(__file__).parents[2] / "workflow" / "report" / "workflow.rst"
 N = "n = 3 seeds × 6 probe batches"
 VOID = {"meta", "img", "source", "link", "br", "hr", "input"}
 
@@ -75,6 +75,7 @@ def study() -> Audit:
         ReportFigure(
             name,
             spec.title,
+            spec.question,
             caption(name),
             IMAGES[spec.suffixes[-1]],
             spec.suffixes[-1],
@@ -202,10 +203,10 @@ def test_the_methods_are_sentences_under_headings(study: Audit) -> None:
 
 
 def test_every_figure_of_the_catalogue_answers_a_question(study: Audit) -> None:
-    answers = dict(study.systems[0].questions)
+    answers = study.systems[0].questions
     assert sorted(figure.name for figures in answers.values() for figure in figures) == sorted(FIGURES)
-    assert "Further figures" not in answers
-    assert {figure.name for figure in answers[CONSERVED]} >= {"drift", "two_time_mass", "time_lag_energy"}
+    assert list(answers) == list(Question)
+    assert {figure.name for figure in answers[Question.CONSERVED]} >= {"drift", "two_time_mass", "time_lag_energy"}
 
 
 def test_what_the_study_says_is_text_not_markup(study: Audit) -> None:
@@ -214,13 +215,6 @@ def test_what_the_study_says_is_text_not_markup(study: Audit) -> None:
     assert "&lt;script&gt;" in text
     assert "<title>A study &amp; more</title>" in text
     assert render(study) == text
-
-
-def test_a_figure_outside_the_questions_is_shown_all_the_same(study: Audit) -> None:
-    extra = ReportFigure("anything", "Anything", "<p>Own figure of a study.</p>", b"", "png", "s.csv", None)
-    section = SystemSection("NS", "Navier-Stokes", (), (), (extra,), "results/a/NS/tables")
-    assert section.questions == (("Further figures", (extra,)),)
-    Page(render(Audit("t", "s", "q", (section,), "make")))
 
 
 @pytest.mark.parametrize("name", FIGURES)
@@ -234,7 +228,7 @@ def test_captions_render(name: str) -> None:
 
 
 def test_the_description_of_the_workflow_renders() -> None:
-    Page(caption_html((CAPTIONS / "workflow.rst").read_text()))
+    Page(caption_html(DESCRIPTION.read_text()))
 
 
 @pytest.mark.parametrize(

@@ -21,7 +21,7 @@ from surroscope.influence.matrices import MATRIX, label
 from surroscope.influence.normalize import standard
 from surroscope.influence.responses import Response, Responses
 from surroscope.influence.solvers import SOLVERS, Grams
-from surroscope.plots.draw import draw
+from surroscope.report.draw import draw
 from surroscope.tables import influence, rollouts
 from surroscope.tables import scalars as scalar_tables
 

@@ -1,69 +1,36 @@
 """Figures that move: influence between times over training, and a rollout beside the truth."""
 
 from itertools import product
-from math import ceil
 
-import numpy as np
 import pandas as pd
 from matplotlib.colors import Normalize
 from matplotlib.figure import Figure
 from matplotlib.image import AxesImage
 from matplotlib.ticker import MaxNLocator
 
-from surroscope.plots.fields import (
-    PAGE_HEIGHT,
-    bar,
-    colour_range,
-    error_limit,
-    name_columns,
-    name_row,
-    on_line,
-    picture,
-    proportion,
-    ranges,
-    row_height,
-    widest,
-)
+from surroscope.plots import fields, style
 from surroscope.plots.response import words
-from surroscope.plots.style import (
-    DIVERGING,
-    DOUBLE_COLUMN,
-    SEQUENTIAL,
-    Moving,
-    Options,
-    by_model,
-    extend,
-    footnote,
-    grid,
-    influence_label,
-    panels,
-    quantity_note,
-    sample_size,
-)
 
 NAME = 0.7  # inches that the name of a channel takes
 
 
-def two_time_training(table: pd.DataFrame, options: Options) -> Moving:
+def two_time_training(table: pd.DataFrame, options: style.Options) -> style.Moving:
     """Median H_std between times, one heatmap a model, one frame a probed epoch of each."""
     table = table.sort_values(["epoch", "perturbation_time", "response_time"], kind="stable")
-    parts, scale = by_model(table, options), Normalize(0.0, options.heatmap_limit)
     place = "two_time_training", "response_time", "perturbation_time", "median", table
-    shown = {model: [(e, grid(cells, *place)) for e, cells in part.groupby("epoch")] for model, part, _ in parts}
-    figure, axes = panels(len(parts), sharex=True, sharey=True)
-    images = []
-    for panel, ((_, first), *_) in zip(axes, shown.values(), strict=True):
-        images.append(panel.imshow(first, origin="lower", cmap=SEQUENTIAL, norm=scale, interpolation="nearest"))
-        times = np.sort(table["response_time"].unique())
-        every = ceil(len(times) / 6)
+    shown = {
+        model: [(epoch, style.grid(cells, *place)) for epoch, cells in part.groupby("epoch")]
+        for model, part, _ in style.by_model(table, options)
+    }
+    figure, axes = style.panels(len(shown), sharex=True, sharey=True)
+    first = {model: matrices[0][1] for model, matrices in shown.items()}
+    images = style.heatmaps(axes, first, Normalize(0.0, options.heatmap_limit), **style.BETWEEN_TIMES)
+    for panel in axes:
         for axis in (panel.xaxis, panel.yaxis):
-            axis.set_ticks(range(0, len(times), every), [f"{time:g}" for time in times[::every]])
-        panel.set(xlabel="perturbation time $t$ (snapshot)", ylabel="response time $τ$ (snapshot)")
-        panel.spines[:].set_visible(False)
-        panel.label_outer()
-    arrows = extend(table["median"].to_numpy(), 0.0, options.heatmap_limit)
-    figure.colorbar(images[0], ax=axes, label=influence_label("standard"), extend=arrows, shrink=0.9)
-    footnote(figure, sample_size(table), quantity_note(table), "median, one frame a probed epoch")
+            style.tick_times(axis, table["response_time"])
+    arrows = style.extend(table["median"].to_numpy(), 0.0, options.heatmap_limit)
+    figure.colorbar(images[0], ax=axes, label=style.influence_label("standard"), extend=arrows, shrink=0.9)
+    style.footnote(figure, style.sample_size(table), style.quantity_note(table), "median, one frame a probed epoch")
 
     def update(frame: int) -> None:
         for panel, image, (model, matrices) in zip(axes, images, shown.items(), strict=True):
@@ -73,29 +40,31 @@ def two_time_training(table: pd.DataFrame, options: Options) -> Moving:
             panel.set_title(f"{model}, epoch {epoch:g}")
 
     update(0)
-    return Moving(figure, update, max(map(len, shown.values())))
+    return style.Moving(figure, update, max(map(len, shown.values())))
 
 
-def rollout_fields(table: pd.DataFrame, options: Options) -> Moving:
+def rollout_fields(table: pd.DataFrame, options: style.Options) -> style.Moving:
     """Truth, and each model's rollout with its difference (columns), for every channel (rows); one frame a snapshot."""
     table = table.sort_values(["snapshot", "y", "x"], kind="stable")
-    parts, channels, snapshots = by_model(table, options), table["channel"].unique(), table["snapshot"].unique()
-    columns, shape = 1 + 2 * len(parts), proportion(table)
-    size = min((DOUBLE_COLUMN - 1.6) / columns, widest(PAGE_HEIGHT / len(channels), shape))
-    height = row_height(size, shape) * len(channels)
-    figure = Figure(figsize=(DOUBLE_COLUMN, height + 0.6 + 0.2 * (shape < 1)), layout="compressed")
+    parts, channels, snapshots = style.by_model(table, options), table["channel"].unique(), table["snapshot"].unique()
+    columns, shape = 1 + 2 * len(parts), fields.proportion(table)
+    size = min((style.DOUBLE_COLUMN - 1.6) / columns, fields.widest(fields.PAGE_HEIGHT / len(channels), shape))
+    height = fields.row_height(size, shape) * len(channels)
+    figure = Figure(figsize=(style.DOUBLE_COLUMN, height + 0.6 + 0.2 * (shape < 1)), layout="compressed")
     axes = figure.subplots(len(channels), columns, squeeze=False)
     cells = dict(list(table.groupby(["model", "channel", "snapshot"], sort=False)))
     shown = {
-        key: [grid(cells.get(key, table[:0]), "rollout_fields", "y", "x", c, table) for c in ("truth", "prediction")]
+        key: [
+            style.grid(cells.get(key, table[:0]), "rollout_fields", "y", "x", c, table) for c in ("truth", "prediction")
+        ]
         for key in product((model for model, _, _ in parts), channels, snapshots)
     }
     scales, limits, arrows = {}, {}, {}
     for channel, rows in table.groupby("channel", sort=False):
         truth, predicted = (rows[column].to_numpy() for column in ("truth", "prediction"))
-        low, high, _ = scales[channel] = colour_range(truth)
-        limit = limits[channel] = error_limit(predicted - truth, truth)
-        arrows[channel] = extend(predicted, low, high), extend(predicted - truth, -limit, limit)
+        low, high, _ = scales[channel] = fields.colour_range(truth)
+        limit = limits[channel] = fields.error_limit(predicted - truth, truth)
+        arrows[channel] = style.extend(predicted, low, high), style.extend(predicted - truth, -limit, limit)
 
     def update(frame: int) -> list[tuple[AxesImage | None, AxesImage | None]]:
         """Draw a snapshot; the images of a channel's truth and of the last model's difference, channel by channel."""
@@ -107,25 +76,27 @@ def rollout_fields(table: pd.DataFrame, options: Options) -> Moving:
             for i, (model, _, look) in enumerate(parts):
                 truth, predicted = shown[model, channel, snapshots[frame]]
                 if i == 0:
-                    field = picture(row[0], truth, *scale)
-                picture(row[2 * i + 1], predicted, *scale, look["color"], behind=truth)
-                error = picture(row[2 * i + 2], predicted - truth, -limit, limit, DIVERGING, look["color"])
-            if on_line(table):
-                bar(figure, None, row[-1:], "difference")
-            name_row(row[0], words(channel), size * shape < NAME, fontsize=7)
+                    field = fields.picture(row[0], truth, *scale)
+                fields.picture(row[2 * i + 1], predicted, *scale, look["color"], behind=truth)
+                error = fields.picture(row[2 * i + 2], predicted - truth, -limit, limit, style.DIVERGING, look["color"])
+            if fields.on_line(table):
+                fields.bar(figure, None, row[-1:], "difference")
+            fields.name_row(row[0], words(channel), size * shape < NAME, fontsize=7)
             drawn.append((field, error))
-        name_columns(axes[0], f"truth\nsnapshot {snapshots[frame]:g}", [model for model, _, _ in parts])
+        fields.name_columns(axes[0], f"truth\nsnapshot {snapshots[frame]:g}", [model for model, _, _ in parts])
         return drawn
 
     for row, channel, images in zip(axes, channels, update(0), strict=True):
         # The bar that is added first stands outermost.
         for image, ends in zip(images[::-1], arrows[channel][::-1], strict=True):
             few = MaxNLocator(nbins=max(1, min(5, int(4 * size * shape))))
-            bar(figure, image, row, pad=0.01, aspect=14, extend=ends, ticks=few)
+            fields.bar(figure, image, row, pad=0.01, aspect=14, extend=ends, ticks=few)
     about = [
         f"one test trajectory of {table['class'].iloc[0]}, first seed, from snapshot {table['start'].iloc[0]:g}",
         "in the units of the data",
-        f"{ranges(table)} fixed over the frames",
+        f"{fields.ranges(table)} fixed over the frames",
     ]
-    footnote(figure, *about, "dotted: truth" if on_line(table) else "bars: of the fields, then of the differences")
-    return Moving(figure, update, len(snapshots))
+    style.footnote(
+        figure, *about, "dotted: truth" if fields.on_line(table) else "bars: of the fields, then of the differences"
+    )
+    return style.Moving(figure, update, len(snapshots))

@@ -7,21 +7,9 @@ import numpy as np
 import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
-from matplotlib.ticker import MaxNLocator
 
+from surroscope.plots import style
 from surroscope.plots.response import words
-from surroscope.plots.style import (
-    DOUBLE_COLUMN,
-    REFERENCE,
-    Options,
-    by_model,
-    decades,
-    footnote,
-    mark_above,
-    panels,
-    quantity_note,
-    sample_size,
-)
 from surroscope.tables.published import SOURCE
 
 # Column of the table of checkpoints -> its panel's axis label, and whether the axis is logarithmic.
@@ -40,18 +28,18 @@ SHOWN = {
 COLUMNS = 2
 
 
-def dynamics(table: pd.DataFrame, options: Options) -> Figure:
+def dynamics(table: pd.DataFrame, options: style.Options) -> Figure:
     """Scalars of every checkpoint against its epoch, small multiples: median and range over seeds."""
-    parts = by_model(table, options)
+    parts = style.by_model(table, options)
     shown = {name: about for name, about in SHOWN.items() if np.isfinite(table[name]).any()}
     rows = ceil(len(shown) / COLUMNS)
-    figure = Figure(figsize=(DOUBLE_COLUMN, 1.35 * rows + 0.9), layout="constrained")
+    figure = Figure(figsize=(style.DOUBLE_COLUMN, 1.35 * rows + 0.9), layout="constrained")
     axes = list(figure.subplots(rows, COLUMNS, squeeze=False, sharex=True).flat)
     beyond = False
     for panel, (name, (label, logarithmic)) in zip(axes, shown.items(), strict=False):
         # First the axis, up to whose top a band goes that has no end.
         if logarithmic and (table[name].dropna() > 0).all():
-            decades(panel, table[name])
+            style.decades(panel, table[name])
         else:
             finite = table[name][np.isfinite(table[name])]
             room = 0.05 * float(np.ptp(finite)) or 1.0
@@ -60,7 +48,9 @@ def dynamics(table: pd.DataFrame, options: Options) -> Figure:
             by_epoch = part.groupby("epoch")[name]
             low, median, high = by_epoch.min(), by_epoch.median(), by_epoch.max()
             panel.plot(median.index, np.where(np.isfinite(median), median, np.nan), label=model, **look)
-            beyond |= mark_above(panel, median.index.to_numpy(), high.to_numpy(), np.finfo(float).max, look["color"])
+            beyond |= style.mark_above(
+                panel, median.index.to_numpy(), high.to_numpy(), np.finfo(float).max, look["color"]
+            )
             finite, top = np.isfinite(low), high.clip(upper=panel.get_ylim()[1])
             panel.fill_between(median.index, low, top, where=finite, color=look["color"], alpha=0.2, linewidth=0)
             # A band has no width at an epoch that stands alone.
@@ -77,7 +67,7 @@ def dynamics(table: pd.DataFrame, options: Options) -> Figure:
     if beyond:
         notes.append("cross: infinite in a seed")
     seeds = pd.DataFrame({"n_seeds": [table["seed"].nunique()]})
-    footnote(figure, sample_size(seeds), quantity_note(table), *notes)
+    style.footnote(figure, style.sample_size(seeds), style.quantity_note(table), *notes)
     return figure
 
 
@@ -91,24 +81,25 @@ def lowest_row(axes: list[Axes], count: int) -> None:
             panel.tick_params(labelbottom=True)
 
 
-def rollout_correlation(table: pd.DataFrame, options: Options) -> Figure:
+def rollout_correlation(table: pd.DataFrame, options: style.Options) -> Figure:
     """Correlation of the off-diagonal ratio R with the rollout error at every horizon, one panel a model."""
-    parts = by_model(table.sort_values("horizon", kind="stable"), options)
-    figure, axes = panels(len(parts), 2.6, sharex=True, sharey=True)
+    parts = style.by_model(table.sort_values("horizon", kind="stable"), options)
+    figure, axes = style.panels(len(parts), 2.6, sharex=True, sharey=True)
     theirs = table["published"].notna().any()
     for panel, (model, part, look) in zip(axes, parts, strict=True):
-        panel.fill_between(part["horizon"], part["low"], part["high"], color=look["color"], alpha=0.2, linewidth=0)
-        panel.plot(part["horizon"], part["value"], label="all classes", **look)
+        style.band(panel, part, "horizon", look, "all classes", ("low", "value", "high"))
         panel.plot(part["horizon"], part["within"], label="within classes", **look | {"linestyle": "--"})
         panel.vlines(part["horizon"], part["within_low"], part["within_high"], color=look["color"], linewidth=0.6)
-        published: dict[str, Any] = {"marker": "D", "linestyle": "none", "color": REFERENCE, "markerfacecolor": "white"}
+        published: dict[str, Any] = {
+            "marker": "D",
+            "linestyle": "none",
+            "color": style.REFERENCE,
+            "markerfacecolor": "white",
+        }
         if theirs:
             panel.plot(part["horizon"], part["published"], label=SOURCE, **published)
-        panel.axhline(0, color="black", linewidth=0.6, zorder=0)
-        panel.xaxis.set_major_locator(MaxNLocator(integer=True))
-        panel.set(title=model, xlabel="horizon (steps)", ylim=(-1.05, 1.05))
-        panel.set_ylabel("correlation of $R$ with\nthe rollout error (dimensionless)")
-        panel.label_outer()
+        label = "correlation of $R$ with\nthe rollout error (dimensionless)"
+        style.against_steps(panel, title=model, xlabel="horizon (steps)", ylabel=label, ylim=(-1.05, 1.05))
     axes[0].legend()
     low, high = int(table["n_points"].min()), int(table["n_points"].max())
     points = str(high) if low == high else f"{low} to {high}"
@@ -118,34 +109,29 @@ def rollout_correlation(table: pd.DataFrame, options: Options) -> Figure:
     ]
     if theirs:
         notes.append("diamonds: the authors' values, at their size")
-    footnote(figure, f"{sample_size(table)}, with the classes {points} points", quantity_note(table), *notes)
+    style.footnote(
+        figure, f"{style.sample_size(table)}, with the classes {points} points", style.quantity_note(table), *notes
+    )
     return figure
 
 
-def drift(table: pd.DataFrame, options: Options) -> Figure:
+def drift(table: pd.DataFrame, options: style.Options) -> Figure:
     """Relative drift of every conserved total along rollouts from snapshot 0, one panel a channel."""
     channels = list(table["channel"].unique())
-    figure, axes = panels(len(channels), 2.2, sharex=True, sharey=True)
+    figure, axes = style.panels(len(channels), 2.2, sharex=True, sharey=True)
     beyond = False
     for panel, channel in zip(axes, channels, strict=True):
         rows = table[table["channel"] == channel].sort_values("snapshot", kind="stable")
-        for model, part, look in by_model(rows, options):
-            finite = part[np.isfinite(part["q75"])]
-            panel.fill_between(finite["snapshot"], finite["q25"], finite["q75"], color=look["color"], alpha=0.2, lw=0)
-            panel.plot(
-                part["snapshot"], np.where(np.isfinite(part["median"]), part["median"], np.nan), label=model, **look
-            )
-            places, medians = (part[column].to_numpy() for column in ("snapshot", "median"))
-            beyond |= mark_above(panel, places, medians, np.finfo(float).max, look["color"])
-        panel.axvline(options.last_training_snapshot + 0.5, color=REFERENCE, linestyle="--", linewidth=0.8)
-        panel.xaxis.set_major_locator(MaxNLocator(integer=True))
-        panel.set(title=words(channel), xlabel="snapshot", ylabel="relative drift of\nthe total (dimensionless)")
-        panel.label_outer()
+        for model, part, look in style.by_model(rows, options):
+            beyond |= style.band(panel, part, "snapshot", look, model)
+        panel.axvline(options.last_training_snapshot + 0.5, color=style.REFERENCE, linestyle="--", linewidth=0.8)
+        label = "relative drift of\nthe total (dimensionless)"
+        style.against_steps(panel, zero=False, title=words(channel), xlabel="snapshot", ylabel=label)
     if (table["q25"] > 0).all():
-        decades(axes[0], pd.concat([table["q25"], table["q75"]]))
+        style.decades(axes[0], pd.concat([table["q25"], table["q75"]]))
     axes[0].legend()
     notes = ["line: median, band: quartiles", "dashed: end of the training snapshots"]
     if beyond:
         notes.append("cross: not finite")
-    footnote(figure, sample_size(table), *notes)
+    style.footnote(figure, style.sample_size(table), *notes)
     return figure

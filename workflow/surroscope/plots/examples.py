@@ -6,32 +6,8 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.layout_engine import ConstrainedLayoutEngine
 
-from surroscope.plots.fields import (
-    FLAT,
-    PAGE_HEIGHT,
-    bar,
-    colour_range,
-    name_row,
-    on_line,
-    picture,
-    proportion,
-    ranges,
-    row_height,
-    widest,
-)
+from surroscope.plots import fields, style
 from surroscope.plots.response import words
-from surroscope.plots.style import (
-    DIVERGING,
-    DOTTED,
-    DOUBLE_COLUMN,
-    Options,
-    by_model,
-    footnote,
-    grid,
-    number,
-    page_width,
-    quantity_note,
-)
 
 GROUPS = {"test": "test", "helped": "helped most", "hurt": "helped least (below zero: hurt)"}
 
@@ -42,18 +18,18 @@ def first_channel(table: pd.DataFrame) -> tuple[pd.DataFrame, str]:
     return table[table["channel"] == channel].sort_values(["y", "x"], kind="stable"), words(channel)
 
 
-def response_maps(table: pd.DataFrame, options: Options) -> Figure:
+def response_maps(table: pd.DataFrame, options: style.Options) -> Figure:
     """State of the responding sample, and each model's change of its prediction (columns), for a few pairs (rows)."""
     pairs = table["pair"].unique()
     table, channel = first_channel(table)
-    parts = by_model(table, options)
-    shape = proportion(table)
-    upright = shape < FLAT
+    parts = style.by_model(table, options)
+    shape = fields.proportion(table)
+    upright = shape < fields.FLAT
     margin = 2.3 if upright else 1.7
-    size = (DOUBLE_COLUMN - margin) / (1 + len(parts))
-    size = min(1.5 / min(shape, 1), size, widest((PAGE_HEIGHT - 0.6) / len(pairs), shape))
-    height = row_height(size, shape)
-    width = page_width(size * (1 + len(parts)) + margin)
+    size = (style.DOUBLE_COLUMN - margin) / (1 + len(parts))
+    size = min(1.5 / min(shape, 1), size, fields.widest((fields.PAGE_HEIGHT - 0.6) / len(pairs), shape))
+    height = fields.row_height(size, shape)
+    width = style.page_width(size * (1 + len(parts)) + margin)
     # Small text is wider at some resolutions than at the one of the layout.
     layout = ConstrainedLayoutEngine(w_pad=0.1 if upright else None, compress=True)
     figure = Figure(figsize=(width, height * len(pairs) + 0.6), layout=layout)
@@ -67,41 +43,43 @@ def response_maps(table: pd.DataFrame, options: Options) -> Figure:
         states = []
         for panel, (model, part, look) in zip(row[1:], parts, strict=True):
             cells = part[part["pair"] == pair]
-            states.append(grid(cells, "response_maps", "y", "x", "state", table))
+            states.append(style.grid(cells, "response_maps", "y", "x", "state", table))
             if not np.allclose(states[0], states[-1], rtol=1e-5):
                 raise ValueError(f"table response_maps: column state of pair {pair:g} differs between models")
-            moved = grid(cells, "response_maps", "y", "x", "response", table)
-            image = picture(panel, moved, -limit, limit, DIVERGING, look["color"], behind=spread(states[0], limit))
+            moved = style.grid(cells, "response_maps", "y", "x", "response", table)
+            image = fields.picture(
+                panel, moved, -limit, limit, style.DIVERGING, look["color"], behind=spread(states[0], limit)
+            )
             if image is not None:
                 # Without colour the two signs look alike, so the negative one is hatched.
-                panel.contourf(moved, levels=[-np.inf, -DOTTED * limit], colors="none", hatches=["......"])
+                panel.contourf(moved, levels=[-np.inf, -style.DOTTED * limit], colors="none", hatches=["......"])
                 outline(panel, states[0])
             if pair == pairs[0]:
                 panel.set_title(model)
-        low, high, _ = colour_range(states[0])
-        field = picture(row[0], states[0], low, high, "gray")
+        low, high, _ = fields.colour_range(states[0])
+        field = fields.picture(row[0], states[0], low, high, "gray")
         end = next(ends.itertuples())
-        name_row(
+        fields.name_row(
             row[0],
             f"response: {end.response_class}, τ = {end.response_time:g}\nstep on: {end.perturbation_class}, "
             f"t = {end.perturbation_time:g}",
             upright,
             fontsize=6.0 if upright else min(7.0, 5.2 * height),  # as long as a panel is high
         )
-        bar(figure, field, row[0], pad=0.02, aspect=18 * min(shape, 1))
+        fields.bar(figure, field, row[0], pad=0.02, aspect=18 * min(shape, 1))
         change = "change" if upright else "change of\nthe prediction"
-        bar(figure, image, row[1:], change, pad=0.02, aspect=18 * min(shape, 1))
+        fields.bar(figure, image, row[1:], change, pad=0.02, aspect=18 * min(shape, 1))
     axes[0, 0].set_title("state", fontweight="normal")
-    state, shared = "state: input of the sample that responds", f"{ranges(table)} shared along a row"
-    if on_line(table):
+    state, shared = "state: input of the sample that responds", f"{fields.ranges(table)} shared along a row"
+    if fields.on_line(table):
         notes = [f"{state}; dotted: its shape, to compare places", shared]
     else:
         lines = f"{state}; lines: one and two thirds of the state's range"
-        notes = [lines, f"{shared}; dotted: below −{100 * DOTTED:g} % of it"]
-    footnote(
+        notes = [lines, f"{shared}; dotted: below −{100 * style.DOTTED:g} % of it"]
+    style.footnote(
         figure,
         "n = 1 pair of samples a row",
-        quantity_note(table),
+        style.quantity_note(table),
         f"{channel}, in the units of the data",
         *notes,
     )
@@ -125,24 +103,30 @@ def outline(panel: Axes, state: np.ndarray) -> None:
         panel.contour(state, levels=levels, colors="#404040", linewidths=0.5, linestyles="solid")
 
 
-def attribution(table: pd.DataFrame, options: Options) -> Figure:
+def attribution(table: pd.DataFrame, options: style.Options) -> Figure:
     """A test transition and the training trajectories that helped its prediction most and least, a row a model."""
     if unknown := set(table["role"]) - set(GROUPS):
         found = ", ".join(sorted(unknown))
         raise ValueError(f"table attribution_fields: column role has {found}, expected one of {', '.join(GROUPS)}")
     table, channel = first_channel(table)
-    parts = by_model(table, options)
+    parts = style.by_model(table, options)
     cases = [{role: examples(part, role, model) for role in GROUPS} for model, part, _ in parts]
     counts = {role: max(len(of_model[role]) for of_model in cases) for role in GROUPS}
     # A narrow empty column sets the groups apart; the first row holds their headings.
     widths = [width for count in counts.values() for width in (*[1.0] * count, 0.12)][:-1]
-    shape = proportion(table)
-    size = min(1.5, (DOUBLE_COLUMN - 1.0) / sum(widths), widest((PAGE_HEIGHT - 0.6) / len(parts) - 0.5, shape))
-    figure = Figure(figsize=(DOUBLE_COLUMN, (row_height(size, shape) + 0.5) * len(parts) + 0.6), layout="constrained")
+    shape = fields.proportion(table)
+    size = min(
+        1.5,
+        (style.DOUBLE_COLUMN - 1.0) / sum(widths),
+        fields.widest((fields.PAGE_HEIGHT - 0.6) / len(parts) - 0.5, shape),
+    )
+    figure = Figure(
+        figsize=(style.DOUBLE_COLUMN, (fields.row_height(size, shape) + 0.5) * len(parts) + 0.6), layout="constrained"
+    )
     places = figure.add_gridspec(
         1 + len(parts), len(widths), width_ratios=widths, height_ratios=[0.2, *[1] * len(parts)]
     )
-    scale = colour_range(table["value"].to_numpy())
+    scale = fields.colour_range(table["value"].to_numpy())
     first = 0
     starts = {}
     for role, count in counts.items():
@@ -151,18 +135,20 @@ def attribution(table: pd.DataFrame, options: Options) -> Figure:
         starts[role], first = first, first + count + 1
     for i, (of_model, (model, _, _)) in enumerate(zip(cases, parts, strict=True), start=1):
         row = []
-        for role, fields in of_model.items():
-            for column, (title, cells) in enumerate(fields, start=starts[role]):
+        for role, shown in of_model.items():
+            for column, (title, cells) in enumerate(shown, start=starts[role]):
                 row.append(figure.add_subplot(places[i, column]))
-                image = picture(row[-1], grid(cells, "attribution_fields", "y", "x", "value", table), *scale)
+                image = fields.picture(
+                    row[-1], style.grid(cells, "attribution_fields", "y", "x", "value", table), *scale
+                )
                 row[-1].set_title(title, fontsize=6, fontweight="normal")
-        name_row(row[0], model, size * shape < FLAT, fontweight="bold")
-        bar(figure, image, row, aspect=14 * min(shape, 1), pad=0.01)
-    footnote(
+        fields.name_row(row[0], model, size * shape < fields.FLAT, fontweight="bold")
+        fields.bar(figure, image, row, aspect=14 * min(shape, 1), pad=0.01)
+    style.footnote(
         figure,
         "n = 1 test transition a model",
-        quantity_note(table),
-        f"{channel}, in the units of the data; one {ranges(table)}",
+        style.quantity_note(table),
+        f"{channel}, in the units of the data; one {fields.ranges(table)}",
         "H: standardised influence, summed over the steps of the training trajectory",
     )
     return figure
@@ -186,7 +172,7 @@ def examples(part: pd.DataFrame, role: str, model: str) -> list[tuple[str, pd.Da
             raise ValueError(f"table attribution_fields: column influence has nan for role {role} of {model}")
         lines = [f"{name} no. {trajectory:g}", f"t = {time:g}"]
         if role != "test":
-            lines.append(f"H = {number(influence, '#.3g')}")
+            lines.append(f"H = {style.number(influence, '#.3g')}")
         found.append((influence, "\n".join(lines), cells))
     if role == "test":
         if len(found) != 1:

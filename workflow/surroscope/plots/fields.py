@@ -9,18 +9,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.image import AxesImage
 
-from surroscope.plots.style import (
-    DIVERGING,
-    DOUBLE_COLUMN,
-    REFERENCE,
-    SEQUENTIAL,
-    Options,
-    by_model,
-    extend,
-    footnote,
-    grid,
-    page_width,
-)
+from surroscope.plots import style
 
 PAGE_HEIGHT = 8.6  # inches that a column of panels may fill, so that the figure still fits a printed page
 CURVE = 0.75  # height over width of a panel with a curve
@@ -34,8 +23,8 @@ def colour_range(values: np.ndarray) -> tuple[float, float, str]:
     low, high = float(values.min()), float(values.max())
     if low < 0 < high:
         limit = max(-low, high)
-        return -limit, limit, DIVERGING
-    return low, high if high > low else low + 1.0, SEQUENTIAL
+        return -limit, limit, style.DIVERGING
+    return low, high if high > low else low + 1.0, style.SEQUENTIAL
 
 
 def error_limit(errors: np.ndarray, truths: np.ndarray) -> float:
@@ -88,7 +77,7 @@ def picture(
     if low < 0 < high:
         panel.axhline(0, color="black", linewidth=0.4, zorder=0)
     if behind is not None:
-        panel.plot(behind[0], color=REFERENCE, linewidth=0.8, linestyle=":")
+        panel.plot(behind[0], color=style.REFERENCE, linewidth=0.8, linestyle=":")
     panel.plot(values[0], color=line, linewidth=0.9)
     margin = 0.05 * (high - low)
     panel.set(xlim=(0, values.shape[1] - 1), ylim=(low - margin, high + margin), xlabel="$x$ (cells)")
@@ -139,42 +128,44 @@ def only_channel(table: pd.DataFrame, name: str) -> str:
     return str(channels[0]).replace("_", " ")
 
 
-def snapshots(table: pd.DataFrame, options: Options) -> Figure:
+def snapshots(table: pd.DataFrame, options: style.Options) -> Figure:
     """One channel of one trajectory a class (rows) at a few snapshots (columns)."""
     channel, classes = only_channel(table, "snapshots"), table["class"].unique()
     table = table.sort_values(["snapshot", "y", "x"], kind="stable")
     columns = table["snapshot"].unique()
     shape = proportion(table)
-    size = min(DOUBLE_COLUMN / (len(columns) + 0.8), widest(PAGE_HEIGHT / len(classes), shape))
-    figure = Figure(figsize=(DOUBLE_COLUMN, row_height(size, shape) * len(classes) + 0.4), layout="constrained")
+    size = min(style.DOUBLE_COLUMN / (len(columns) + 0.8), widest(PAGE_HEIGHT / len(classes), shape))
+    figure = Figure(figsize=(style.DOUBLE_COLUMN, row_height(size, shape) * len(classes) + 0.4), layout="constrained")
     axes = figure.subplots(len(classes), len(columns), squeeze=False)
     for i, (row, name) in enumerate(zip(axes, classes, strict=True)):
         rows = table[table["class"] == name]
         scale = colour_range(rows["value"].to_numpy())
         for panel, snapshot in zip(row, columns, strict=True):
             part = rows[rows["snapshot"] == snapshot]
-            image = picture(panel, grid(part, "snapshots", "y", "x", "value", table), *scale)
+            image = picture(panel, style.grid(part, "snapshots", "y", "x", "value", table), *scale)
             if i == 0:
                 panel.set_title(f"snapshot {snapshot:g}\n$t$ = {part['time'].iloc[0]:.3g}", fontweight="normal")
         name_row(row[0], name, size * shape < FLAT)
         bar(figure, image, row, pad=0.01, aspect=12 * min(shape, 1))
-    footnote(figure, f"one trajectory a class; {channel}, in the units of the data; {ranges(table)} shared along a row")
+    style.footnote(
+        figure, f"one trajectory a class; {channel}, in the units of the data; {ranges(table)} shared along a row"
+    )
     return figure
 
 
-def prediction(table: pd.DataFrame, options: Options) -> Figure:
+def prediction(table: pd.DataFrame, options: style.Options) -> Figure:
     """Truth, each model's rollout and its error (columns) for a few rollout steps of each class (rows)."""
     channel, classes = only_channel(table, "prediction"), table["class"].unique()
     table = table.sort_values(["snapshot", "y", "x"], kind="stable")
-    parts = by_model(table, options)
+    parts = style.by_model(table, options)
     cases = {name: table.loc[table["class"] == name, ["start", "snapshot"]].drop_duplicates() for name in classes}
     rows, columns = sum(map(len, cases.values())), 1 + 2 * len(parts)
     shape = proportion(table)
-    most = (DOUBLE_COLUMN - 1.4) / columns
+    most = (style.DOUBLE_COLUMN - 1.4) / columns
     size = min(1.3 / min(shape, 1), widest(PAGE_HEIGHT / rows, shape), most)
     column = max(size, min(TITLE, most))
     height = row_height(size, shape)
-    width = page_width(column * columns + 1.4)
+    width = style.page_width(column * columns + 1.4)
     figure = Figure(figsize=(width, height * rows + 0.6), layout="compressed")
     axes = figure.subplots(rows, columns, squeeze=False)
     row = 0
@@ -189,21 +180,21 @@ def prediction(table: pd.DataFrame, options: Options) -> Figure:
         for panels, (start, snapshot) in zip(block, steps.itertuples(index=False), strict=True):
             for i, (_, part, look) in enumerate(parts):
                 cell = part[(part["class"] == name) & (part["start"] == start) & (part["snapshot"] == snapshot)]
-                truth, predicted = (grid(cell, "prediction", "y", "x", c, table) for c in ("truth", "prediction"))
+                truth, predicted = (style.grid(cell, "prediction", "y", "x", c, table) for c in ("truth", "prediction"))
                 field = picture(panels[0], truth, low, high, colours)
                 picture(panels[2 * i + 1], predicted, low, high, colours, look["color"], behind=truth)
-                error = picture(panels[2 * i + 2], predicted - truth, -limit, limit, DIVERGING, look["color"])
+                error = picture(panels[2 * i + 2], predicted - truth, -limit, limit, style.DIVERGING, look["color"])
             name_row(panels[0], f"{name}\n{start:g} → {snapshot:g}", size * shape < FLAT, fontsize=7)
         bars = (
-            (error, difference, extend(errors, -limit, limit)),
-            (field, channel, extend(of_class["prediction"].to_numpy(), low, high)),
+            (error, difference, style.extend(errors, -limit, limit)),
+            (field, channel, style.extend(of_class["prediction"].to_numpy(), low, high)),
         )
         for image, label, arrows in bars[: 1 if on_line(table) else 2]:
             bar(figure, image, block, label, aspect=28, pad=0.01, extend=arrows)
         row += len(steps)
     name_columns(axes[0], "truth", [model for model, _, _ in parts])
     notes = ["dotted: truth"] if on_line(table) else []
-    footnote(
+    style.footnote(
         figure,
         f"one test trajectory a class; {channel}, in the units of the data; rows: first → predicted snapshot",
         *notes,

@@ -10,150 +10,113 @@ import numpy as np
 import pandas as pd
 from matplotlib.colors import Normalize
 from matplotlib.figure import Figure
-from matplotlib.ticker import MaxNLocator
 
-from surroscope.plots.style import (
-    DIVERGING,
-    DOTTED,
-    DOUBLE_COLUMN,
-    REFERENCE,
-    SEQUENTIAL,
-    SINGLE_COLUMN,
-    Options,
-    by_model,
-    decades,
-    extend,
-    footnote,
-    grid,
-    influence_label,
-    mark_above,
-    number,
-    panels,
-    quantity_note,
-    sample_size,
-    text_colour,
-)
+from surroscope.plots import style
 
 
 def label_of(table: pd.DataFrame) -> str:
     """Axis label of H as the table holds it."""
     responds = table["observable"].iloc[0]
-    return influence_label(table["normalization"].iloc[0], f"on the {responds} error " if responds != "smse" else "")
+    return style.influence_label(
+        table["normalization"].iloc[0], f"on the {responds} error " if responds != "smse" else ""
+    )
 
 
-def two_time(table: pd.DataFrame, options: Options) -> Figure:
+def two_time(table: pd.DataFrame, options: style.Options) -> Figure:
     """Median H of a step at time t (x) for the response at time tau (y), one heatmap a model."""
     table = table.sort_values(["perturbation_time", "response_time"], kind="stable")
     medians = table["median"].to_numpy()
     if table["observable"].iloc[0] == "smse":
-        low, high, colours = 0.0, options.heatmap_limit, SEQUENTIAL
+        low, high, colours = 0.0, options.heatmap_limit, style.SEQUENTIAL
     else:
         high = float(np.abs(medians).max()) or 1.0
-        low, colours = -high, DIVERGING
-    parts = by_model(table, options)
-    figure, axes = panels(len(parts), sharex=True, sharey=True)
-    for panel, (model, part, _) in zip(axes, parts, strict=True):
-        matrix = grid(part, "two_time", "response_time", "perturbation_time", "median", table)
-        image = panel.imshow(matrix, origin="lower", cmap=colours, norm=Normalize(low, high), interpolation="nearest")
-        if colours == DIVERGING:
-            rows, columns = np.nonzero(matrix < -DOTTED * high)
-            marks = [text_colour(colour) for colour in np.asarray(image.cmap(image.norm(matrix[rows, columns])))]
+        low, colours = -high, style.DIVERGING
+    shown = {
+        model: style.grid(part, "two_time", "response_time", "perturbation_time", "median", table)
+        for model, part, _ in style.by_model(table, options)
+    }
+    figure, axes = style.panels(len(shown), sharex=True, sharey=True)
+    images = style.heatmaps(axes, shown, Normalize(low, high), colours, **style.BETWEEN_TIMES)
+    for panel, image, matrix in zip(axes, images, shown.values(), strict=True):
+        if colours == style.DIVERGING:
+            rows, columns = np.nonzero(matrix < -style.DOTTED * high)
+            marks = [style.text_colour(colour) for colour in np.asarray(image.cmap(image.norm(matrix[rows, columns])))]
             panel.scatter(columns, rows, s=3, c=marks, linewidths=0)
-        for axis, column in ((panel.xaxis, "perturbation_time"), (panel.yaxis, "response_time")):
-            times = np.sort(table[column].unique())
-            every = ceil(len(times) / 6)
-            axis.set_ticks(range(0, len(times), every), [f"{time:g}" for time in times[::every]])
-        panel.spines[:].set_visible(False)
-        panel.set(title=model, xlabel="perturbation time $t$ (snapshot)", ylabel="response time $τ$ (snapshot)")
-        panel.label_outer()
-    figure.colorbar(image, ax=axes, label=label_of(table), extend=extend(medians, low, high), shrink=0.9)
-    notes = [f"dots: below {number(-DOTTED * high, '.2g')}"] if colours == DIVERGING else []
-    extremes = f"medians range from {number(medians.min(), '.3g')} to {number(medians.max(), '.3g')}"
-    footnote(figure, sample_size(table), quantity_note(table), extremes, *notes)
+        style.tick_times(panel.xaxis, table["perturbation_time"])
+        style.tick_times(panel.yaxis, table["response_time"])
+    figure.colorbar(images[-1], ax=axes, label=label_of(table), extend=style.extend(medians, low, high), shrink=0.9)
+    notes = [f"dots: below {style.number(-style.DOTTED * high, '.2g')}"] if colours == style.DIVERGING else []
+    extremes = f"medians range from {style.number(medians.min(), '.3g')} to {style.number(medians.max(), '.3g')}"
+    style.footnote(figure, style.sample_size(table), style.quantity_note(table), extremes, *notes)
     return figure
 
 
-def class_transfer(table: pd.DataFrame, options: Options) -> Figure:
+def class_transfer(table: pd.DataFrame, options: style.Options) -> Figure:
     """Median H between classes: input class (x), response class (y), with the quartiles in small print."""
     medians = table["median"].to_numpy()
     scale = Normalize(min(0.0, float(medians.min())), float(medians.max()) if medians.max() > 0 else 1.0)
-    parts = by_model(table, options)
-    figure, axes = panels(len(parts), sharex=True, sharey=True)
-    for panel, (model, part, _) in zip(axes, parts, strict=True):
-        median, q25, q75 = (
-            grid(part, "class_transfer", "response_class", "perturbation_class", column, table)
+    values = {
+        model: [
+            style.grid(part, "class_transfer", "response_class", "perturbation_class", column, table)
             for column in ("median", "q25", "q75")
-        )
-        image = panel.imshow(median, cmap=SEQUENTIAL, norm=scale, interpolation="nearest")
-        for (row, column), value in np.ndenumerate(median):
-            colour = text_colour(image.cmap(scale(value)))
-            panel.annotate(number(float(value), ".2f"), (column, row), ha="center", va="center", color=colour)
-            quartiles = " to ".join(number(float(ends[row, column]), ".2f") for ends in (q25, q75))
-            panel.annotate(
-                quartiles,
-                (column, row),
-                xytext=(0, -9),
-                textcoords="offset points",
-                ha="center",
-                va="center",
-                color=colour,
-                fontsize=5,
-            )
+        ]
+        for model, part, _ in style.by_model(table, options)
+    }
+    figure, axes = style.panels(len(values), sharex=True, sharey=True)
+    shown = {model: median for model, (median, _, _) in values.items()}
+    labels = {"xlabel": "class the step is taken on", "ylabel": "class that responds"}
+    images = style.heatmaps(axes, shown, scale, **labels)
+    for panel, image, (median, q25, q75) in zip(axes, images, values.values(), strict=True):
+        texts = [style.written(matrix, ".2f") for matrix in (median, q25, q75)]
+        style.print_cells(panel, image, texts[0])
+        style.print_cells(panel, image, texts[1] + " to " + texts[2], -9, fontsize=5)
         for axis, column in ((panel.xaxis, "perturbation_class"), (panel.yaxis, "response_class")):
             classes = table[column].unique()
             axis.set_ticks(range(len(classes)), classes)
-        panel.spines[:].set_visible(False)
-        panel.set(title=model, xlabel="class the step is taken on", ylabel="class that responds")
-        panel.label_outer()
-    figure.colorbar(image, ax=axes, label=label_of(table), shrink=0.9)
-    footnote(figure, sample_size(table), quantity_note(table), "large: median, small: quartiles")
+    axes[0].invert_yaxis()
+    figure.colorbar(images[-1], ax=axes, label=label_of(table), shrink=0.9)
+    style.footnote(figure, style.sample_size(table), style.quantity_note(table), "large: median, small: quartiles")
     return figure
 
 
-def time_lag(table: pd.DataFrame, options: Options) -> Figure:
+def time_lag(table: pd.DataFrame, options: style.Options) -> Figure:
     """H against the lag between response and perturbation, inside a class and between classes."""
     table = table.sort_values("lag", kind="stable")
-    parts = by_model(table, options)
-    figure, axes = panels(len(parts), 2.7, sharex=True, sharey=True)
+    parts = style.by_model(table, options)
+    figure, axes = style.panels(len(parts), 2.7, sharex=True, sharey=True)
     for panel, (model, part, look) in zip(axes, parts, strict=True):
-        other: dict[str, Any] = {"color": REFERENCE, "marker": "s", "linestyle": "--", "markerfacecolor": "white"}
+        other: dict[str, Any] = {"color": style.REFERENCE, "marker": "s", "linestyle": "--", "markerfacecolor": "white"}
         own = {**look, "marker": "o", "linestyle": "-"}
-        for relation, style in (("intra-class", own), ("inter-class", other)):
-            curve = part[part["relation"] == relation]
-            panel.fill_between(curve["lag"], curve["q25"], curve["q75"], color=style["color"], alpha=0.22, linewidth=0)
-            panel.plot(curve["lag"], curve["median"], label=relation, **style)
-        panel.axhline(0, color="black", linewidth=0.6, zorder=0)
-        panel.xaxis.set_major_locator(MaxNLocator(integer=True))
-        panel.set(title=model, xlabel="lag $τ - t$ (snapshots)", ylabel=label_of(table))
-        panel.label_outer()
+        for relation, curve in (("intra-class", own), ("inter-class", other)):
+            style.band(panel, part[part["relation"] == relation], "lag", curve, relation, alpha=0.22)
+        style.against_steps(panel, title=model, xlabel="lag $τ - t$ (snapshots)", ylabel=label_of(table))
         panel.legend(loc="upper right")
-    footnote(figure, sample_size(table), quantity_note(table), "line: median, band: quartiles")
+    style.footnote(figure, style.sample_size(table), style.quantity_note(table), "line: median, band: quartiles")
     return figure
 
 
-def interpolation(table: pd.DataFrame, options: Options) -> Figure:
+def interpolation(table: pd.DataFrame, options: style.Options) -> Figure:
     """H against the distance between two inputs, all models in one panel."""
-    figure = Figure(figsize=(SINGLE_COLUMN, 2.7), layout="constrained")
+    figure = Figure(figsize=(style.SINGLE_COLUMN, 2.7), layout="constrained")
     axes = figure.subplots()
-    for model, part, look in by_model(table.sort_values("distance", kind="stable"), options):
-        axes.fill_between(part["distance"], part["q25"], part["q75"], color=look["color"], alpha=0.2, linewidth=0)
-        axes.plot(part["distance"], part["median"], label=model, **look)
+    for model, part, look in style.by_model(table.sort_values("distance", kind="stable"), options):
+        style.band(axes, part, "distance", look, model)
     axes.axhline(0, color="black", linewidth=0.6, zorder=0)
     axes.set(
         xscale="log",
         xlabel="distance between the inputs (dimensionless)",
-        ylabel=influence_label(table["normalization"].iloc[0]),
+        ylabel=style.influence_label(table["normalization"].iloc[0]),
     )
     axes.legend()
-    footnote(figure, sample_size(table), quantity_note(table), "line: median, band: quartiles")
+    style.footnote(figure, style.sample_size(table), style.quantity_note(table), "line: median, band: quartiles")
     return figure
 
 
-def spectrum(table: pd.DataFrame, options: Options) -> Figure:
+def spectrum(table: pd.DataFrame, options: style.Options) -> Figure:
     """Eigenvalues of the reduced metric per epoch as box plots; its condition and largest eigenvalue below."""
     table = table.sort_values("epoch", kind="stable")
-    parts = by_model(table, options)
-    figure = Figure(figsize=(DOUBLE_COLUMN, 4.8), layout="constrained")
+    parts = style.by_model(table, options)
+    figure = Figure(figsize=(style.DOUBLE_COLUMN, 4.8), layout="constrained")
     rows = figure.add_gridspec(2, 1, height_ratios=(1.1, 1))
     boxes = rows[0].subgridspec(1, len(parts)).subplots(sharey=True, squeeze=False)[0]
     condition, largest = rows[1].subgridspec(1, 2).subplots(squeeze=False)[0]
@@ -188,10 +151,10 @@ def spectrum(table: pd.DataFrame, options: Options) -> Figure:
         panel.label_outer()
         finite = part[np.isfinite(part["condition"])]
         condition.plot(finite["epoch"], finite["condition"], label=model, **look)
-        mark_above(condition, part["epoch"], part["condition"], np.finfo(float).max, look["color"])
+        style.mark_above(condition, part["epoch"], part["condition"], np.finfo(float).max, look["color"])
         largest.plot(part["epoch"], part["largest_metric_eigenvalue"], label=model, **look)
-    decades(condition, table["condition"])
-    decades(largest, table["largest_metric_eigenvalue"])
+    style.decades(condition, table["condition"])
+    style.decades(largest, table["largest_metric_eigenvalue"])
     condition.set(xlabel="epoch", ylabel="largest / smallest\neigenvalue (dimensionless)")
     largest.set(xlabel="epoch", ylabel="largest eigenvalue of $M\\hat{η}$\n(dimensionless)")
     condition.legend()
@@ -200,5 +163,5 @@ def spectrum(table: pd.DataFrame, options: Options) -> Figure:
         notes.append("a whisker to the bottom edge: smallest eigenvalue not positive")
     if not np.isfinite(table["condition"]).all():
         notes.append("cross: ratio not finite")
-    footnote(figure, sample_size(table), *notes)
+    style.footnote(figure, style.sample_size(table), *notes)
     return figure

@@ -3,6 +3,8 @@
 The same three forms show the error of a step (table equivariance) and influence (table symmetry): arXiv 2601.20172.
 """
 
+from itertools import product
+
 import numpy as np
 import pandas as pd
 from matplotlib.axes import Axes
@@ -10,22 +12,8 @@ from matplotlib.colors import Normalize
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
+from surroscope.plots import style
 from surroscope.plots.response import dodged, quartile_bars
-from surroscope.plots.style import (
-    DOUBLE_COLUMN,
-    LINES,
-    SEQUENTIAL,
-    SINGLE_COLUMN,
-    Options,
-    by_model,
-    extend,
-    footnote,
-    influence_label,
-    mark_above,
-    panels,
-    quantity_note,
-    sample_size,
-)
 from surroscope.symmetry import D4, IDENTITY
 
 LARGEST = np.finfo(float).max
@@ -38,13 +26,13 @@ def name_of(table: pd.DataFrame) -> str:
 def label_of(table: pd.DataFrame) -> str:
     """What the table holds at each image."""
     if name_of(table) == "symmetry":
-        return influence_label("standard", "on its image ")
+        return style.influence_label("standard", "on its image ")
     return "one-step SMSE at the image / at\nthe state itself (dimensionless)"
 
 
 def notes_of(table: pd.DataFrame, *notes: str) -> list[str]:
-    quantity = [quantity_note(table)] if name_of(table) == "symmetry" else []
-    return [sample_size(table), *quantity, *notes]
+    quantity = [style.quantity_note(table)] if name_of(table) == "symmetry" else []
+    return [style.sample_size(table), *quantity, *notes]
 
 
 def own(part: pd.DataFrame, model: str) -> float:
@@ -78,28 +66,28 @@ def finish(axes: Axes, top: float) -> list[str]:
     return ["cross: not finite"]
 
 
-def turns(table: pd.DataFrame, options: Options) -> Figure:
+def turns(table: pd.DataFrame, options: style.Options) -> Figure:
     """Quarter turns and mirror images, one marker an element of D4, beside the sample itself."""
     table = table[table["action"].isin(D4)]
-    parts, actions, top = by_model(table, options), list(table["action"].unique()), ceiling(table)
-    figure = Figure(figsize=(SINGLE_COLUMN, 2.8), layout="constrained")
+    parts, actions, top = style.by_model(table, options), list(table["action"].unique()), ceiling(table)
+    figure = Figure(figsize=(style.SINGLE_COLUMN, 2.8), layout="constrained")
     axes = figure.subplots()
     for i, (offset, (model, part, look)) in enumerate(zip(dodged(len(parts)), parts, strict=True)):
-        axes.axhline(own(part, model), color=look["color"], linestyle=LINES[1 + i % 3], linewidth=1.0, zorder=0)
+        axes.axhline(own(part, model), color=look["color"], linestyle=style.LINES[1 + i % 3], linewidth=1.0, zorder=0)
         places = part["action"].map(actions.index) + offset
         quartile_bars(axes, places, below(part, top), look, model)
-        mark_above(axes, places.to_numpy(), part["median"].to_numpy(), LARGEST, look["color"])
+        style.mark_above(axes, places.to_numpy(), part["median"].to_numpy(), LARGEST, look["color"])
     crosses = finish(axes, top)
     axes.set_xticks(range(len(actions)), actions)
     axes.set(xlim=(-0.5, len(actions) - 0.5), xlabel="action that makes the image of a sample", ylabel=label_of(table))
     figure.legend(loc="outside upper center", ncols=len(parts) if len(parts) <= 3 else 2)
     legend = "r: quarter turn, s: mirror image, sr: turn, then mirror"
     notes = ["marker: median, bar: quartiles", "broken lines: the sample itself (e)", legend, *crosses]
-    footnote(figure, *notes_of(table, *notes))
+    style.footnote(figure, *notes_of(table, *notes))
     return figure
 
 
-def lines(table: pd.DataFrame, options: Options) -> Figure:
+def lines(table: pd.DataFrame, options: style.Options) -> Figure:
     """Shifts along either axis, one panel an axis, all models in each."""
     identity = table["action"] == IDENTITY
     along = {
@@ -110,31 +98,34 @@ def lines(table: pd.DataFrame, options: Options) -> Figure:
     if not along:
         raise ValueError(f"table {name_of(table)}: column action has no shift along one axis")
     top = ceiling(pd.concat(along.values()))
-    figure, axes = panels(len(along), 2.6, sharex=True, sharey=True)
+    figure, axes = style.panels(len(along), 2.6, sharex=True, sharey=True)
     for panel, (axis, rows) in zip(axes, along.items(), strict=True):
-        for i, (model, part, look) in enumerate(by_model(rows, options)):
-            panel.axhline(own(part, model), color=look["color"], linestyle=LINES[1 + i % 3], linewidth=0.8, zorder=0)
-            places, curve = part[f"shift_{axis}"], below(part, top)
-            panel.fill_between(places, curve["q25"], curve["q75"], color=look["color"], alpha=0.2, linewidth=0)
-            panel.plot(places, curve["median"], label=model, **look)
-            mark_above(panel, places.to_numpy(), part["median"].to_numpy(), LARGEST, look["color"])
+        for i, (model, part, look) in enumerate(style.by_model(rows, options)):
+            panel.axhline(
+                own(part, model), color=look["color"], linestyle=style.LINES[1 + i % 3], linewidth=0.8, zorder=0
+            )
+            places = part[f"shift_{axis}"]
+            style.band(panel, below(part, top), f"shift_{axis}", look, model)
+            style.mark_above(panel, places.to_numpy(), part["median"].to_numpy(), LARGEST, look["color"])
         crosses = finish(panel, top)
         panel.xaxis.set_major_locator(MaxNLocator(integer=True))
         panel.set(title=f"along {axis}", xlabel=f"shift along ${axis}$ (cells)", ylabel=label_of(table))
         panel.label_outer()
     axes[0].legend()
-    footnote(figure, *notes_of(table, "line: median, band: quartiles", "broken lines: the sample itself", *crosses))
+    style.footnote(
+        figure, *notes_of(table, "line: median, band: quartiles", "broken lines: the sample itself", *crosses)
+    )
     return figure
 
 
-def box(table: pd.DataFrame, options: Options) -> Figure:
+def box(table: pd.DataFrame, options: style.Options) -> Figure:
     """Shifts along both axes at once as heatmaps: medians above, third quartiles below, a column a model."""
     reach = table.loc[(table["shift_x"] > 0) & (table["shift_y"] > 0), ["shift_x", "shift_y"]].max()
     if reach.isna().any():
         raise ValueError(f"table {name_of(table)}: column action has no shift along both axes")
     moved = (table["shift_x"] > 0) | (table["shift_y"] > 0) | (table["action"] == IDENTITY)
     inside = table[moved & (table["shift_x"] <= reach["shift_x"]) & (table["shift_y"] <= reach["shift_y"])]
-    parts, columns = by_model(inside, options), {"median": "median", "q75": "third quartile"}
+    parts, columns = style.by_model(inside, options), {"median": "median", "q75": "third quartile"}
     values = inside[list(columns)].to_numpy()
     finite = values[np.isfinite(values)]
     low, high = (float(end(finite)) if finite.size else 1.0 for end in (np.min, np.max))
@@ -143,25 +134,22 @@ def box(table: pd.DataFrame, options: Options) -> Figure:
     beyond = high + 1e6 * (high - low)  # infinities would look missing, not clipped
     shape = (int(reach["shift_y"]) + 1, int(reach["shift_x"]) + 1)
     line = " " if len(parts) <= 2 else "\n"  # narrow panels have room for one word
-    width = min(2.6, (DOUBLE_COLUMN - 1.3) / len(parts))
+    width = min(2.6, (style.DOUBLE_COLUMN - 1.3) / len(parts))
     height = width * min(1.0, shape[0] / shape[1])
-    figure = Figure(figsize=(DOUBLE_COLUMN, 2 * height + 0.9), layout="compressed")
+    figure = Figure(figsize=(style.DOUBLE_COLUMN, 2 * height + 0.9), layout="compressed")
     axes = figure.subplots(2, len(parts), squeeze=False, sharex=True, sharey=True)
-    for row, (column, name) in zip(axes, columns.items(), strict=True):
-        for panel, (model, part, _) in zip(row, parts, strict=True):
-            matrix = part.pivot(index="shift_y", columns="shift_x", values=column).to_numpy()
-            if matrix.shape != shape or np.isnan(matrix).any():
-                raise ValueError(
-                    f"table {name_of(table)}: column action lacks shifts within {shape[1] - 1} x {shape[0] - 1} cells "
-                    f"for {model}"
-                )
-            shown = np.minimum(matrix, beyond)
-            image = panel.imshow(shown, origin="lower", cmap=SEQUENTIAL, norm=scale, interpolation="nearest")
-            panel.spines[:].set_visible(False)
-            panel.set(title=f"{model}:{line}{name}", xlabel="shift along $x$ (cells)", ylabel="shift along $y$ (cells)")
-            for axis in (panel.xaxis, panel.yaxis):
-                axis.set_major_locator(MaxNLocator(nbins=6, integer=True))
-            panel.label_outer()
-    figure.colorbar(image, ax=axes, label=label_of(table), shrink=0.9, extend=extend(values, low, high))
-    footnote(figure, *notes_of(table, "lower left corner: the sample itself"))
+    shown = {}
+    for (column, name), (model, part, _) in product(columns.items(), parts):
+        matrix = part.pivot(index="shift_y", columns="shift_x", values=column).to_numpy()
+        if matrix.shape != shape or np.isnan(matrix).any():
+            within = f"{shape[1] - 1} x {shape[0] - 1} cells"
+            raise ValueError(f"table {name_of(table)}: column action lacks shifts within {within} for {model}")
+        shown[f"{model}:{line}{name}"] = np.minimum(matrix, beyond)
+    labels = {"xlabel": "shift along $x$ (cells)", "ylabel": "shift along $y$ (cells)"}
+    images = style.heatmaps(axes.flat, shown, scale, **labels)
+    for panel in axes.flat:
+        for axis in (panel.xaxis, panel.yaxis):
+            axis.set_major_locator(MaxNLocator(nbins=6, integer=True))
+    figure.colorbar(images[-1], ax=axes, label=label_of(table), shrink=0.9, extend=style.extend(values, low, high))
+    style.footnote(figure, *notes_of(table, "lower left corner: the sample itself"))
     return figure

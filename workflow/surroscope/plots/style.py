@@ -1,6 +1,6 @@
 """What every figure shares: sizes, fonts, one look per model, the note on sample size, reproducible files."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from io import BytesIO
@@ -14,8 +14,11 @@ import matplotlib.style
 import numpy as np
 import pandas as pd
 from matplotlib.axes import Axes
-from matplotlib.colors import Colormap, ListedColormap
+from matplotlib.axis import Axis
+from matplotlib.colors import Colormap, ListedColormap, Normalize
 from matplotlib.figure import Figure
+from matplotlib.image import AxesImage
+from matplotlib.ticker import MaxNLocator
 from PIL import Image
 
 from surroscope.influence.normalize import UNITS
@@ -34,6 +37,7 @@ LINES = ("-", "--", "-.", ":")
 # The look of every figure; others can have it by plt.style.use("surroscope.plots.publication").
 STYLE = Path(__file__).with_name("publication.mplstyle")
 FRAMES_PER_SECOND = 2
+BETWEEN_TIMES = {"xlabel": "perturbation time $t$ (snapshot)", "ylabel": "response time $τ$ (snapshot)"}
 
 
 @dataclass(frozen=True)
@@ -48,7 +52,7 @@ class Options:
 
     heatmap_limit: float = 7.0
     dpi: int = 150
-    models: tuple[str, ...] = ()
+    models: Sequence[str] = ()
     last_training_snapshot: int = 16
 
 
@@ -92,6 +96,60 @@ def panels(count: int, height: float | None = None, **subplots: Any) -> tuple[Fi
     for spare in axes[count:]:
         spare.remove()
     return figure, axes[:count]
+
+
+def heatmaps(
+    axes: Iterable[Axes], matrices: Mapping[str, np.ndarray], scale: Normalize, colours: str = SEQUENTIAL, **looks: Any
+) -> list[AxesImage]:
+    """A matrix under its title in each panel, all in one range of colours; looks: of the panels, labels above all."""
+    images = []
+    for panel, (title, matrix) in zip(axes, matrices.items(), strict=True):
+        images.append(panel.imshow(matrix, origin="lower", cmap=colours, norm=scale, interpolation="nearest"))
+        panel.spines[:].set_visible(False)
+        panel.set(title=title, **looks)
+        panel.label_outer()
+    return images
+
+
+def tick_times(axis: Axis, times: pd.Series) -> None:
+    """Name the rows or columns of a heatmap after the times that they are of, six of them at most."""
+    places = np.sort(times.unique())
+    every = ceil(len(places) / 6)
+    axis.set_ticks(range(0, len(places), every), [f"{time:g}" for time in places[::every]])
+
+
+def print_cells(panel: Axes, image: AxesImage, texts: np.ndarray, offset: float = 0.0, **font: Any) -> None:
+    """A text in each cell of a heatmap, `offset` points above its middle, black or white as can be read there."""
+    colours = np.asarray(image.cmap(image.norm(np.asarray(image.get_array()))))
+    for (row, column), text in np.ndenumerate(texts):
+        font |= {"ha": "center", "va": "center", "color": text_colour(colours[row, column])}
+        panel.annotate(text, (column, row), (0, offset), textcoords="offset points", **font)
+
+
+def band(
+    axes: Axes,
+    rows: pd.DataFrame,
+    x: str,
+    look: Mapping[str, Any],
+    label: str,
+    columns: tuple[str, str, str] = ("q25", "median", "q75"),
+    alpha: float = 0.2,
+) -> bool:
+    """A line between the ends of its band; where it is infinite a cross at the top edge. True if there is one."""
+    low, middle, high = (rows[column].to_numpy() for column in columns)
+    places = rows[x].to_numpy()
+    axes.fill_between(places, low, high, where=np.isfinite(high), color=look["color"], alpha=alpha, linewidth=0)
+    axes.plot(places, np.where(np.isinf(middle), np.nan, middle), label=label, **look)
+    return mark_above(axes, places, middle, np.finfo(float).max, look["color"])
+
+
+def against_steps(panel: Axes, zero: bool = True, **looks: Any) -> None:
+    """A panel whose horizontal axis counts something, with a line at zero if that is where influence ends."""
+    if zero:
+        panel.axhline(0, color="black", linewidth=0.6, zorder=0)
+    panel.xaxis.set_major_locator(MaxNLocator(integer=True))
+    panel.set(**looks)
+    panel.label_outer()
 
 
 def sample_size(table: pd.DataFrame) -> str:
@@ -139,7 +197,12 @@ def number(value: float, form: str) -> str:
     return f"{value:z{form}}".replace("-", "−")
 
 
-def text_colour(background: Sequence[float]) -> str:
+def written(values: np.ndarray, form: str) -> np.ndarray:
+    """Every value of an array as `number` writes it."""
+    return np.vectorize(lambda value: number(value, form), otypes=[object])(values)
+
+
+def text_colour(background: Sequence[float] | np.ndarray) -> str:
     """Black or white, whichever contrasts more with an RGB(A) background (WCAG relative luminance)."""
     rgb = np.asarray(background[:3])
     linear = np.where(rgb <= 0.04045, rgb / 12.92, ((rgb + 0.055) / 1.055) ** 2.4)

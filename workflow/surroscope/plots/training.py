@@ -7,7 +7,7 @@ from matplotlib.colors import Normalize
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
-from surroscope.plots.style import REFERENCE, Options, by_model, footnote, line_map, mark_above, panels, sample_size
+from surroscope.plots import style
 
 # A cumulative SMSE of order one already means that nothing of the state is left; without a ceiling
 # one rollout that blows up to 1e30 would flatten all others.
@@ -15,57 +15,53 @@ ROLLOUT_CEILING = 1e3
 PERSISTENCE = "persistence"
 
 
-def training(table: pd.DataFrame, options: Options) -> Figure:
+def training(table: pd.DataFrame, options: style.Options) -> Figure:
     """Training and validation SMSE against epoch, with the error of predicting no change, one panel a model."""
     table = table.sort_values("epoch", kind="stable")
-    parts = by_model(table, options)
-    figure, axes = panels(len(parts), 2.5, sharey=True)
+    parts = style.by_model(table, options)
+    figure, axes = style.panels(len(parts), 2.5, sharey=True)
     for panel, (model, part, look) in zip(axes, parts, strict=True):
-        curves = (("train", "training", REFERENCE, "--"), ("validation", "validation", look["color"], "-"))
-        for prefix, label, colour, line in curves:
-            low, median, high = (part[f"{prefix}_{column}"] for column in ("minimum", "median", "maximum"))
-            panel.fill_between(part["epoch"], low, high, color=colour, alpha=0.22, linewidth=0)
-            panel.plot(part["epoch"], median, color=colour, linestyle=line, label=label)
+        for name, colour, line in (("train", style.REFERENCE, "--"), ("validation", look["color"], "-")):
+            columns, label = (f"{name}_minimum", f"{name}_median", f"{name}_maximum"), name.replace("train", "training")
+            style.band(panel, part, "epoch", {"color": colour, "linestyle": line}, label, columns, 0.22)
         panel.plot(part["epoch"], part["persistence"], color="black", linestyle=":", label="no change predicted")
-        panel.xaxis.set_major_locator(MaxNLocator(integer=True))
-        panel.set(title=model, xlabel="epoch", ylabel="one-step SMSE (dimensionless)", yscale="log")
-        panel.label_outer()
+        labels = {"xlabel": "epoch", "ylabel": "one-step SMSE (dimensionless)"}
+        style.against_steps(panel, zero=False, title=model, **labels, yscale="log")
         panel.legend()
-    footnote(figure, sample_size(table), "line: median over seeds, band: range")
+    style.footnote(figure, style.sample_size(table), "line: median over seeds, band: range")
     return figure
 
 
-def rollout(table: pd.DataFrame, options: Options) -> Figure:
+def rollout(table: pd.DataFrame, options: style.Options) -> Figure:
     """Cumulative SMSE of rollouts from every start, one panel a model; quartile band for the first start."""
     table = table.sort_values(["start", "snapshot"], kind="stable")
     # The baseline comes last and takes no model's colour: its curves are coloured by start like the others.
-    parts = sorted(by_model(table, options), key=lambda part: part[0] == PERSISTENCE)
+    parts = sorted(style.by_model(table, options), key=lambda part: part[0] == PERSISTENCE)
     baseline = table[(table["model"] == PERSISTENCE) & (table["start"] == table["start"].min())]
-    figure, axes = panels(len(parts), 2.6, sharex=True, sharey=True)
+    figure, axes = style.panels(len(parts), 2.6, sharex=True, sharey=True)
     scale = Normalize(float(table["start"].min()), max(float(table["start"].max()), float(table["start"].min()) + 1))
     diverged = False
     for panel, (model, part, _) in zip(axes, parts, strict=True):
         for start, curve in part.groupby("start"):
-            colour = line_map()(scale(start))
+            colour = style.line_map()(scale(start))
             values = curve["median"].to_numpy()
             shown = np.where(values <= ROLLOUT_CEILING, values, np.nan)
             panel.plot(curve["snapshot"], shown, color=colour, linewidth=0.9, marker=".", markersize=2)
-            diverged |= mark_above(panel, curve["snapshot"].to_numpy(), values, ROLLOUT_CEILING, colour)
+            diverged |= style.mark_above(panel, curve["snapshot"].to_numpy(), values, ROLLOUT_CEILING, colour)
             if start == table["start"].min():
                 low, high = (np.minimum(curve[column], 10 * ROLLOUT_CEILING) for column in ("q25", "q75"))
                 panel.fill_between(curve["snapshot"], low, high, color=colour, alpha=0.18, linewidth=0)
         if model != PERSISTENCE and len(baseline):
             panel.plot(baseline["snapshot"], baseline["median"], color="black", linestyle=":")
-        panel.axvline(options.last_training_snapshot + 0.5, color=REFERENCE, linestyle="--", linewidth=0.8)
-        panel.xaxis.set_major_locator(MaxNLocator(integer=True))
-        panel.set(title=model, xlabel="snapshot", ylabel="cumulative SMSE (dimensionless)", yscale="log")
-        panel.label_outer()
+        panel.axvline(options.last_training_snapshot + 0.5, color=style.REFERENCE, linestyle="--", linewidth=0.8)
+        labels = {"xlabel": "snapshot", "ylabel": "cumulative SMSE (dimensionless)"}
+        style.against_steps(panel, zero=False, title=model, **labels, yscale="log")
     # Zero, of a class at rest, is beyond a logarithmic axis: its curves lie on the bottom edge.
     shown = table[["q25", "median", "q75"]].to_numpy()
     shown = shown[(shown > 0) & (shown <= ROLLOUT_CEILING)]
     lowest, highest = (shown.min(), shown.max()) if shown.size else (ROLLOUT_CEILING / 10, ROLLOUT_CEILING)
     axes[0].set_ylim(min(lowest / 2, ROLLOUT_CEILING / 10), ROLLOUT_CEILING if diverged else 2 * highest)
-    starts = ScalarMappable(scale, line_map())
+    starts = ScalarMappable(scale, style.line_map())
     label = "snapshot the rollout starts from"
     figure.colorbar(starts, ax=axes, label=label, shrink=0.9, ticks=MaxNLocator(integer=True))
     notes = ["median of every start", "band: quartiles of the first", "dashed: end of the training snapshots"]
@@ -73,5 +69,5 @@ def rollout(table: pd.DataFrame, options: Options) -> Figure:
         notes.append("dotted: persistence, no change predicted, first start")
     if diverged:
         notes.append(f"cross: above {ROLLOUT_CEILING:g}")
-    footnote(figure, sample_size(table), *notes)
+    style.footnote(figure, style.sample_size(table), *notes)
     return figure

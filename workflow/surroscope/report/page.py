@@ -13,25 +13,9 @@ from docutils.core import publish_parts
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from markupsafe import Markup
 
+from surroscope.report.spec import Question
 from surroscope.runtime.cost import StageCost
 from surroscope.tables.scalars import notice
-
-CONSERVED = "What does it conserve?"
-QUESTIONS = (
-    ("Is it accurate?", ("training", "rollout", "prediction", "rollout_fields")),
-    ("Does a step in time help other times?", ("two_time", "time_lag", "rollout_correlation")),
-    ("Does a step in one class help other classes?", ("class_transfer", "interpolation")),
-    (CONSERVED, ("drift",)),
-    (
-        "Which symmetries does it know?",
-        ("equivariance", "equivariance_lines", "equivariance_box", "symmetry", "symmetry_lines", "symmetry_box"),
-    ),
-    ("How did it get there in training?", ("dynamics", "two_time_training", "spectrum")),
-    ("How much do the conclusions depend on the choice of influence?", ("sensitivity",)),
-    ("What responds, and where?", ("channels", "fronts", "response_maps")),
-    ("Which training samples does it lean on?", ("attribution", "leverage")),
-    ("The data", ("snapshots",)),
-)
 
 # Headings of the main numbers; a number that is under none of them comes last.
 NUMBERS = {
@@ -58,13 +42,14 @@ NUMBERS = {
 
 @dataclass(frozen=True)
 class ReportFigure:
-    """A figure: name and title in the catalogue, caption, image, path of its table, and the table if it is small.
+    """A figure: name, title and question in the catalogue, caption, image, path of its table, and the table if small.
 
     suffix: the kind of image, png or gif, which moves; still: a PNG in its place, for readers who want no motion
     """
 
     name: str
     title: str
+    question: Question
     caption_html: str
     image: bytes
     suffix: str
@@ -157,17 +142,10 @@ class SystemSection:
         return {title: rows for title, rows in groups.items() if rows}
 
     @property
-    def questions(self) -> tuple[tuple[str, tuple[ReportFigure, ...]], ...]:
-        """The figures under the question that each answers; what answers none comes last."""
-        known = {name for _, names in QUESTIONS for name in names}
-        others = [figure.name for figure in self.figures if figure.name not in known]
-        quantities = tuple(name for name in others if name.startswith(("two_time_", "time_lag_")))
-        further = tuple(name for name in others if name not in quantities)
-        answers = dict(QUESTIONS)
-        answers[CONSERVED] += quantities
-        order = (*answers.items(), ("Further figures", further))
-        groups = ((title, tuple(f for name in names for f in self.figures if f.name == name)) for title, names in order)
-        return tuple((title, figures) for title, figures in groups if figures)
+    def questions(self) -> dict[str, tuple[ReportFigure, ...]]:
+        """The figures under the question that each answers."""
+        groups = {question: tuple(f for f in self.figures if f.question == question) for question in Question}
+        return {question: figures for question, figures in groups.items() if figures}
 
 
 @dataclass(frozen=True)

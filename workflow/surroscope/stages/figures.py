@@ -9,8 +9,8 @@ import pandas as pd
 from surroscope.config import jobs
 from surroscope.errors import UserError
 from surroscope.plots import style
-from surroscope.plots.draw import draw
 from surroscope.report.catalogue import figure
+from surroscope.report.draw import draw
 from surroscope.runtime import cli, store
 
 
@@ -19,12 +19,7 @@ def stage(settings: jobs.Figures, *, tables: list[Path], files: cli.Outputs) -> 
 
     Either all files are written or, if one table cannot be drawn, none.
     """
-    options = style.Options(
-        heatmap_limit=settings.heatmap_limit,
-        dpi=settings.dpi,
-        models=tuple(settings.models),
-        last_training_snapshot=settings.last_training_snapshot,
-    )
+    options = style.Options(**settings.model_dump())
     places = {path.stem: path for path in tables}
     read = lru_cache(maxsize=1)(pd.read_csv)
     names = sorted({path.stem for path in files}, key=lambda name: (figure(name).table, name))

@@ -4,7 +4,6 @@ Read, converted, averaged down, checked and written block by block; no file is e
 numbered in the order of (file, row).
 """
 
-import hashlib
 import json
 import math
 import os
@@ -24,7 +23,7 @@ from surroscope.data.checks import Distinct, Statistics, require_physical
 from surroscope.data.formats import Fields
 from surroscope.errors import UserError
 from surroscope.runtime import cli, progress
-from surroscope.runtime.store import flags, names, writing
+from surroscope.runtime.store import flags, names, of_file, writing
 
 SHARD_TRAJECTORIES = 64
 BLOCK_BYTES = 64 * 2**20
@@ -81,10 +80,9 @@ def verified(raw: list[Path], listing: Path) -> dict[str, Any]:
     """The listing of the raw files. Raises UserError if a file is not the one that it lists."""
     content = json.loads(listing.read_text())
     for path in raw:
-        with path.open("rb") as stream:
-            found = hashlib.file_digest(stream, "sha256").hexdigest()
-        if found != (expected := content["files"][path.name]["sha256"]):
-            raise UserError(f"{path}: SHA-256 {found}, expected {expected} ({listing}); delete the file and run again")
+        digest, expected = of_file(path)["sha256"], content["files"][path.name]["sha256"]
+        if digest != expected:
+            raise UserError(f"{path}: SHA-256 {digest}, expected {expected} ({listing}); delete the file and run again")
     return content
 
 

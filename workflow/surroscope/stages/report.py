@@ -11,7 +11,7 @@ from PIL import Image
 
 from surroscope.config import jobs
 from surroscope.influence.solvers import QUANTITIES
-from surroscope.report.catalogue import caption, figure
+from surroscope.report.catalogue import MODULES, caption, figure
 from surroscope.report.page import (
     Audit,
     DataCard,
@@ -64,6 +64,7 @@ def stage(
                     ReportFigure(
                         name=path.stem,
                         title=spec.title,
+                        question=spec.question,
                         caption_html=caption_html(caption(path.stem, name, settings.n, settings.unit)),
                         image=path.read_bytes(),
                         suffix=path.suffix.removeprefix("."),
@@ -93,7 +94,10 @@ def stage(
         temporary.write_text(render(study))
     made = {
         "versions": cli.provenance("report", settings)["versions"],
-        "code": {name: fingerprint.of_code(f"surroscope.stages.{name}") for name in ("tables", "figures", "report")},
+        "code": {
+            name: fingerprint.of_code(f"surroscope.stages.{name}", *modules)
+            for name, modules in {"tables": [], "figures": MODULES, "report": []}.items()
+        },
     }
     stores = [*data, *stores_of(settings.stores, page.parent)]
     recorded = record(settings.config, made, files=[page, *tables, *figures], stores=stores)
