@@ -16,7 +16,7 @@ from surroscope.diagnostics.rollout import drift, errors, rollout
 from surroscope.diagnostics.scalars import Measured
 from surroscope.diagnostics.verdict import Estimate, verdict
 from surroscope.influence.normalize import standard
-from surroscope.observables.loading import observable
+from surroscope.observables.named import observable
 from surroscope.symmetry import Action
 from surroscope.system import COMPRESSIBLE_EULER, NAVIER_STOKES
 

@@ -137,7 +137,7 @@ def test_touched_and_commented_sources_change_nothing(quick: Project, tmp_path: 
         pytest.param(
             "workflow/surroscope/observables/catalogue.py",
             "BUILTIN = {",
-            'BUILTIN = {\n    "density_energy": Builtin("surroscope.observables.pairs:of_two", (("density", "energy"),)),',
+            'BUILTIN = {\n    "both": Builtin("surroscope.observables.pairs:of_two", (("density", "energy"),)),',
             {},
             id="a new observable that nobody asks for",
         ),

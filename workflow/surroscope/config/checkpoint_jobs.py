@@ -8,10 +8,10 @@ from surroscope.config.job import Job, Network, network
 from surroscope.config.study import Study
 from surroscope.influence.responses import Response
 from surroscope.influence.solvers import SOLVERS
-from surroscope.observables import catalogue
+from surroscope.observables import COST, catalogue
 from surroscope.system import System
 
-COST = {"observable": "smse", "step": "smse"}
+COST_ON_ITSELF = {"observable": COST, "step": COST}
 
 
 class Calibrate(Network):
@@ -48,7 +48,7 @@ class Linearized(Checkpoint):
 
 
 def linearized(study: Study, responses: list[dict[str, str]], **wildcards: str) -> dict[str, Any]:
-    names = sorted({response[key] for response in responses for key in ("observable", "step")} - {catalogue.COST})
+    names = sorted({response[key] for response in responses for key in ("observable", "step")} - {COST})
     system, method = study.system(wildcards["system"]), study.gradients.method
     return checkpoint(study, **wildcards) | {
         "responses": responses,
@@ -82,7 +82,10 @@ class CrossGradients(Gradients):
     def of(cls, study: Study, shard: str, **wildcards: str) -> Self:
         assert study.cross
         batches = study.cross_batches()
-        values = linearized(study, [COST], **wildcards) | {"batches": [batches[int(shard)]], "directions": batches}
+        values = linearized(study, [COST_ON_ITSELF], **wildcards) | {
+            "batches": [batches[int(shard)]],
+            "directions": batches,
+        }
         return cls.take(study.cross, **values, span="perturbation")
 
 
@@ -121,7 +124,7 @@ class FullSweep(Full):
     @classmethod
     def of(cls, study: Study, **wildcards: str) -> Self:
         assert study.sensitivity
-        values = linearized(study, [COST], **wildcards)
+        values = linearized(study, [COST_ON_ITSELF], **wildcards)
         values |= {"probes": [*range(study.sensitivity.probes)], "dampings": study.sensitivity.full_dampings}
         return cls.take(study.influence, study.sensitivity, **values | {"solvers": ["full"]})
 

@@ -18,7 +18,7 @@ from surroscope.influence.calibrate import check
 from surroscope.influence.linearize import Linearization, Method
 from surroscope.influence.responses import Responses
 from surroscope.models import surrogate
-from surroscope.observables.catalogue import COST
+from surroscope.observables import COST
 from surroscope.observables.loading import check as check_observable
 from surroscope.observables.loading import load
 from surroscope.system import System
