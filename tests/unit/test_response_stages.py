@@ -7,6 +7,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+import torch
 import xarray as xr
 from response_study import (
     CHANNELS,
@@ -30,6 +31,7 @@ from surroscope.config import jobs
 from surroscope.data import transitions
 from surroscope.diagnostics import fronts
 from surroscope.errors import UserError
+from surroscope.influence.linearize import FIXED
 from surroscope.influence.normalize import standard
 from surroscope.influence.responses import Response
 from surroscope.models import surrogate
@@ -214,6 +216,13 @@ def test_weights_that_are_broken_are_named_by_sample_and_observable(study: Study
     with pytest.raises(UserError, match=r"of smse at class CE-RP, time 0 are not finite"):
         broken.shard("x.zarr", [("test", 0)])
     assert not (tmp_path / "x.zarr").exists()
+
+
+def test_the_fixed_method_needs_no_calibration_and_a_measured_one_does(study: Study) -> None:
+    path = study.shard("fixed.zarr", [("test", 0)], method="fixed")
+    assert store.manifest(path)["method"] == str(FIXED["cuda" if torch.cuda.is_available() else "cpu"])
+    with pytest.raises(UserError, match="method is measured, so --calibration must give the file"):
+        study.shard("measured.zarr", [("test", 0)], method="measured")
 
 
 def test_samples_that_interact_only_once_trained_are_refused(study: Study, tmp_path: Path) -> None:

@@ -126,6 +126,16 @@ def test_another_normalisation_is_of_the_cost_on_itself_alone() -> None:
     assert np.allclose(plain.loc["mass", "median"], cosine.loc["mass", "median"])
 
 
+@pytest.mark.parametrize("normalization", ["standard", "cosine", "row", "column"])
+def test_a_transition_without_gradient_leaves_tables_of_finite_numbers(normalization: str) -> None:
+    matrices = [labelled(4), labelled(1)]
+    for at in ({"response_class": 1, "response_time": 2}, {"perturbation_class": 1, "perturbation_time": 2}):
+        matrices[0]["influence"][at] = 0.0
+    for name in ("two_time", "class_transfer", "time_lag", "interpolation"):
+        table = table_of(matrices, name, normalization)
+        assert np.isfinite(table["median"]).all(), name
+
+
 def test_an_observable_without_gradient_is_named() -> None:
     dataset = labelled(4)
     dataset["influence"][{"response": 1}] = 0.0

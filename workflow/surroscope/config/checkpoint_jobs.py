@@ -1,7 +1,7 @@
 """What the jobs read that look at one checkpoint: see `jobs`, which holds the others."""
 
 from dataclasses import replace
-from typing import Any, Self
+from typing import Any, Literal, Self
 
 from surroscope.config import sections
 from surroscope.config.job import Job, Network, network
@@ -44,12 +44,12 @@ class Linearized(Checkpoint):
 
     observables: dict[str, dict[str, Any]]
     responses: list[Response]
-    method: sections.Method | None
+    method: sections.Method | Literal["fixed", "measured"]
 
 
 def linearized(study: Study, responses: list[dict[str, str]], **wildcards: str) -> dict[str, Any]:
     names = sorted({response[key] for response in responses for key in ("observable", "step")} - {COST})
-    system, method = study.system(wildcards["system"]), study.gradients.method
+    system = study.system(wildcards["system"])
     return checkpoint(study, **wildcards) | {
         "responses": responses,
         "observables": {
@@ -58,7 +58,7 @@ def linearized(study: Study, responses: list[dict[str, str]], **wildcards: str) 
             else catalogue.factory_of(name, system)
             for name in names
         },
-        "method": {"fixed": sections.Method(), "measured": None}[method] if isinstance(method, str) else method,
+        "method": study.gradients.method,
     }
 
 

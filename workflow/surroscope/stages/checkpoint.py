@@ -15,7 +15,7 @@ from surroscope.data import transitions
 from surroscope.errors import UserError
 from surroscope.importing import module_of
 from surroscope.influence.calibrate import check
-from surroscope.influence.linearize import Linearization, Method
+from surroscope.influence.linearize import FIXED, Linearization, Method
 from surroscope.influence.responses import Responses
 from surroscope.models import surrogate
 from surroscope.observables import COST
@@ -56,13 +56,16 @@ def method_of(
 
     Raises UserError if gradients or tangents are wrong, or the network has none by this method.
     """
-    if settings.method is not None:
+    place = next(iter(linear.parameters.values())).device
+    if settings.method == "fixed":
+        method = FIXED[place.type]
+    elif settings.method != "measured":
         method = Method(**dict(settings.method))
     elif calibration is None:
-        raise UserError("method is null, so --calibration must give the file that the stage 'calibrate' wrote")
+        raise UserError("method is measured, so --calibration must give the file that the stage 'calibrate' wrote")
     else:
         method = Method(**json.loads(calibration.read_text())["method"])
-    states = torch.from_numpy(probe.inputs).to(next(iter(linear.parameters.values())).device)
+    states = torch.from_numpy(probe.inputs).to(place)
     with linearizing(settings.model, settings.system):
         check(linear, states, method)
     return method
