@@ -14,7 +14,7 @@ from surroscope.influence.linearize import Linearization, Method
 from surroscope.influence.span import Span, solve_span
 from surroscope.models import unet, vit
 from surroscope.models.unet import AttentionBlock
-from surroscope.observables.loading import observable
+from surroscope.observables.named import observable
 from surroscope.system import COMPRESSIBLE_EULER
 
 # On a busy machine small products take many times longer on several threads than on one.

@@ -1,6 +1,7 @@
 """The configuration is checked before any job, one line for each key that is wrong."""
 
 import copy
+import dataclasses
 import itertools
 import json
 import re
@@ -14,6 +15,7 @@ import yaml
 from surroscope.config.jobs import public, settings
 from surroscope.config.study import check
 from surroscope.errors import UserError
+from surroscope.influence import linearize
 from surroscope.observables.catalogue import known
 
 ROOT = Path(__file__).parents[2]
@@ -285,3 +287,13 @@ def test_names_of_the_last_release_still_work_and_say_so_in_a_line(capsys: pytes
     expected = ("influence.rungs is now called max_iterations", "influence.span: ket is now called perturbation")
     lines = capsys.readouterr().err.splitlines()
     assert lines == [f"config.yaml: {part}; rename it, the old name goes with the next release" for part in expected]
+
+
+def test_derivatives_are_taken_one_fixed_way_unless_they_are_to_be_measured() -> None:
+    wildcards = {"system": "CE", "model": "vit", "seed": "10", "epoch": "20", "shard": "0"}
+
+    def method(value: Any) -> Any:
+        return json.loads(settings(check(changed("gradients.method", value), ""), "gradients", **wildcards))["method"]
+
+    assert method("fixed") == method(None) == method({"gradients": "vmap"}) == dataclasses.asdict(linearize.DEFAULT)
+    assert method("measured") is None

@@ -9,13 +9,14 @@ import pytest
 import torch
 from torch import nn
 
-from surroscope import observables
 from surroscope.cost_function import smse
 from surroscope.diagnostics import coherence, equivariance, scalars
+from surroscope.diagnostics.distance import distance
 from surroscope.diagnostics.rollout import drift, errors, rollout
 from surroscope.diagnostics.scalars import Measured
 from surroscope.diagnostics.verdict import Estimate, verdict
 from surroscope.influence.normalize import standard
+from surroscope.observables.named import observable
 from surroscope.symmetry import Action
 from surroscope.system import COMPRESSIBLE_EULER, NAVIER_STOKES
 
@@ -117,6 +118,8 @@ def measured(**changes: Any) -> Measured:
         "image_error": np.array([1.0, 2.0, 3.0, 8.0])[None, :, None, None] * np.ones((4, 4, 2, 3)),
         "actions": ("e", "r", "s", "x1"),
         "drift": np.arange(4.0)[:, None] * np.ones((4, 2, 4, 1)),
+        "zero_gradients": np.zeros((4, 1), int),
+        "observables": ("smse",),
     }
     return Measured(**known | changes)
 
@@ -161,6 +164,19 @@ def test_scalars_that_have_no_finite_value() -> None:
         assert scalars.SCALARS[name].value(still) == pytest.approx(expected, nan_ok=True)
     flat = measured(eigenvalue=np.tile([1.0, 0.0], (4, 1)))
     assert scalars.SCALARS["condition"].value(flat) == np.inf
+
+
+def test_a_class_at_rest_or_without_gradients_is_left_out() -> None:
+    m = measured()
+    at_rest = m.persistence * np.array([0, 1])[:, None, None]
+    exact = m.error * np.array([0, 1])[:, None, None]
+    still = measured(persistence=at_rest, error=exact)
+    assert scalars.SCALARS["trust_horizon"].value(still) == scalars.SCALARS["trust_horizon"].value(m) == 3
+    assert np.isnan(scalars.SCALARS["trust_horizon"].value(measured(persistence=0 * m.persistence)))
+    silent = m.influence * np.array([0, 1])[:, None, None, None]
+    ratio = scalars.off_diagonal_ratio(silent)
+    assert np.isnan(ratio[:, 0]).all()
+    assert scalars.SCALARS["off_diagonal_ratio"].value(measured(influence=silent)) == np.median(ratio[:, 1])
 
 
 def test_every_scalar_is_defined_in_the_documentation() -> None:
@@ -286,14 +302,14 @@ def test_conservation_observables_compare_means_with_the_input() -> None:
         4, 1, 1
     )
     prediction = state + torch.tensor([0.3, 9, 9, -0.5], dtype=torch.float64).view(4, 1, 1)
-    mass, energy = (observables.observable(name, COMPRESSIBLE_EULER) for name in ("mass", "energy"))
+    mass, energy = (observable(name, COMPRESSIBLE_EULER) for name in ("mass", "energy"))
     assert mass(prediction, torch.zeros_like(state), state).item() == pytest.approx(0.09 / 2.000001)
     assert energy(prediction, torch.zeros_like(state), state).item() == pytest.approx(0.25 / 5.000001)
 
 
 def test_distance_is_symmetric_zero_on_the_diagonal_and_as_defined() -> None:
     states = torch.randn(4, 2, 5, 5, dtype=torch.float64)
-    found = observables.distance(states)
+    found = distance(states)
     rms = states.square().mean((-2, -1)).sqrt()
     expected = ((states[0] - states[1]).square().mean((-2, -1)) / (0.5 * (rms[0] + rms[1]) + 1e-6)).mean()
     assert found[0, 1].item() == pytest.approx(expected.item())

@@ -20,7 +20,8 @@ from surroscope.observables import catalogue
 from surroscope.observables.catalogue import known
 from surroscope.observables.conservation import conservation
 from surroscope.observables.flow import enstrophy
-from surroscope.observables.loading import check, load, observable
+from surroscope.observables.loading import check, load
+from surroscope.observables.named import observable
 from surroscope.observables.spectral import spectral_band
 from surroscope.system import COMPRESSIBLE_EULER, NAVIER_STOKES, SYSTEMS, System
 

@@ -2,6 +2,7 @@
 
 import ast
 import re
+import sys
 from pathlib import Path
 
 import pytest
@@ -9,7 +10,8 @@ import yaml
 
 ROOT = Path(__file__).parents[2]
 PACKAGE = ROOT / "workflow" / "surroscope"
-CONDA_NAMES = {"pytorch": "torch"}
+# What is installed by that name -> what is imported.
+CONDA_NAMES = {"pytorch": "torch", "pyyaml": "yaml", "pillow": "PIL", "dask-jobqueue": "dask_jobqueue"}
 
 
 def locked() -> dict[str, str]:
@@ -22,7 +24,7 @@ def test_conda_environments_hold_the_locked_versions(path: Path) -> None:
     for entry in yaml.safe_load(path.read_text())["dependencies"]:
         name, version = entry.split(" ", 1)
         if name != "python":
-            assert version == f"={locked()[CONDA_NAMES.get(name, name)]}", name
+            assert version == f"={locked()['torch' if name == 'pytorch' else name]}", name
 
 
 def test_the_lock_satisfies_the_declared_minimum_versions() -> None:
@@ -84,34 +86,36 @@ def test_runtime_computes_nothing(path: Path) -> None:
     assert path.stem == "torchrun" or "torch" not in libraries
 
 
-@pytest.mark.parametrize(
-    "name",
-    [
-        "figures",
-        "report",
-        "tables",
-        "sensitivity",
-        "influence",
-        "reduce",
-        "cross",
-        "maps",
-        "ingest",
-        "split",
-        "listing",
-        "download",
-    ],
-)
-def test_stages_that_need_no_network_import_no_torch(name: str) -> None:
-    seen, queue = set(), [f"surroscope.stages.{name}"]
+def libraries(stage: str) -> set[str]:
+    """What a stage imports of other packages, itself or by what it imports."""
+    seen: set[str] = set()
+    queue = [f"surroscope.stages.{stage}"]
     while queue:
         module = queue.pop()
         file = PACKAGE.parent.joinpath(*module.split(".")).with_suffix(".py")
-        if module in seen or not file.is_file():
-            continue
-        seen.add(module)
-        for node in ast.walk(ast.parse(file.read_text())):
-            if isinstance(node, ast.ImportFrom) and node.module:
-                assert node.module.partition(".")[0] != "torch", module
-                queue += [node.module, *(f"{node.module}.{alias.name}" for alias in node.names)]
-            elif isinstance(node, ast.Import):
-                assert all(alias.name.partition(".")[0] != "torch" for alias in node.names), module
+        if module not in seen and (file.is_file() or "surroscope" not in module):
+            seen.add(module)
+            queue += imported(file) if file.is_file() else []
+    return {name.partition(".")[0] for name in seen} - {"surroscope", *sys.stdlib_module_names}
+
+
+# Stage -> the environment of its rule. Only torch.yaml has PyTorch: what needs no network starts without it.
+STAGES = {
+    stage: environment
+    for path in (ROOT / "workflow" / "rules").glob("*.smk")
+    for environment, stage in re.findall(
+        r"envs/(\w+)\.yaml(?:(?!\nrule).)*?command\(\s*\"(\w+)", path.read_text(), re.DOTALL
+    )
+}
+
+
+@pytest.mark.parametrize("stage", sorted(STAGES))
+def test_the_environment_of_a_rule_holds_what_its_stage_imports(stage: str) -> None:
+    entries = yaml.safe_load((ROOT / "envs" / f"{STAGES[stage]}.yaml").read_text())["dependencies"]
+    held = {CONDA_NAMES.get(name, name) for name in (entry.split(" ")[0] for entry in entries)}
+    assert libraries(stage) <= held | {"markupsafe"}  # a part of jinja2
+
+
+def test_every_stage_has_a_rule() -> None:
+    rooms = {"__init__", "checkpoint", "shards"}
+    assert set(STAGES) == {path.stem for path in (PACKAGE / "stages").glob("*.py")} - rooms

@@ -121,6 +121,15 @@ def test_nothing_is_loaded_from_outside(study: Audit) -> None:
     assert "@import" not in style
 
 
+def test_a_large_share_of_the_absolute_epsilon_is_a_notice(study: Audit) -> None:
+    (section,) = study.systems
+    assert 'class="notice"' not in render(study)
+    for share, shown in ((0.04, 0), (0.3, 1)):
+        found = replace(section.scalars[0], name="epsilon_share", value=share)
+        page = render(replace(study, systems=(replace(section, scalars=(*section.scalars, found)),)))
+        assert page.count('<p class="notice">unet: 30 % of the scale') == shown
+
+
 def test_every_figure_has_an_image_a_text_and_a_table(study: Audit) -> None:
     page = Page(render(study))
     shown = {(image["src"], image["alt"]) for image in page.all("img")}

@@ -167,7 +167,6 @@ def test_a_class_at_rest_is_tabled_as_zero_and_drawn() -> None:
     both = replace(measured(), error=np.zeros((6, 3, 6, 7)), persistence=np.zeros((6, 3, 6, 7)))
     still = rollouts.rollout(both.persistence, both.seeds).assign(model="net", **counts)
     assert (still[["q25", "median", "q75", "low", "high"]] == 0).all(axis=None)
-    assert scalars.SCALARS["trust_horizon"].value(both) == 1
     rows = rollouts.training(history().assign(persistence=0.0)).assign(model="net")
     eigenvalues = influence.spectrum({5: replace(both, eigenvalue=np.array([[2.0, 1.0, 0.0, 0.0]] * 6))}).assign(
         model="net"
@@ -204,6 +203,8 @@ def measured(seeds: int = 3, probes: int = 2, classes: int = 3, times: int = 4) 
         image_error=draw.uniform(1, 2, size=(n, 2, classes, times)),
         actions=("e", "r"),
         drift=draw.uniform(size=(n, classes, snapshots - 1, 2)),
+        zero_gradients=draw.integers(5, size=(n, 2)),
+        observables=("smse", "mass"),
     )
 
 
@@ -245,6 +246,34 @@ def test_a_difference_between_two_networks_has_the_interval_of_paired_draws() ->
     assert (same[["value", "low", "high"]] == 0).all(axis=None)
     assert (same["n_seeds"] == 3).all()
     assert same[["published_low", "published_high"]].isna().all(axis=None)
+
+
+def test_checks_are_columns_of_checkpoints_and_rows_of_the_main_numbers() -> None:
+    """A matrix whose rows deviate by 1e-6 is divided by twice that; zero gradients are counted by observable."""
+    m = measured()
+    size = m.influence.shape[1] * m.influence.shape[2]
+    rows = m.influence.reshape(-1, size, size)
+    small = 1e-6 * (rows / rows.std(axis=-1, ddof=1, keepdims=True)).reshape(m.influence.shape)
+    m = replace(m, influence=small)
+    main = scalar_tables.main_numbers({"net": scalar_tables.sampled(m, history(), 5)}, "CE", {}).set_index("name")
+    by_seed = scalar_tables.checkpoints({5: m}, history())
+    assert main.loc["epsilon_share", "value"] == pytest.approx(0.5)
+    assert by_seed["epsilon_share"].tolist() == pytest.approx([0.5] * 3)
+    for number, name in enumerate(m.observables):
+        assert main.loc[f"zero_gradients_{name}", "value"] == m.zero_gradients[:, number].sum()
+        expected = m.zero_gradients[:, number].reshape(3, 2).sum(axis=1)
+        assert by_seed[f"zero_gradients_{name}"].tolist() == expected.tolist()
+    assert "50 % of the scale" in str(scalar_tables.notice("net", 0.5))
+    assert scalar_tables.notice("net", 0.05) is None
+
+
+def test_zero_gradients_are_of_every_observable_once_and_none_in_stores_without_them() -> None:
+    matrices = [labelled(4, 7).assign_attrs(seed=1), labelled(1, 2).assign_attrs(seed=2)]
+    counts = np.arange(len(RESPONSES) * 2).reshape(-1, 2)
+    counted = [matrix.assign(zero_gradients=(("response", "probe"), counts)) for matrix in matrices]
+    assert influence.zero_gradients(counted, RESPONSES).tolist() == 2 * counts[:3].T.tolist()
+    bare = [matrix.drop_vars("zero_gradients", errors="ignore") for matrix in matrices]
+    assert influence.zero_gradients(bare, RESPONSES).tolist() == [[0, 0, 0]] * 4
 
 
 @pytest.mark.parametrize("sign", [-1, 1])
@@ -296,7 +325,7 @@ def test_a_rollout_that_blew_up_is_left_out_of_the_correlation_and_counted_so() 
 
 
 def test_a_number_that_a_study_cannot_have_has_no_row() -> None:
-    names = set(scalar_tables.sampled(measured(times=4), history(), 5).table(positive=False)["name"])
+    names = set(scalar_tables.sampled(measured(times=4), history(), 5).table()["name"])
     assert "intra_class_lag_2" in names
     assert "intra_class_lag_8" not in names
 

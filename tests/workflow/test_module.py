@@ -73,6 +73,17 @@ def test_a_module_runs_in_its_prefix_alone(tiny: Project, tmp_path: Path) -> Non
     assert project.tables("some where") == tiny.tables()
 
 
+def test_files_of_the_users_own_are_read_where_they_are(tmp_path: Path) -> None:
+    project = workflow_of_another(tmp_path / "other", TINY, 'prefix: "somewhere"', "as surroscope_*")
+    project.edit(project.configfile, "dataset: tiny", "dataset: own, source: files")
+    project.edit(project.configfile, "block: 6", 'files: {NS-BB: "in/a*.nc", NS-Sines: in/b.nc}')
+    (project.folder / "in").mkdir()
+    for name in ("a1", "a2", "b"):
+        (project.folder / f"in/{name}.nc").touch()
+    planned = project.run("--dry-run", "--printshellcmds").stdout
+    assert "--raw in/a1.nc in/a2.nc --store somewhere/data/store/own/NS/NS-BB.zarr" in planned
+
+
 def test_a_package_that_is_installed_gives_way_to_the_one_beside_the_rules(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -16,7 +16,7 @@ from surroscope.influence.normalize import UNITS
 from surroscope.importing import module_of
 from surroscope.influence.solvers import SOLVERS
 from surroscope.report.catalogue import MODULES, caption, figure, figures_for, tables_for
-from surroscope.config import jobs
+from surroscope.config import jobs, memory
 from surroscope.config.study import check
 from surroscope.runtime.environment import prepare
 from surroscope.errors import UserError
@@ -87,14 +87,14 @@ def code(stage, settings=lambda wildcards: "{}"):
 
 
 def files(wildcards, input, output):
-    """Options of a stage: each of its rule's inputs and outputs by its name, unless it is empty."""
+    """Options of a stage: each of its rule's inputs and outputs that has a name, unless it is empty."""
     named = [(name, [paths] if isinstance(paths, str) else paths) for name, paths in [*input.items(), *output.items()]]
     return " ".join(f"--{name} {shlex.join(paths)}" for name, paths in named if paths)
 
 
-def job(name, stage=None):
+def job(name, stage=None, **fixed):
     """Parameters of a rule. stage: that it runs, where several rules run one"""
-    read = settings(name)
+    read = settings(name, **fixed)
     return {"settings": read, "code": code(stage or name, read), "files": files}
 
 
@@ -109,13 +109,25 @@ GPUS = "--gpus {resources.gpu}"
 AT_CHECKPOINT = "of {wildcards.model} on {wildcards.system}, seed {wildcards.seed}, epoch {wildcards.epoch}"
 
 
-def scaled(amount):
-    """A resource that grows with the attempt: a job may have failed for lack of it, where a profile has it tried again."""
-    return lambda wildcards, attempt: attempt * (amount(wildcards) if callable(amount) else amount)
-
-
 def growing(**amounts):
-    return {name: scaled(amount) for name, amount in amounts.items()}
+    """Resources that grow with the attempt: a job may have failed for lack of one, where a profile has it tried again."""
+
+    def of(amount):
+        return lambda wildcards, attempt: attempt * (amount(wildcards) if callable(amount) else amount)
+
+    return {name: of(amount) for name, amount in amounts.items()}
+
+
+def linearizing_mb(name):
+    """Memory of a job that differentiates a network, by the size of its weights, which a plan ahead of training lacks."""
+
+    def of_job(wildcards, input, attempt):
+        weights = Path(input.weights) / f"epoch{wildcards.epoch}.pt"
+        if not weights.exists():
+            return attempt * 8000
+        return attempt * memory.of_job(STUDY, name, weights.stat().st_size // 4, **wildcards)
+
+    return of_job
 
 
 def launcher(wildcards, resources):

@@ -5,16 +5,19 @@ for SYSTEM in STUDY.systems:
         name:
             f"figures_{SYSTEM}"
         input:
+            # Without a name what the stage finds by itself.
+            source("surroscope/plots/publication.mplstyle"),
             tables=expand(
                 f"{RESULTS}/{{system}}/tables/{{table}}.csv",
                 table=sorted({figure(name).table for name in figure_names(SYSTEM)}),
                 allow_missing=True,
             ),
-            style=source("surroscope/plots/publication.mplstyle"),
         output:
             # For print first; what the report shows is the last.
-            [f"{DRAWN}/{name}.{suffix}" for name in figure_names(SYSTEM) for suffix in figure(name).suffixes[:-1]],
-            [
+            files=[
+                f"{DRAWN}/{name}.{suffix}" for name in figure_names(SYSTEM) for suffix in figure(name).suffixes[:-1]
+            ]
+            + [
                 report(
                     f"{DRAWN}/{name}.{figure(name).suffixes[-1]}",
                     caption=caption_file(name, SYSTEM),
@@ -33,26 +36,24 @@ for SYSTEM in STUDY.systems:
         conda:
             "../../envs/figures.yaml"
         resources:
-            mem_mb=scaled(1000),
-            runtime=scaled(10),
+            **growing(mem_mb=1000, runtime=10),
         params:
+            files=files,
             settings=settings("figures"),
             code=fingerprint.of_code("surroscope.stages.figures", *MODULES),
         message:
             "Draw the figures of {wildcards.system}"
         shell:
-            "python -m surroscope.stages.figures --settings {params.settings:q} --tables {input.tables:q}"
-            " --files {output:q} > {log:q} 2>&1"
+            command("figures")
 
 
 rule report:
     input:
+        source("surroscope/report/page.html.j2"),
+        kept_shards(),
         figures=all_figures(),
-        kept=kept_shards(),
-        tables=all_tables(),
-        verdicts=expand(f"{RESULTS}/{{system}}/tables/verdict.json", system=STUDY.systems),
+        tables=all_tables() + expand(f"{RESULTS}/{{system}}/tables/verdict.json", system=STUDY.systems),
         data=[path for system in STUDY.systems for path in expand(STORE, system=system, ic=STUDY.classes(system))],
-        template=source("surroscope/report/page.html.j2"),
     output:
         page=report(REPORT, caption="../report/page.rst", category="Report"),
         provenance=PROVENANCE,
@@ -64,21 +65,12 @@ rule report:
     conda:
         "../../envs/figures.yaml"
     resources:
-        mem_mb=scaled(1000),
-        runtime=scaled(10),
+        **growing(mem_mb=1000, runtime=10),
     params:
-        settings=settings(
-            "report",
-            command=AGAIN,
-            n=SAMPLE_SIZE,
-            unit=UNIT,
-        ),
-        code=code("report"),
+        **job("report", command=AGAIN, n=SAMPLE_SIZE, unit=UNIT),
         # Not inputs: what jobs took changes nothing else.
         costs=costs,
     message:
         "Write the report"
     shell:
-        "python -m surroscope.stages.report --settings {params.settings:q} --figures {input.figures:q}"
-        " --tables {input.tables:q} {input.verdicts:q} --data {input.data:q}"
-        " --costs {params.costs:q} --page {output.page:q} --provenance {output.provenance:q} > {log:q} 2>&1"
+        command("report", "--costs {params.costs:q}")

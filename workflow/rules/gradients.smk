@@ -41,7 +41,8 @@ rule gradients:
     conda:
         "../../envs/torch.yaml"
     resources:
-        **growing(mem_mb=8000, runtime=240),
+        **growing(runtime=240),
+        mem_mb=linearizing_mb("gradients"),
         gpu=0,
     params:
         **job("gradients"),

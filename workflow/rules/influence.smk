@@ -42,7 +42,8 @@ rule full:
     conda:
         "../../envs/torch.yaml"
     resources:
-        **growing(mem_mb=8000, runtime=480),
+        **growing(runtime=480),
+        mem_mb=linearizing_mb("full"),
         gpu=0,
     params:
         **job("full"),
@@ -59,6 +60,10 @@ use rule full as full_sweep with:
         f"{EPOCH}/full_sweep.log",
     benchmark:
         f"{EPOCH}/full_sweep.benchmark.tsv"
+    resources:
+        **growing(runtime=480),
+        mem_mb=linearizing_mb("full_sweep"),
+        gpu=0,
     params:
         **job("full_sweep", "full"),
     message:
@@ -83,7 +88,8 @@ rule orbits:
     conda:
         "../../envs/torch.yaml"
     resources:
-        **growing(mem_mb=8000, runtime=240),
+        **growing(runtime=240),
+        mem_mb=linearizing_mb("orbits"),
         gpu=0,
     params:
         **job("orbits"),

@@ -27,6 +27,7 @@ class Measured:
     error, persistence: of rollouts (n, C, start, snapshot), NaN where snapshot <= start
     image_error: SMSE at the image of each sample (n, A, C, T) under each of `actions`
     drift: of conserved totals (n, C, steps, conserved), of which there may be none
+    zero_gradients: samples whose gradient of each of `observables` is exactly zero (n, observables)
     """
 
     seeds: np.ndarray
@@ -41,6 +42,8 @@ class Measured:
     image_error: np.ndarray
     actions: tuple[str, ...]
     drift: np.ndarray
+    zero_gradients: np.ndarray
+    observables: tuple[str, ...]
 
     def take(self, units: np.ndarray) -> "Measured":
         """Some of the units, which may repeat."""
@@ -117,11 +120,21 @@ def two_time_diagonal(m: Measured) -> float:
     return float(np.median(np.einsum("nctct->nct", m.standardised)))
 
 
+def defined_median(values: np.ndarray) -> float:
+    """Median of the values that are not NaN; NaN if none is."""
+    values = values[~np.isnan(values)]
+    return float(np.median(values)) if values.size else np.nan
+
+
 def off_diagonal_ratio(influence: np.ndarray) -> np.ndarray:
-    """R = Σ of intra-class off-diagonal H / Σ of its diagonal, per unit and class: (n, C, T, C, T) to (n, C)."""
+    """R = Σ of intra-class off-diagonal H / Σ of its diagonal, per unit and class: (n, C, T, C, T) to (n, C).
+
+    NaN where every gradient of a class is zero.
+    """
     own = np.einsum("nctcs->ncts", influence)
     diagonal = np.trace(own, axis1=2, axis2=3)
-    return (own.sum(axis=(2, 3)) - diagonal) / diagonal
+    rest = own.sum(axis=(2, 3)) - diagonal
+    return np.divide(rest, diagonal, out=np.full_like(rest, np.nan), where=diagonal != 0)
 
 
 def diagonal_mean(m: Measured) -> float:
@@ -164,9 +177,14 @@ def rank(m: Measured) -> float:
 
 
 def trust_horizon(m: Measured) -> float:
-    """First step of a rollout from snapshot 0 whose error passes that of no change, median; infinite if none does."""
-    passed = m.error[:, :, 0, 1:] >= m.persistence[:, :, 0, 1:]
-    return float(np.median(np.where(passed.any(axis=-1), passed.argmax(axis=-1) + 1.0, np.inf)))
+    """First step of a rollout from snapshot 0 whose error passes that of no change, median; infinite if none does.
+
+    Rollouts of a state at rest, which no change predicts without error, are left out; NaN if all are.
+    """
+    persistence = m.persistence[:, :, 0, 1:]
+    passed = m.error[:, :, 0, 1:] >= persistence
+    first = np.where(passed.any(axis=-1), passed.argmax(axis=-1) + 1.0, np.inf)
+    return defined_median(np.where((persistence == 0).all(axis=-1), np.nan, first))
 
 
 def conservation_drift(m: Measured) -> float:
@@ -221,7 +239,7 @@ SCALARS = {
         lambda m: class_transfer(*m.class_medians), "class_off_diagonal over class_diagonal"
     ),
     "off_diagonal_ratio": Scalar(
-        lambda m: float(np.median(off_diagonal_ratio(m.influence))),
+        lambda m: defined_median(off_diagonal_ratio(m.influence)),
         "R, intra-class influence off the diagonal over that on it, sums, not normalised",
     ),
     "influence_nearest": Scalar(lambda m: float(m.by_distance[1][0]), "influence between the nearest distinct inputs"),

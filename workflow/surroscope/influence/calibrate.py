@@ -9,6 +9,7 @@ from torch import Tensor
 
 from surroscope.cost_function import Observable, smse
 from surroscope.influence.linearize import DEFAULT, Linearization, Method
+from surroscope.influence.unsupported import REWRITE
 
 CHECKED = 3
 ROUNDS = 4
@@ -97,7 +98,8 @@ def calibrate(
         usable = [candidate for candidate in mine if candidate.left_out is None]
         if not usable:
             reason = next(candidate.left_out for candidate in mine if candidate.method == DEFAULT)
-            raise ValueError(f"no exact method for the {quantity}: {reason}")
+            # All that the rest of the reason advises has been tried.
+            raise ValueError(f"no exact method for the {quantity}: {str(reason).splitlines()[0]}; {REWRITE}")
         methods.append(quickest(usable).method)
         candidates += mine
     gradients, tangents = methods

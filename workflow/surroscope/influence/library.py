@@ -160,7 +160,7 @@ def metric(network: nn.Module, states: ArrayLike | Tensor, *, method: Method | N
     x, _ = _transitions(linear, states, states)
     with _carefully():
         _check(linear, x, x, smse, "cost")
-        return Metric(linear, x, method or calibrate(linear, smse, x, x + 1, seconds=0).method)
+        return Metric(linear, x, method or calibrate(linear, smse, x, x, seconds=0).method)
 
 
 def _copy(network: nn.Module, dtype: torch.dtype | None = None) -> Linearization:
@@ -201,8 +201,8 @@ def _function(chosen: str | Observable, name: str) -> Observable:
         return smse
     if not callable(chosen):
         raise UserError(
-            f"{name} is {chosen!r}; expected 'smse' or a function of (prediction, target, state), such as those that "
-            "surroscope.observables makes"
+            f"{name} is {chosen!r}; expected 'smse' or a function of (prediction, target, state), such as those of "
+            "surroscope.observables.conservation"
         )
     return chosen
 

@@ -6,9 +6,9 @@ To add one, write its factory(system, *, channels) in a module of its own and gi
 from typing import Any, NamedTuple
 
 from surroscope.errors import UserError
+from surroscope.observables import COST
 from surroscope.system import System
 
-COST = "smse"
 CONSERVATION = "surroscope.observables.conservation:of_channel"
 KINETIC_ENERGY = "surroscope.observables.flow:kinetic_energy_misfit"
 ENSTROPHY = "surroscope.observables.flow:enstrophy_misfit"

@@ -1,4 +1,4 @@
-"""Observables by name or by import path, and what an observable has to be."""
+"""Observables by import path, and what an observable has to be."""
 
 from typing import Any
 
@@ -6,17 +6,11 @@ import torch
 from torch import Tensor
 from torch.func import grad_and_value, vmap
 
-from surroscope.cost_function import Observable, smse
+from surroscope.cost_function import Observable
 from surroscope.errors import UserError
 from surroscope.importing import imported
-from surroscope.observables import catalogue
 from surroscope.observables.moments import rms
 from surroscope.system import System
-
-
-def observable(name: str, system: System) -> Observable:
-    """The observable that a system knows by this name. Raises UserError if it is unknown or lacks a channel."""
-    return smse if name == catalogue.COST else load(**catalogue.factory_of(name, system), system=system)
 
 
 def load(factory: str, options: dict[str, Any], system: System) -> Observable:

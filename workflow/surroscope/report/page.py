@@ -15,6 +15,7 @@ from markupsafe import Markup
 
 from surroscope.report.spec import Question
 from surroscope.runtime.cost import StageCost
+from surroscope.tables.scalars import notice
 
 # Headings of the main numbers; a number that is under none of them comes last.
 NUMBERS = {
@@ -112,6 +113,13 @@ class SystemSection:
     @property
     def models(self) -> tuple[str, ...]:
         return tuple(dict.fromkeys(scalar.model for scalar in self.scalars))
+
+    @property
+    def notices(self) -> tuple[str, ...]:
+        """What a reader must know before the numbers."""
+        models = {verdict.model for verdict in self.verdicts}
+        shares = {s.model: s.value for s in self.scalars if s.name == "epsilon_share" and s.model in models}
+        return tuple(filter(None, (notice(model, share) for model, share in shares.items())))
 
     @property
     def is_published(self) -> bool:

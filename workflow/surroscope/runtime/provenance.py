@@ -30,7 +30,7 @@ def record(
 def stores_of(stores: Iterable[tuple[str, list[int], list[int]]], results: Path) -> list[Path]:
     """The stores that a study keeps among its results and that are there.
 
-    stores: as `config.jobs.stores` tells them; what an earlier configuration left in the same folders is not of these
+    stores: as `config.stores.stores` tells them; what an earlier configuration left in the same folders is not of these
     """
     paths = [
         results / pattern.format(seed=seed, epoch=epoch)

@@ -9,7 +9,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from surroscope.config import jobs
+from surroscope.config.checkpoint_jobs import Linearized
 from surroscope.cost_function import Observable, smse
 from surroscope.data import transitions
 from surroscope.errors import UserError
@@ -18,7 +18,7 @@ from surroscope.influence.calibrate import check
 from surroscope.influence.linearize import Linearization, Method
 from surroscope.influence.responses import Responses
 from surroscope.models import surrogate
-from surroscope.observables.catalogue import COST
+from surroscope.observables import COST
 from surroscope.observables.loading import check as check_observable
 from surroscope.observables.loading import load
 from surroscope.system import System
@@ -34,7 +34,7 @@ def linearizing(model: str, system: str) -> Iterator[None]:
 
 
 def linearization(
-    settings: jobs.Linearized,
+    settings: Linearized,
     weights: Path,
     probe: transitions.Probe,
     place: torch.device,
@@ -50,7 +50,7 @@ def linearization(
 
 
 def method_of(
-    settings: jobs.Linearized, calibration: Path | None, linear: Linearization, probe: transitions.Probe
+    settings: Linearized, calibration: Path | None, linear: Linearization, probe: transitions.Probe
 ) -> Method:
     """How to differentiate: as the settings say, or as the stage `calibrate` has measured; checked at a few samples.
 
@@ -68,7 +68,7 @@ def method_of(
     return method
 
 
-def modules(settings: jobs.Linearized) -> list[str]:
+def modules(settings: Linearized) -> list[str]:
     """Modules that a linearization runs by import path: the network's and the observables'."""
     return [module_of(settings.factory), *(module_of(entry["factory"]) for entry in settings.observables.values())]
 
@@ -101,7 +101,7 @@ def gradients(
 
 
 def require_finite(
-    values: Tensor, name: str, settings: jobs.Linearized, probe: transitions.Probe, where: str, *, zero: bool = True
+    values: Tensor, name: str, settings: Linearized, probe: transitions.Probe, where: str, *, zero: bool = True
 ) -> None:
     """Raise UserError if a row (samples, ...) is not finite, naming its sample, or all rows are zero.
 

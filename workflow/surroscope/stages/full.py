@@ -10,8 +10,9 @@ import xarray as xr
 from torch import Tensor
 
 from surroscope import device
-from surroscope.config import jobs
+from surroscope.config import jobs, memory
 from surroscope.data import transitions
+from surroscope.errors import UserError
 from surroscope.influence import dense, krylov
 from surroscope.influence.linearize import Linearization, Method
 from surroscope.influence.matrices import MATRIX
@@ -39,7 +40,9 @@ def stage(
 ) -> None:
     place = device.pick()
     batches = transitions.probes(stores, split, [("test", b) for b in settings.probes], settings.snapshots)
-    method = method_of(settings, calibration, linearization(settings, weights, batches[0], place), batches[0])
+    linear = linearization(settings, weights, batches[0], place)
+    require_memory(settings, linear.size, len(batches[0].inputs), place)
+    method = method_of(settings, calibration, linear, batches[0])
     shape = (len(batches[0].classes), len(batches[0].times))
     lead = (len(settings.solvers), len(settings.dampings), len(settings.responses), len(batches))
     influence = np.full((*lead, *shape, *shape), np.nan)
@@ -96,6 +99,17 @@ def stage(
     made = cli.provenance("full", settings, *modules(settings)) | {"method": str(method)}
     with store.writing(solved, made) as temporary:
         dataset.to_zarr(temporary, zarr_format=3, consolidated=False)
+
+
+def require_memory(settings: jobs.Full, parameters: int, samples: int, place: torch.device) -> None:
+    """Raise UserError if the iterations that the settings allow need more memory than there is."""
+    needed, there = memory.full(parameters, samples, settings.responses, settings.max_iterations), device.memory(place)
+    if "full" in settings.solvers and needed > there:
+        raise UserError(
+            f"{settings.model} on {settings.system}: up to {settings.max_iterations} iterations with {samples} samples "
+            f"of {parameters:,} parameters hold {needed / 1e9:,.0f} GB, but {place} has {there / 1e9:,.0f} GB. Lower "
+            "influence.max_iterations (of a sweep, sensitivity.max_iterations), probe.snapshots or the observables"
+        )
 
 
 def report(bar: Any, iteration: int, bound: float) -> None:

@@ -44,6 +44,8 @@ def stage(
         final, final_flights = zip(*by_epoch[epochs[-1]], strict=True)
         kind = influence.kind(final)
         numbers[model] = scalars.sampled(last, errors, epochs[-1])
+        if notice := scalars.notice(model, scalars.checks(last)["epsilon_share"]):
+            print(notice, flush=True)
         of_model = (
             influence.of_model(final, settings.system, settings.normalization)
             | parts.resolved(final, last.seeds)

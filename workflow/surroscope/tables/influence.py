@@ -59,7 +59,18 @@ def measured(seeds: Sequence[tuple[xr.Dataset, xr.Dataset]], system: str) -> Mea
         image_error=pooled(flights, "image_error", "action", "class", "time"),
         actions=tuple(str(name) for name in flights[0]["action"].values),
         drift=pooled(flights, "drift", "class", "step", "conserved"),
+        zero_gradients=zero_gradients(matrices, responses_of(matrices[0])),
+        observables=tuple(dict.fromkeys(response.observable for response in responses_of(matrices[0]))),
     )
+
+
+def zero_gradients(matrices: Sequence[xr.Dataset], responses: Sequence[Response]) -> np.ndarray:
+    """How many samples have a gradient of exactly zero, by batch and observable; 0 in stores that do not count them."""
+    first = {response.observable: number for number, response in reversed(list(enumerate(responses)))}
+    columns = [first[name] for name in dict.fromkeys(response.observable for response in responses)]
+    if "zero_gradients" not in matrices[0]:
+        return np.zeros((len(seeds_of(matrices)), len(columns)), int)
+    return pooled(matrices, "zero_gradients", "response")[:, columns]
 
 
 def of_model(matrices: Sequence[xr.Dataset], system: str, normalization: str) -> dict[str, pd.DataFrame]:

@@ -10,6 +10,7 @@ import pandas as pd
 from surroscope.diagnostics import bootstrap
 from surroscope.diagnostics.scalars import SCALARS, Measured
 from surroscope.diagnostics.verdict import Estimate, verdict
+from surroscope.influence.normalize import epsilon_share
 from surroscope.tables import published
 
 # One-step errors by epoch, from the history of training: column -> what it is.
@@ -18,8 +19,12 @@ ONE_STEP = {
     "persistence": "SMSE of predicting no change",
     "train": "one-step SMSE on training transitions, mean of the epoch",
 }
-DESCRIPTIONS = ONE_STEP | {name: scalar.description for name, scalar in SCALARS.items()}
-POSITIVE = np.array([True for _ in ONE_STEP] + [scalar.positive for scalar in SCALARS.values()])
+DESCRIPTIONS = (
+    ONE_STEP
+    | {name: scalar.description for name, scalar in SCALARS.items()}
+    | {"epsilon_share": "share of the absolute 1e-6 in the scale that H_std is divided by"}
+)
+LARGE_EPSILON = 0.05
 
 
 def checkpoints(by_epoch: Mapping[int, Measured], history: pd.DataFrame) -> pd.DataFrame:
@@ -30,31 +35,66 @@ def checkpoints(by_epoch: Mapping[int, Measured], history: pd.DataFrame) -> pd.D
             of_seed = m.take(np.flatnonzero(m.seeds == seed))
             at = history[(history.epoch == epoch) & (history.seed == seed)].iloc[0]
             one_step = {name: float(at[name]) for name in ONE_STEP}
-            values = {name: scalar.value(of_seed) for name, scalar in SCALARS.items()}
+            values = {name: scalar.value(of_seed) for name, scalar in SCALARS.items()} | checks(of_seed)
             rows.append({"seed": seed, "epoch": epoch} | one_step | values | {"n_probes": len(of_seed.seeds)})
     return pd.DataFrame(rows)
 
 
+def checks(m: Measured) -> dict[str, float]:
+    """Numbers that say how far to trust the others, and have no interval.
+
+    The share of 1e-6 in the scale of H_std, median over its rows, and of every observable how many transitions have a
+    gradient of exactly zero.
+    """
+    size = m.influence.shape[1] * m.influence.shape[2]
+    share = float(np.median(epsilon_share(m.influence.reshape(-1, size, size))))
+    counts = zip(m.observables, m.zero_gradients.sum(axis=0).tolist(), strict=True)
+    return {"epsilon_share": share} | {f"zero_gradients_{name}": count for name, count in counts}
+
+
+def described(name: str) -> str:
+    """What a number is, in words."""
+    if name.startswith("zero_gradients_"):
+        return f"transitions whose gradient of {name.removeprefix('zero_gradients_')} is exactly zero"
+    return DESCRIPTIONS[name]
+
+
+def notice(model: str, share: float) -> str | None:
+    """What a reader must know of a model whose `epsilon_share` is large; None where it is not."""
+    if share <= LARGE_EPSILON:
+        return None
+    return (
+        f"{model}: {100 * share:.0f} % of the scale that standardised influence is divided by is the absolute 1e-6 and "
+        "not the deviation of its row, so it is lower by as much; look at influence.normalization: none"
+    )
+
+
 @dataclass(frozen=True)
 class Sampled:
-    """Every number of a model, or of one less another: of all units (K,), and in each bootstrap draw (DRAWS, K)."""
+    """Numbers of a model, or of one less another: of all units (K,), and in each bootstrap draw (DRAWS, K).
 
+    positive: which cannot be negative by their definition; NaN in every draw: the number has no interval
+    """
+
+    names: list[str]
     estimate: np.ndarray
     draws: np.ndarray
+    positive: np.ndarray | bool
     counts: dict[str, int]
 
     def __sub__(self, other: "Sampled") -> "Sampled":
         """The difference in each draw, which takes the same seeds and probe batches of both."""
         with np.errstate(invalid="ignore"):  # of two that are infinite there is none
-            return replace(self, estimate=self.estimate - other.estimate, draws=self.draws - other.draws)
+            estimate, draws = self.estimate - other.estimate, self.draws - other.draws
+        return replace(self, estimate=estimate, draws=draws, positive=False)
 
-    def table(self, positive: np.ndarray | bool) -> pd.DataFrame:
+    def table(self) -> pd.DataFrame:
         """A row a number, with its 95 % interval; none for what a study cannot have (a lag beyond its times)."""
-        low, high = bootstrap.ends(self.estimate, self.draws, self.counts["n_seeds"], positive)
-        about = pd.DataFrame({"name": DESCRIPTIONS.keys(), "value": self.estimate, "low": low, "high": high})
-        about["description"] = list(DESCRIPTIONS.values())
-        about["n_probes"] = np.where(about["name"].isin(ONE_STEP), np.nan, self.counts["n_probes"])
-        return about.assign(n_seeds=self.counts["n_seeds"]).dropna(subset="value")
+        low, high = bootstrap.ends(self.estimate, self.draws, self.counts["n_seeds"], self.positive)
+        table = pd.DataFrame({"name": self.names, "value": self.estimate, "low": low, "high": high})
+        table["description"] = table["name"].map(described)
+        table["n_probes"] = np.where(table["name"].isin(ONE_STEP), np.nan, self.counts["n_probes"])
+        return table.assign(n_seeds=self.counts["n_seeds"]).dropna(subset="value")
 
 
 def sampled(m: Measured, history: pd.DataFrame, epoch: int) -> Sampled:
@@ -62,26 +102,32 @@ def sampled(m: Measured, history: pd.DataFrame, epoch: int) -> Sampled:
     at = history[history.epoch == epoch]
     errors = at[list(ONE_STEP)].to_numpy(float)
 
-    def every(units: np.ndarray) -> np.ndarray:
+    def scalars_of(units: np.ndarray) -> np.ndarray:
         part = m.take(units)
         return np.array([scalar.value(part) for scalar in SCALARS.values()])
 
-    one_step = bootstrap.sample(lambda seeds: np.median(errors[seeds], axis=0), at["seed"].to_numpy())
-    estimate, draws = (np.concatenate(p, axis=-1) for p in zip(one_step, bootstrap.sample(every, m.seeds), strict=True))
-    return Sampled(estimate, draws, m.counts)
+    extra = checks(m)
+    parts = (
+        bootstrap.sample(lambda seeds: np.median(errors[seeds], axis=0), at["seed"].to_numpy()),
+        bootstrap.sample(scalars_of, m.seeds),
+        (np.array([*extra.values()]), np.full((bootstrap.DRAWS, len(extra)), np.nan)),
+    )
+    estimate, draws = (np.concatenate(part, axis=-1) for part in zip(*parts, strict=True))
+    positive = [*(True for _ in ONE_STEP), *(scalar.positive for scalar in SCALARS.values()), *(True for _ in extra)]
+    return Sampled([*ONE_STEP, *SCALARS, *extra], estimate, draws, np.array(positive), m.counts)
 
 
 def main_numbers(numbers: Mapping[str, Sampled], system: str, architectures: Mapping[str, str]) -> pd.DataFrame:
     """Every number of every model with what was published of it; then of each two models, the first less the second."""
     tables = []
     for model, of_model in numbers.items():
-        table = of_model.table(POSITIVE)
+        table = of_model.table()
         published_ends = [published.ends(system, architectures.get(model, ""), name) for name in table["name"]]
         table[["published_low", "published_high"]] = published_ends
         table.insert(0, "model", model)
         tables.append(table)
     for first, second in combinations(numbers, 2):
-        table = (numbers[first] - numbers[second]).table(positive=False)
+        table = (numbers[first] - numbers[second]).table()
         table.insert(0, "model", f"{first} - {second}")
         tables.append(table)
     return pd.concat(tables, ignore_index=True)
@@ -89,7 +135,7 @@ def main_numbers(numbers: Mapping[str, Sampled], system: str, architectures: Map
 
 def conclusion(of_model: Sampled, m: Measured) -> dict[str, str]:
     """`label` and `sentence` of the verdict that a model's main numbers support."""
-    rows = of_model.table(POSITIVE).set_index("name")[list(Estimate._fields)]
+    rows = of_model.table().set_index("name")[list(Estimate._fields)]
     half_life, transfer = (Estimate(*rows.loc[name]) for name in ("half_life", "class_transfer_ratio"))
     validation, persistence = (float(rows.loc[name, "value"]) for name in ("validation", "persistence"))
     label, sentence = verdict(half_life, transfer, validation, persistence, reach=len(m.lags["intra"]) // 2)

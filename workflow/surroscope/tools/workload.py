@@ -18,6 +18,7 @@ import torch
 from torch.utils.flop_counter import FlopCounterMode
 
 from surroscope.config import jobs
+from surroscope.config.checkpoint_jobs import Linearized
 from surroscope.config.study import Study
 from surroscope.data.pdegym import CELLS, SERIES
 from surroscope.data.splits import split_counts
@@ -214,7 +215,7 @@ class Model:
         size = 8.0 * classes * snapshots * math.prod(self.shape(job.system))
         return Work(passes * network.forward, passes * network.operations, size=size)
 
-    def linearized(self, job: jobs.Linearized, every: int = 1) -> tuple[Network, int, int]:
+    def linearized(self, job: Linearized, every: int = 1) -> tuple[Network, int, int]:
         """The network, and samples of a probe batch and outputs of a sample."""
         samples = -(-(job.snapshots - 1) // every) * len(self.study.classes(job.system))
         return self.network(job.system, job.model), samples, math.prod(self.shape(job.system))

@@ -1,0 +1,36 @@
+"""What all jobs share: their settings, filled in from sections of the configuration by the names of the fields."""
+
+from typing import Any, Self
+
+from pydantic import BaseModel, ConfigDict
+
+from surroscope.config.base import Section
+from surroscope.config.study import Study
+
+
+class Job(Section):
+    """Settings of a stage."""
+
+    model_config = ConfigDict(strict=False)
+
+    @classmethod
+    def take(cls, *sources: BaseModel, **values: Any) -> Self:
+        """Fields by their names from sections of the configuration, the later ones first, and from `values`."""
+        named = {name: value for source in sources for name, value in source if name in cls.model_fields}
+        return cls(**named | values)
+
+
+class Network(Job):
+    """A stage that builds a network."""
+
+    system: str
+    boundary: str
+    model: str
+    factory: str
+    options: dict[str, Any]
+
+
+def network(study: Study, system: str, model: str) -> dict[str, Any]:
+    architecture = study.systems[system].models[model]
+    made = {"factory": architecture.factory, "options": architecture.options}
+    return {"system": system, "boundary": study.system(system).boundary, "model": model} | made

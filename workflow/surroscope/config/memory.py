@@ -1,0 +1,46 @@
+"""Memory that the stages which differentiate a network hold at their peak, known before they start."""
+
+from collections.abc import Sequence
+
+from surroscope.config import jobs
+from surroscope.config.study import Study
+from surroscope.influence.responses import Response, Responses
+
+# Of the interpreter, its libraries, the data and one forward pass.
+BASE_MB = 3000
+# Of a basis that are contracted in float64 at a time.
+COLUMNS = 2**16
+
+
+def gradients(parameters: int, samples: int, outputs: int) -> int:
+    """Bytes of the gradients of a batch's samples, (N, P) float32, and their tangents, (N, N, outputs of a sample).
+
+    There are two observables' gradients at a time, those of a chunk as torch.func gives them, and the directions of
+    tangents once more; and tangents in the blocks that they come in, whole, and as they are written.
+    """
+    return 4 * samples * (4 * parameters + 3 * samples * outputs)
+
+
+def full(parameters: int, samples: int, responses: Sequence[Response], max_iterations: int) -> int:
+    """Bytes of the block Krylov iteration on the gradients of all responses, if it makes all of its iterations.
+
+    Float64: gradients, their residuals, and either once more while it is put together. Float32: the basis, which is
+    copied when it grows, its products with the metric, and the directions and products of one iteration. Contractions
+    convert some columns of two of these at a time.
+    """
+    rows = len(Responses(responses).names) * samples
+    basis = min(max_iterations * samples, parameters)
+    contracted = 8 * 2 * basis * min(parameters, COLUMNS)
+    return parameters * (8 * 3 * rows + 4 * 3 * basis + 4 * 6 * samples) + contracted
+
+
+def of_job(study: Study, job: str, parameters: int, **wildcards: str) -> int:
+    """MB of a job of this name that differentiates a network of so many parameters."""
+    settings = jobs.JOBS[job].of(study, **wildcards)
+    samples = len(study.classes(settings.system)) * (settings.snapshots - 1)
+    rows, columns = study.data.grid
+    outputs = len(settings.equations.channels) * rows * columns
+    needed = gradients(parameters, samples, outputs)
+    if isinstance(settings, jobs.Full):
+        needed = max(needed, full(parameters, samples, settings.responses, settings.max_iterations))
+    return BASE_MB + needed // 10**6

@@ -1,0 +1,26 @@
+"""Which stores a study keeps, from its configuration alone."""
+
+from surroscope.config.study import Study
+from surroscope.influence.solvers import SOLVERS
+
+
+def stores(study: Study) -> list[tuple[str, list[int], list[int]]]:
+    """The stores that a study keeps below results/{study}: a pattern of {seed} and {epoch}, its seeds, its epochs."""
+    everywhere = ["grams", "influence", "evaluation"]
+    if any(SOLVERS[name].needs == "network" for name in study.influence.solvers):
+        everywhere.append("full")
+    if study.gradients.keep:
+        everywhere += [f"gradients/shard{shard}" for shard in range(study.gradients.shards)]
+    last = {"cross": study.seeds_of("cross"), "maps": study.seeds_of("maps")}
+    if study.sensitivity and study.sensitivity.full_dampings:
+        last["full_sweep"] = study.seeds_of("sensitivity")
+    found: list[tuple[str, list[int], list[int]]] = []
+    for system, chosen in study.systems.items():
+        images = {"orbits": study.seeds_of("symmetry")} if len(study.actions(system)) > 1 else {}
+        for model, network in chosen.models.items():
+            epochs, checkpoint = network.probe_epochs, f"{system}/{model}/seed{{seed}}"
+            found.append((f"{checkpoint}/weights", study.seeds, epochs[-1:]))
+            found += [(f"{checkpoint}/epoch{{epoch}}/{name}.zarr", study.seeds, epochs) for name in everywhere]
+            for name, seeds in (last | images).items():
+                found += [(f"{checkpoint}/epoch{{epoch}}/{name}.zarr", seeds, epochs[-1:])] * bool(seeds)
+    return found
