@@ -10,7 +10,7 @@ from response_study import CHANNELS, OUTPUTS, SAMPLES, Study, contracted, relati
 
 from surroscope.diagnostics import fronts
 from surroscope.errors import UserError
-from surroscope.influence.gram import columns_within, gram, resolved
+from surroscope.influence.gram import by_sample_and_channel, columns_within, gram
 from surroscope.models import surrogate
 from surroscope.runtime import store
 
@@ -68,7 +68,7 @@ def test_gram_takes_weights_and_resolved_any_chunks() -> None:
     )
     plain, near, channel = (
         part.compute()
-        for part in resolved(
+        for part in by_sample_and_channel(
             da.from_array(t, chunks=(2, 3, 1, 7)), da.from_array(cotangents, chunks=5), da.from_array(mask, chunks=3)
         )
     )

@@ -1,6 +1,8 @@
 """The report stands alone, shows everything it is given, and trusts nothing it is given."""
 
 import re
+import subprocess
+import sys
 from base64 import b64encode
 from dataclasses import replace
 from html.parser import HTMLParser
@@ -207,6 +209,12 @@ def test_every_figure_of_the_catalogue_answers_a_question(study: Audit) -> None:
     assert sorted(figure.name for figures in answers.values() for figure in figures) == sorted(FIGURES)
     assert list(answers) == list(Question)
     assert {figure.name for figure in answers[Question.CONSERVED]} >= {"drift", "two_time_mass", "time_lag_energy"}
+
+
+def test_planning_a_study_imports_no_matplotlib() -> None:
+    sources = Path(catalogue.__file__).parents[2]
+    code = "import sys, surroscope.report.catalogue; sys.exit('matplotlib' in sys.modules)"
+    subprocess.run([sys.executable, "-c", code], cwd=sources, check=True)
 
 
 def test_what_the_study_says_is_text_not_markup(study: Audit) -> None:

@@ -1,4 +1,4 @@
-"""The span's response to steps on the cost, resolved by channel, by fronts and by sample.
+"""The span's response to steps on the cost, taken apart by channel, by fronts and by sample.
 
 With W the coefficients of η⁻¹ g_i = Σ_m W[m, i] g_m, the response of the prediction at sample n is the field
 δŷ_n = -J_n η⁻¹ g_i = -Σ_m W[m, i] J_n g_m: sums of tangents, without another pass of the network.
@@ -42,11 +42,11 @@ def images(source: xr.Dataset, orbits: xr.Dataset, rules: Rules) -> xr.DataArray
     out. Gives (probe, action, *MATRIX). Raises ValueError if a batch cannot be solved.
     """
     shape = (source.sizes["class"], source.sizes["time"])
-    found = []
+    of_probes = []
     for probe in orbits["probe"].values:
         span, k, damping = cost_span(grams_of(source, probe), shape[0] * shape[1], rules)
-        found.append([span.influence(images, k, damping) for images in orbits["overlap"].sel(probe=probe).values])
-    values = np.stack(found).reshape(len(found), orbits.sizes["action"], *shape, *shape)
+        of_probes.append([span.influence(images, k, damping) for images in orbits["overlap"].sel(probe=probe).values])
+    values = np.stack(of_probes).reshape(len(of_probes), orbits.sizes["action"], *shape, *shape)
     coords = {"image_probe": orbits["probe"].values, "action": orbits["action"].values}
     return xr.DataArray(values, dims=("image_probe", "action", *MATRIX), coords=coords)
 

@@ -60,7 +60,9 @@ def _block(columns: np.ndarray, weights: np.ndarray | None = None) -> np.ndarray
     return total[None]
 
 
-def resolved(tangents: da.Array, cotangents: da.Array, fronts: da.Array) -> tuple[da.Array, da.Array, da.Array]:
+def by_sample_and_channel(
+    tangents: da.Array, cotangents: da.Array, fronts: da.Array
+) -> tuple[da.Array, da.Array, da.Array]:
     """Contractions of tangents J_n g_m (D, N, F, C) that keep sample n and channel f apart, in one pass.
 
     cotangents: w = ∂Q/∂ŷ (N, F, C); fronts: 1 in the cells of sample n that are a front, else 0, (N, C)
@@ -68,7 +70,7 @@ def resolved(tangents: da.Array, cotangents: da.Array, fronts: da.Array) -> tupl
     """
     d, n, f, _ = tangents.shape
     parts = da.map_blocks(
-        _resolve,
+        _block_by_sample_and_channel,
         tangents.rechunk({0: -1, 1: 1, 2: 1}),
         cotangents[None].rechunk({1: 1, 2: 1, 3: tangents.chunks[3]}),
         fronts[None, :, None].rechunk({1: 1, 3: tangents.chunks[3]}),
@@ -79,7 +81,7 @@ def resolved(tangents: da.Array, cotangents: da.Array, fronts: da.Array) -> tupl
     return grams[:, 0], grams[:, 1], parts[2 * d * d :].transpose(1, 2, 0)
 
 
-def _resolve(tangents: np.ndarray, cotangents: np.ndarray, fronts: np.ndarray) -> np.ndarray:
+def _block_by_sample_and_channel(tangents: np.ndarray, cotangents: np.ndarray, fronts: np.ndarray) -> np.ndarray:
     t, w, front = tangents[:, 0, 0].astype(np.float64), cotangents[0, 0, 0], fronts[0, 0, 0].astype(bool)
     near = t[:, front]
     packed = np.concatenate([(t @ t.T).ravel(), (near @ near.T).ravel(), t @ w])

@@ -11,7 +11,7 @@ from torch.func import grad, jvp, vjp, vmap
 
 from surroscope.cost_function import Observable
 from surroscope.influence.functional import Tree, call_with, reverse
-from surroscope.influence.unsupported import REMEDIES, culprit
+from surroscope.influence.unsupported import REMEDIES, failing_module
 
 
 @dataclass(frozen=True)
@@ -80,13 +80,12 @@ class Linearization:
             prediction = self.predict(parameters, state[None])
             return observable(prediction, target[None], state[None])[0]
 
+        if method.gradients == "loop":
+            pairs = zip(states.split(1), targets.split(1), strict=True)
+            return torch.cat([self.backward(observable, *pair) for pair in pairs])
         result = torch.empty(len(states), self.size, dtype=states.dtype, device=states.device)
         for start in range(0, len(states), method.sample_chunk):
             part = slice(start, start + method.sample_chunk)
-            if method.gradients == "loop":
-                pairs = zip(states[part].split(1), targets[part].split(1), strict=True)
-                result[part] = torch.cat([self.backward(observable, *pair) for pair in pairs])
-                continue
             with self._explained("gradients", states[part]):
                 tree = vmap(grad(value), in_dims=(None, 0, 0))(self.parameters, states[part], targets[part])
             for name, block in self.split(result[part]).items():
@@ -215,5 +214,5 @@ class Linearization:
         except RuntimeError as error:
             if isinstance(error, torch.OutOfMemoryError) or "allocate memory" in str(error):
                 raise
-            where = culprit(self.network, kind, states) or "the network"
+            where = failing_module(self.network, kind, states) or "the network"
             raise ValueError(f"no derivative of {where}: {error}\n{REMEDIES[kind]}") from error

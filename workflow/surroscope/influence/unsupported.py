@@ -17,7 +17,7 @@ REMEDIES = {
 }
 
 
-def culprit(network: nn.Module, kind: str, states: Tensor) -> str | None:
+def failing_module(network: nn.Module, kind: str, states: Tensor) -> str | None:
     """The innermost module that the derivative fails at, by its name and type; None if no module fails alone."""
     calls: dict[nn.Module, tuple[Any, Any]] = {}
 

@@ -11,7 +11,7 @@ from surroscope.config import jobs
 from surroscope.config.sections import Dask
 from surroscope.diagnostics.fronts import fronts
 from surroscope.errors import UserError
-from surroscope.influence.gram import columns_within, gram, resolved
+from surroscope.influence.gram import by_sample_and_channel, columns_within, gram
 from surroscope.runtime import cli, store
 from surroscope.runtime.dask_cluster import scheduler
 from surroscope.stages.shards import blocks, open_shards
@@ -47,7 +47,7 @@ def stage(
             own = tangents[:samples].reshape(samples, samples, channels, cells)
             own = own.rechunk({0: -1, 1: 1, 2: 1, 3: min(narrow, cells)})
             w = shard["cotangents"].data[b].reshape(samples, channels, cells)
-            parts["by_sample"], parts["on_fronts"], parts["by_channel"] = resolved(
+            parts["by_sample"], parts["on_fronts"], parts["by_channel"] = by_sample_and_channel(
                 own, w, da.from_array(masks[b], chunks=(1, -1))
             )
             found[int(index)] = parts

@@ -1,6 +1,7 @@
 """Tables of influence: between times, classes and lags, with distance, and its metric's spectrum; all seeds pooled."""
 
 from collections.abc import Mapping, Sequence
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -23,7 +24,7 @@ def kind(matrices: Sequence[xr.Dataset]) -> str:
     return SOLVERS[str(matrices[0]["solver"].item())].metric
 
 
-def pooled(datasets: Sequence[xr.Dataset], name: str, *dims: str) -> np.ndarray:
+def pooled(datasets: Sequence[xr.Dataset], name: str, *dims: Any) -> np.ndarray:
     """A variable of all seeds, (n, *dims) with n = seeds x probe batches."""
     return np.concatenate([dataset[name].transpose("probe", *dims).values for dataset in datasets])
 
@@ -92,7 +93,7 @@ def of_model(matrices: Sequence[xr.Dataset], system: str, normalization: str) ->
             table.insert(0, "observable", response.observable)
             parts[name].append(table)
         if response == Response("smse"):
-            distances = np.concatenate([matrix["distance"].values for matrix in matrices])
+            distances = pooled(matrices, "distance", *MATRIX)
             table = coherence.interpolation(h, seeds, distances, *BINS.get(system, BINS["CE"]))
             table.insert(0, "normalization", by)
             parts["interpolation"].append(table)

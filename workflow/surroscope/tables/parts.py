@@ -13,6 +13,7 @@ from surroscope.influence.normalize import standard
 from surroscope.influence.solvers import SOLVERS
 from surroscope.runtime import store
 from surroscope.tables import rollouts
+from surroscope.tables.influence import pooled
 
 SHOWN = 3
 # These parts are made from Gram matrices and tangents, within the span of the gradients, whatever the study's solver.
@@ -25,8 +26,7 @@ def resolved(matrices: Sequence[xr.Dataset], seeds: np.ndarray) -> dict[str, pd.
     Both are means over the pairs of a relation in each probe batch, then quartiles over batches and seeds; coupling is
     divided by the mean self-influence.
     """
-    coupling = np.concatenate([m["coupling"].transpose("probe", *MATRIX, ...).values for m in matrices])
-    share = np.concatenate([m["front_share"].transpose("probe", *MATRIX).values for m in matrices])
+    coupling, share = pooled(matrices, "coupling", *MATRIX, ...), pooled(matrices, "front_share", *MATRIX)
     channels = [str(name) for name in matrices[0]["channel"].values]
     classes, times = share.shape[1:3]
     same_class = np.eye(classes, dtype=bool)[:, None, :, None]
@@ -52,39 +52,39 @@ def resolved(matrices: Sequence[xr.Dataset], seeds: np.ndarray) -> dict[str, pd.
 
 def images(matrices: Sequence[xr.Dataset]) -> dict[str, pd.DataFrame]:
     """Standardised influence of a step at a sample on the sample's own image, if the study looked at any."""
-    looked = [matrix for matrix in matrices if "image_influence" in matrix]
-    if not looked:
+    with_images = [matrix for matrix in matrices if "image_influence" in matrix]
+    if not with_images:
         return {}
-    raw = np.concatenate([m["image_influence"].transpose("image_probe", "action", *MATRIX).values for m in looked])
+    raw = np.concatenate([m["image_influence"].transpose("image_probe", "action", *MATRIX).values for m in with_images])
     size = raw.shape[2] * raw.shape[3]
     h = standard(raw.reshape(*raw.shape[:2], size, size))
-    probes = looked[0].sizes["image_probe"]
-    seeds = np.repeat([m.attrs["seed"] for m in looked], probes)
-    actions = [str(name) for name in looked[0]["action"].values]
+    probes = with_images[0].sizes["image_probe"]
+    seeds = np.repeat([m.attrs["seed"] for m in with_images], probes)
+    actions = [str(name) for name in with_images[0]["action"].values]
     table = rollouts.orbit(np.diagonal(h, axis1=2, axis2=3), actions, seeds, positive=False)
-    return {"symmetry": table.assign(quantity=SPAN, n_seeds=len(looked), n_probes=probes)}
+    return {"symmetry": table.assign(quantity=SPAN, n_seeds=len(with_images), n_probes=probes)}
 
 
 def optional(sensitivities: Sequence[Path], crosses: Sequence[Path], maps: Sequence[Path]) -> dict[str, pd.DataFrame]:
     """The tables of the parts that there are."""
-    found = {}
+    tables = {}
     if sensitivities:
-        found["sensitivity"] = pd.concat([pd.read_csv(path) for path in sensitivities], ignore_index=True)
+        tables["sensitivity"] = pd.concat([pd.read_csv(path) for path in sensitivities], ignore_index=True)
     if maps:
-        found["response_maps"] = pd.concat([response_map(store.read(path).load()) for path in maps], ignore_index=True)
-        found["response_maps"]["quantity"] = SPAN
+        tables["response_maps"] = pd.concat([response_map(store.read(path).load()) for path in maps], ignore_index=True)
+        tables["response_maps"]["quantity"] = SPAN
     if crosses:
-        opened = [store.read(path).load() for path in crosses]
-        scored = [attribution(dataset) for dataset in opened]
-        found["attribution"] = pd.concat(scored, ignore_index=True)
-        found["attribution_fields"] = pd.concat(
-            [attribution_fields(dataset, scores) for dataset, scores in zip(opened, scored, strict=True)],
+        stores = [store.read(path).load() for path in crosses]
+        scored = [attribution(dataset) for dataset in stores]
+        tables["attribution"] = pd.concat(scored, ignore_index=True)
+        tables["attribution_fields"] = pd.concat(
+            [attribution_fields(dataset, scores) for dataset, scores in zip(stores, scored, strict=True)],
             ignore_index=True,
         )
-        found["leverage"] = pd.concat([leverage(dataset) for dataset in opened], ignore_index=True)
+        tables["leverage"] = pd.concat([leverage(dataset) for dataset in stores], ignore_index=True)
         for name in ("attribution", "attribution_fields", "leverage"):
-            found[name]["quantity"] = SPAN
-    return found
+            tables[name]["quantity"] = SPAN
+    return tables
 
 
 def response_map(dataset: xr.Dataset) -> pd.DataFrame:
