@@ -7,7 +7,7 @@ import torch
 import xarray as xr
 
 from surroscope.physics import euler
-from surroscope.physics.simulate import joined, simulate
+from surroscope.physics.simulate import simulate
 
 SNAPSHOTS, ROWS = 21, 12
 
@@ -15,7 +15,7 @@ SNAPSHOTS, ROWS = 21, 12
 def pdegym(folder: Path, ic: str, size: int = 32) -> Path:
     """The first file of a class, with 12 trajectories at size x size cells: (sample, time, channel, x, y) float32."""
     options = {"preset": "calibrated", "seed": 7, "size": size, "factor": 1, "snapshots": SNAPSHOTS}
-    states = joined(simulate(ic, indices=range(ROWS), **options)).states
+    states = np.concatenate([part.states for part in simulate(ic, indices=range(ROWS), **options)])
     if ic.startswith("CE"):
         name, values = "data", euler.primitive(torch.from_numpy(states)).numpy()
         values = np.concatenate([values, states[:, :, 3:]], axis=2)
