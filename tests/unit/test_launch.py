@@ -171,7 +171,9 @@ def test_two_launched_tasks_meet(tmp_path: Path) -> None:
 
 
 def test_it_is_quick() -> None:
-    imported = "import sys; from surroscope import launch; print('torch' in sys.modules, 'numpy' in sys.modules)"
+    imported = (
+        "import sys; from surroscope.runtime import launch; print('torch' in sys.modules, 'numpy' in sys.modules)"
+    )
     environment = os.environ | {"PYTHONPATH": str(ROOT / "workflow")}
     done = subprocess.run([sys.executable, "-c", imported], env=environment, capture_output=True, text=True, check=True)
     assert done.stdout == "False False\n"

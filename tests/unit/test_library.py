@@ -138,7 +138,7 @@ NAN[1] = torch.nan
         ({"observable": "mass"}, "observable is 'mass'; expected 'smse' or a function"),
         ({"cost": lambda prediction, target, state: prediction.mean()}, "cost gives .* each of the 3 samples"),
         ({"response_states": X}, "response_targets is missing"),
-        ({"labels": ["a"]}, "1 labels of 3 "),
+        ({"labels": ["a"]}, "labels: found 1, expected 3"),
         ({"damping": 0.0}, "damping is 0.0; expected a positive number"),
         ({"network": nn.Conv2d(4, 4, 1).bfloat16()}, r"parameters of torch\.bfloat16; give network\.float\(\)"),
         ({"cost": lambda prediction, target, state: state.mean((1, 2, 3))}, "every gradient of the batch is zero"),

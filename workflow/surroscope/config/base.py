@@ -29,7 +29,8 @@ def renamed(config: dict[str, Any], source: str) -> dict[str, Any]:
     """The configuration with names of the last release replaced by today's, and a line printed for each."""
     for name, key, value, new in RENAMED:
         section = config.get(name)
-        if not isinstance(section, dict) or key not in section or value not in (None, section[key]):
+        both = isinstance(section, dict) and value is None and new in section  # the old one is an unknown key then
+        if not isinstance(section, dict) or both or key not in section or value not in (None, section[key]):
             continue
         old = f"{name}.{key}" if value is None else f"{name}.{key}: {value}"
         print(

@@ -1,4 +1,4 @@
-"""What the jobs read that look at one checkpoint: see `jobs`, which holds the others."""
+"""Settings of the jobs that look at one checkpoint; `jobs` has the others."""
 
 from dataclasses import replace
 from typing import Any, Literal, Self
@@ -63,7 +63,7 @@ def linearized(study: Study, responses: list[dict[str, str]], **wildcards: str) 
 
 
 class Gradients(Linearized):
-    """batches: (part, number) of each; directions: those whose gradients are pushed forward; none: its own"""
+    """batches: (part, number) of each; directions: those whose gradients are pushed forward, if any but its own"""
 
     batches: list[tuple[str, int]]
     directions: list[tuple[str, int]]
@@ -90,7 +90,7 @@ class CrossGradients(Gradients):
 
 
 class Reduce(Job):
-    """None: what is contracted follows from the shards."""
+    """No settings: the shards say what is contracted."""
 
     @classmethod
     def of(cls, study: Study, **wildcards: str) -> Self:

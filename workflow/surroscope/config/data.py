@@ -54,7 +54,7 @@ class Generation(Section):
 
 
 class Layout(Section):
-    """What files hold: expressions of their variables, their dimensions (none: the format's own), their numbers."""
+    """Layout of files: channels as expressions, names of dimensions (empty: the format's own), numbers, times."""
 
     channels: dict[str, str] = {}
     dimensions: Annotated[dict[str, str] | list[str], PlainValidator(_dimensions, dict[str, str] | list[str])] = []

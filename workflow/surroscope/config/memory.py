@@ -15,8 +15,8 @@ COLUMNS = 2**16
 def gradients(parameters: int, samples: int, outputs: int) -> int:
     """Bytes of the gradients of a batch's samples, (N, P) float32, and their tangents, (N, N, outputs of a sample).
 
-    There are two observables' gradients at a time, those of a chunk as torch.func gives them, and the directions of
-    tangents once more; and tangents in the blocks that they come in, whole, and as they are written.
+    Held at once: gradients of two observables, those of one chunk as torch.func gives them, and a copy of the
+    directions; tangents in the blocks that they come in, all of them together, and once more while they are written.
     """
     return 4 * samples * (4 * parameters + 3 * samples * outputs)
 

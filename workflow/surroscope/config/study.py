@@ -174,7 +174,7 @@ class Study(Section):
                 return [chosen.seed]
 
     def parts(self, system: str) -> tuple[str, ...]:
-        """Those, and what its networks, equations and grid have: several epochs, conserved totals, symmetries."""
+        """The optional parts that are asked for, and what else figures need: epochs, conserved totals, symmetries."""
         shifts = [Action.parse(name).shift for name in self.actions(system)]
         has = {
             "epochs": any(len(model.probe_epochs) > 1 for model in self.systems[system].models.values()),

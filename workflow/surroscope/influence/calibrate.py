@@ -147,8 +147,7 @@ def race(candidates: list[Candidate], measure: Callable[[Method], float], second
 
 
 def quickest(usable: list[Candidate]) -> Candidate:
-    """The first in order that takes no more than 1 / WORTHWHILE of the least time; where the smallest blocks, the
-    default's, are too slow to be timed, those."""
+    """The first candidate whose time is near the least, by WORTHWHILE; the default, if it was too slow to be timed."""
     times = {number: found.seconds for number, found in enumerate(usable) if found.seconds is not None}
     untimed = [found for found in usable if found.method == DEFAULT and found.seconds is None]
     if untimed or not times:

@@ -53,24 +53,27 @@ def influence_matrix(
     response_states, response_targets: of the responses, (K, F, Y, X) each; unless given, those of the perturbations
     cost: C, "smse", or a function of (prediction, target, state) that gives one number a sample, shape (N,)
     observable: A, likewise; the cost, unless given
-    labels: N of them for the perturbations, or {name: N of them}; for the responses too, unless they have states of
-        their own, which have response_labels
+    labels: N of them for the perturbations, or {name: N of them}. Also used for the responses, unless response_states
+        is given; then use response_labels
     solver: "span", within the span of the perturbations' gradients; "full", in the space of all parameters, in float64
-        and with a certified relative error; or a name in `influence.solvers.SOLVERS`
+        and with a certified relative error; "dense", the same for small networks; "euclidean" or "cosine", without η
     damping: ε; discarded_share: of "span", see `influence.span.solve_span`
     tolerance, max_iterations: of "full", see `influence.krylov.solve`
     method: how derivatives are taken; unless given, the first that is found to be exact for this network
 
-    Gives H with dimensions (response, perturbation). The network itself stays as it is: a copy of it is evaluated, so
-    that dropout is off. Raises UserError where arrays do not fit, numbers are not finite, samples of a batch interact,
-    no exact derivative is found, or iterations do not converge.
+    Gives H with dimensions (response, perturbation). The network itself stays as it is: a copy of it is put in
+    eval mode, without dropout, and with the running statistics of batch normalisation. Raises UserError where arrays do
+    not fit, numbers are not finite, samples of a batch interact, no exact derivative is found, or iterations do not
+    converge.
     """
     solver = next((name for name, one in SOLVERS.items() if solver in (name, one.metric)), solver)
     if solver not in SOLVERS or SOLVERS[solver].needs == "moments":
         known = dict.fromkeys(one.metric for one in SOLVERS.values() if one.needs != "moments")
-        raise UserError(f"solver is {solver!r}; choose from {', '.join(known)}, or a name of influence.solvers.SOLVERS")
+        raise UserError(f"solver is {solver!r}; choose from {', '.join(known)}")
     if not damping > 0:
         raise UserError(f"damping is {damping}; expected a positive number")
+    if not 0 <= discarded_share < 1:
+        raise UserError(f"discarded_share is {discarded_share}; expected a number from 0 to below 1")
     linear = _copy(network, torch.float64 if SOLVERS[solver].needs == "network" else None)
     x, y = _transitions(linear, states, targets)
     step = _function(cost, "cost")
@@ -221,7 +224,9 @@ def _check(linear: Linearization, states: Tensor, targets: Tensor, function: Obs
             )
         if not torch.isfinite(predicted).all():
             raise UserError("a prediction of the network is not finite; look at its weights")
-        require_independent(linear.network, states[:2], "influence")
+        # The two that differ most: where samples are mixed, equal ones would not show it.
+        other = int((states - states[0]).flatten(1).norm(dim=1).argmax())
+        require_independent(linear.network, states[[0, other]], "the network")
         values = torch.as_tensor(function(predicted, targets, states))
     if values.shape != (len(states),) or not torch.isfinite(values).all():
         raise UserError(f"{name} gives {values}; expected a finite number for each of the {len(states)} samples")
@@ -237,7 +242,7 @@ def _coordinates(dimension: str, labels: Labels | None, count: int) -> dict[str,
     named = labels if isinstance(labels, Mapping) else {"": labels}
     for values in named.values():
         if len(values) != count:
-            raise UserError(f"{len(values)} labels of {count} {dimension}s; give each its own")
+            raise UserError(f"labels: found {len(values)}, expected {count}, one a {dimension}")
     return {f"{dimension}_{name}".rstrip("_"): (dimension, list(values)) for name, values in named.items()}
 
 

@@ -15,9 +15,10 @@ class Response:
 
 
 class Responses:
-    """The gradients that some responses need, N samples each: first those of the perturbations, the cost's first.
+    """The gradients that some responses need, N samples each.
 
-    names: of the observables, in this order; perturbations: how many of them are stepped on
+    names: of the observables: first those that are stepped on, the cost before the others, then those that only respond
+    perturbations: how many of them are stepped on
     """
 
     def __init__(self, responses: Sequence[Response]) -> None:

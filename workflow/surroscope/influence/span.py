@@ -79,7 +79,7 @@ def _cut(squares: np.ndarray, discarded_share: float, noise: float) -> tuple[flo
     """
     squares = np.sort(squares)[::-1]
     if squares[0] <= 0:
-        raise ValueError("every gradient of the batch is zero; look at the weights")
+        raise ValueError("every gradient of the batch is zero; look at the weights and the targets")
     squares = np.where(squares > len(squares) * np.finfo(squares.dtype).eps * squares[0], squares, 0.0)
     tail = np.append(np.cumsum(squares[::-1])[::-1], 0.0) / squares.sum()
     rank = min(int(np.argmax(tail <= discarded_share)), int(np.sum(squares > noise * squares[0])))

@@ -6,6 +6,7 @@ import errno
 import inspect
 import json
 import os
+import re
 import signal
 import sys
 from collections.abc import Callable, Sequence
@@ -45,8 +46,9 @@ def run(stage: Callable[..., None]) -> None:
         f"  {name}: {_spell(field.annotation)}" for name, field in models["settings"].model_fields.items()
     )
     parser = argparse.ArgumentParser(
-        description=f"{sys.modules[stage.__module__].__doc__ or ''}\nsettings:\n{fields}",
+        description=f"{sys.modules[stage.__module__].__doc__ or ''}\nsettings: {models['settings'].__doc__}\n{fields}",
         formatter_class=argparse.RawDescriptionHelpFormatter,
+        epilog="`snakemake -n -p` prints the whole command of every job that is to run.",
     )
     for name, parameter in parameters.items():
         _add_option(parser, name, hints[name], parameter.default)
@@ -81,7 +83,10 @@ def _add_option(parser: argparse.ArgumentParser, name: str, hint: Any, default: 
     if many or not required:
         options["nargs"] = "?" if not many else "+" if required else "*"
     convert = int if kind is int else Path if Path in (kind, *get_args(kind)) else str
-    parser.add_argument(f"--{name.replace('_', '-')}", dest=name, type=convert, **options)
+    what = "is written" if WRITTEN in get_args(hint) else "is read" if convert is Path else f"default: {default}"
+    if convert is str and required:
+        what = "JSON, or the path of a YAML or JSON file"
+    parser.add_argument(f"--{name.replace('_', '-')}", dest=name, type=convert, help=what, **options)
 
 
 def _listed(paths: Path | list[Path]) -> list[Path]:
@@ -148,7 +153,8 @@ def provenance(stage: str, settings: BaseModel, *modules: str) -> dict[str, Any]
 
 
 def _spell(annotation: Any) -> str:
-    return annotation.__name__ if isinstance(annotation, type) else str(annotation)
+    spelled = annotation.__name__ if isinstance(annotation, type) else str(annotation)
+    return re.sub(r"\b(?:\w+\.)+(?=\w)", "", spelled)
 
 
 def tool(call: Callable[..., object], **texts: str) -> None:

@@ -1,6 +1,6 @@
 """What the jobs of a study took, from the benchmark files that Snakemake leaves beside their results.
 
-Only a job that ended has one; that of a job that ran again is of the last time. With `benchmark-extended: true`, which
+Only finished jobs have one; where a job ran twice, it is of the last run. With `benchmark-extended: true`, which
 the profiles set, it names threads and resources. The stage is told by the file's place: rules may have other names in a
 workflow that has this one as a module.
 """

@@ -16,7 +16,7 @@ FIXED = {
 
 
 def prepare(sources: Path) -> None:
-    """Make the package in `sources`, and the Python that runs Snakemake, what the jobs find first."""
+    """Put `sources` first on PYTHONPATH, and the Python that runs Snakemake first on PATH, for all jobs."""
     first = {"PYTHONPATH": str(sources.resolve()), "PATH": str(Path(sys.executable).parent)}
     for name, folder in first.items():
         others = [part for part in os.environ.get(name, "").split(os.pathsep) if part not in ("", folder)]

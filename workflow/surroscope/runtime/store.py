@@ -150,7 +150,7 @@ def manifest(path: Path) -> dict[str, Any]:
 def verify(path: Path, *, contents: bool = True) -> dict[str, Any]:
     """Compare every file of a store with its manifest and return the manifest.
 
-    contents: False compares what a look at the folder shows, the names and sizes, and hashes the metadata alone.
+    contents: if False, compare names and sizes only, and hash only the metadata.
     Raises DamagedStoreError naming the first file that is missing, added or changed.
     """
     expected = manifest(path)
