@@ -7,7 +7,6 @@ import pytest
 import torch
 from response_study import DAMPING, RESPONSES, Study
 
-from surroscope import device
 from surroscope.config import jobs, memory
 from surroscope.errors import UserError
 from surroscope.influence.responses import Response
@@ -48,7 +47,7 @@ def test_what_full_holds_is_what_is_foreseen() -> None:
 
 
 def test_what_cannot_fit_is_refused_before_anything_is_computed(study: Study, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(device, "memory", lambda place: 10**5)
+    monkeypatch.setattr(full, "memory_of", lambda place: 10**5)
     options = {"probes": [0], "dampings": [DAMPING], "damping_scale": "absolute", "tolerance": 1e-4}
     settings = jobs.Full(**study.common | options | {"solvers": ["full"], "responses": RESPONSES, "max_iterations": 40})
     with pytest.raises(UserError, match=r"40 iterations .* cpu has 0 GB. Lower influence\.max_iterations"):
@@ -58,6 +57,6 @@ def test_what_cannot_fit_is_refused_before_anything_is_computed(study: Study, mo
 
 def test_slurm_gives_a_job_a_part_of_the_machine(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delenv("SLURM_MEM_PER_NODE", raising=False)
-    whole = device.memory(torch.device("cpu"))
+    whole = full.memory_of(torch.device("cpu"))
     monkeypatch.setenv("SLURM_MEM_PER_NODE", "500")
-    assert device.memory(torch.device("cpu")) == 500 * 2**20 < whole
+    assert full.memory_of(torch.device("cpu")) == 500 * 2**20 < whole

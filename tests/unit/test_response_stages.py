@@ -208,7 +208,7 @@ def test_weights_that_are_broken_are_named_by_sample_and_observable(study: Study
     save(tmp_path / "whole", build(CHANNELS, SIZE))
     network = build(CHANNELS, SIZE)
     surrogate.load_weights(network, tmp_path / "whole", 2)
-    network[2].bias.data[0] = float("nan")
+    network[2].weight.data[0] = float("nan")
     with store.writing(tmp_path / "weights", {}) as temporary:
         temporary.mkdir()
         surrogate.save_weights(network, surrogate.weights_of(temporary, 2))

@@ -260,6 +260,21 @@ def test_without_a_cut_what_round_off_alone_tells_apart_is_no_direction(name: st
     assert cut.discarded_share == rounded_cut.discarded_share
 
 
+def test_small_gradients_beside_large_ones_are_not_taken_for_round_off() -> None:
+    draw = np.random.default_rng(0)
+    g = draw.normal(size=(20, 50)) * np.repeat([1.0, 1e-6], 10)[:, None]
+    j = draw.normal(size=(80, 50))
+    t = j @ g.T
+    span = solve_span(g @ g.T, t.T @ t / len(j), discarded_share=0.0, precision="float32")
+    assert len(span.eigenvalues) == 20
+    q = np.linalg.qr(g.T)[0]
+    eta = j.T @ j / len(j)
+    exact = g @ q @ np.linalg.solve(q.T @ eta @ q + 1e-2 * np.eye(20), q.T @ g.T)
+    for part in (slice(10), slice(10, 20)):
+        found = span.influence(g @ g.T, g @ g.T, 1e-2)[part, part]
+        assert relative(found, exact[part, part]) < 1e-6
+
+
 @pytest.mark.parametrize("bad", [np.nan, np.inf])
 def test_a_gradient_that_is_not_finite_is_refused(bad: float) -> None:
     p = problem("convolution")

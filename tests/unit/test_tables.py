@@ -17,10 +17,10 @@ from surroscope.diagnostics.rollout import errors
 from surroscope.diagnostics.scalars import Measured
 from surroscope.errors import UserError
 from surroscope.influence.compute import Rules
-from surroscope.influence.matrices import MATRIX, label
+from surroscope.influence.matrices import label
 from surroscope.influence.normalize import standard
-from surroscope.influence.responses import Response, Responses
-from surroscope.influence.solvers import SOLVERS, Grams
+from surroscope.influence.responses import MATRIX, Grams, Response, Responses
+from surroscope.influence.solvers import SOLVERS
 from surroscope.report.draw import draw
 from surroscope.tables import influence, rollouts
 from surroscope.tables import scalars as scalar_tables

@@ -264,3 +264,16 @@ def test_random_draws_inside_the_network_resume_too() -> None:
 @pytest.mark.parametrize(("count", "batches"), [(1, 1), (16, 4), (17, 5)])
 def test_no_batch_is_larger_than_asked(count: int, batches: int) -> None:
     assert loop.batches_in(torch.zeros(count, 4, 1), 12) == batches
+
+
+def test_a_layer_of_single_precision_does_not_make_samples_interact() -> None:
+    class Single(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.layer = nn.Conv2d(2, 2, 3, padding=1)
+
+        def forward(self, x: Tensor) -> Tensor:
+            return self.layer.float()(x.float()).double()
+
+    states = torch.rand(2, 2, 32, 32, dtype=torch.float64)
+    surrogate.require_independent(Single().eval(), states, "a network")

@@ -107,6 +107,13 @@ def test_touched_and_commented_sources_change_nothing(quick: Project, tmp_path: 
             id="learning rate and weight decay",
         ),
         pytest.param(
+            "workflow/surroscope/influence/solvers.py",
+            "gradient dot products (no metric)",
+            "dot products of gradients (no metric)",
+            {"influence": 4, "tables": 2} | DRAWING,
+            id="the registry of solvers, which no gradient is taken by",
+        ),
+        pytest.param(
             "workflow/surroscope/runtime/store.py",
             "damaged or edited ",
             "damaged, or edited, ",

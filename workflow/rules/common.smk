@@ -209,7 +209,9 @@ def caption_file(name, system):
     # Jobs on a cluster read the rules at the same time, and a report may be reading the file.
     if not path.exists() or path.read_text() != text:
         path.parent.mkdir(parents=True, exist_ok=True)
-        path.write_text(text)
+        written = path.with_suffix(f".{os.getpid()}")
+        written.write_text(text)
+        os.replace(written, path)
     return str(path)
 
 

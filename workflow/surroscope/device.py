@@ -1,7 +1,5 @@
 """Where tensors live, and how many threads work on them."""
 
-import os
-
 import torch
 
 
@@ -15,12 +13,3 @@ def pick(number: int = 0) -> torch.device:
     torch.backends.cudnn.allow_tf32 = False
     torch.backends.cudnn.benchmark = False
     return torch.device("cuda", number) if torch.cuda.is_available() else torch.device("cpu")
-
-
-def memory(place: torch.device) -> int:
-    """Bytes of memory of a GPU, or of this machine, of which SLURM may have given the job a part."""
-    if place.type == "cuda":
-        return torch.cuda.get_device_properties(place).total_memory
-    given = int(os.environ.get("SLURM_MEM_PER_NODE") or 0) * 2**20
-    whole = os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
-    return min(given, whole) if given else whole

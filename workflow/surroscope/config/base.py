@@ -3,12 +3,23 @@
 import sys
 from typing import Annotated, Any
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field
 
 Name = Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9_.-]*$")]
 Count = Annotated[int, Field(ge=1)]
 Positive = Annotated[float, Field(gt=0, allow_inf_nan=False)]
 NonNegative = Annotated[float, Field(ge=0, allow_inf_nan=False)]
+
+
+def once(entries: list[Any]) -> list[Any]:
+    """The entries. Raises ValueError for one that stands twice."""
+    for entry in entries:
+        if entries.count(entry) > 1:
+            raise ValueError(f"{entry!r} stands twice; list each once")
+    return entries
+
+
+Seeds = Annotated[list[Annotated[int, Field(ge=0)]], Field(min_length=1), AfterValidator(once)]
 
 
 class Section(BaseModel):
@@ -39,14 +50,6 @@ def renamed(config: dict[str, Any], source: str) -> dict[str, Any]:
         rest = {other: entry for other, entry in section.items() if other != key}
         config = config | {name: rest | ({new: section[key]} if value is None else {key: new})}
     return config
-
-
-def once(entries: list[Any]) -> list[Any]:
-    """The entries. Raises ValueError for one that stands twice."""
-    for entry in entries:
-        if entries.count(entry) > 1:
-            raise ValueError(f"{entry!r} stands twice; list each once")
-    return entries
 
 
 def require_known(key: str, found: list[str] | None, known: tuple[str, ...]) -> None:

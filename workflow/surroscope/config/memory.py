@@ -17,6 +17,7 @@ def gradients(parameters: int, samples: int, outputs: int) -> int:
 
     Held at once: gradients of two observables, those of one chunk as torch.func gives them, and a copy of the
     directions; tangents in the blocks that they come in, all of them together, and once more while they are written.
+    What a network's own layers hold while a block of tangents passes through them is not counted.
     """
     return 4 * samples * (4 * parameters + 3 * samples * outputs)
 
@@ -34,6 +35,11 @@ def full(parameters: int, samples: int, responses: Sequence[Response], max_itera
     return parameters * (8 * 3 * rows + 4 * 3 * basis + 4 * 6 * samples) + contracted
 
 
+def dense(parameters: int) -> int:
+    """Bytes of dense algebra: the metric in float64, three times while it is symmetrised, factored and solved with."""
+    return 4 * 8 * parameters**2
+
+
 def of_job(study: Study, job: str, parameters: int, **wildcards: str) -> int:
     """MB of a job of this name that differentiates a network of so many parameters."""
     settings = jobs.JOBS[job].of(study, **wildcards)
@@ -42,5 +48,8 @@ def of_job(study: Study, job: str, parameters: int, **wildcards: str) -> int:
     outputs = len(settings.equations.channels) * rows * columns
     needed = gradients(parameters, samples, outputs)
     if isinstance(settings, jobs.Full):
-        needed = max(needed, full(parameters, samples, settings.responses, settings.max_iterations))
+        if "full" in settings.solvers:
+            needed = max(needed, full(parameters, samples, settings.responses, settings.max_iterations))
+        if "dense" in settings.solvers:
+            needed = max(needed, dense(parameters))
     return BASE_MB + needed // 10**6

@@ -146,8 +146,9 @@ def statistics(study: Study) -> Iterator[str]:
     yield (
         "Intervals are 95 % bootstrap intervals: seeds are drawn again with replacement, and of each its probe "
         "batches; entries of one matrix are not, since they depend on one another. Of 500 draws the percentile "
-        "interval, widened about the estimate by √(S / (S − 1)) for S seeds; in the logarithm where every draw is "
-        "positive, for correlations in Fisher's z."
+        "interval, widened about the estimate by √(S / (S − 1)) for S seeds; in the logarithm for numbers that are "
+        "positive by definition, for correlations in Fisher's z. Differences between networks are of draws that both "
+        "share. Correlations within classes are of values less the mean of their class."
     )
 
 

@@ -6,7 +6,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import AfterValidator, Field, field_validator, model_validator
 
-from surroscope.config.base import Count, Name, NonNegative, Positive, Section, once
+from surroscope.config.base import Count, Name, NonNegative, Positive, Section, Seeds, once
 from surroscope.config.data import Equations
 from surroscope.influence.normalize import NORMALIZATIONS
 from surroscope.influence.solvers import SOLVERS
@@ -82,15 +82,10 @@ class Model(Factory):
 class SystemStudy(Section):
     trajectories: Annotated[int, Field(ge=3)]
     equations: Equations | None = None
-    classes: Annotated[list[str], Field(min_length=2)] | None = None
-    observables: Annotated[list[str], Field(min_length=1)] | None = None
-    pairs: list[Annotated[list[str], Field(min_length=2, max_length=2)]] = []
+    classes: Annotated[list[str], Field(min_length=2), AfterValidator(once)] | None = None
+    observables: Annotated[list[str], Field(min_length=1), AfterValidator(once)] | None = None
+    pairs: Annotated[list[Annotated[list[str], Field(min_length=2, max_length=2)]], AfterValidator(once)] = []
     models: Annotated[dict[Name, Model], Field(min_length=1)]
-
-    @field_validator("classes", "observables", "pairs")
-    @classmethod
-    def _distinct(cls, names: list[Any] | None) -> list[Any] | None:
-        return names and once(names)
 
     @field_validator("models")
     @classmethod
@@ -137,15 +132,10 @@ class Iterations(Section):
 
 
 class Influence(Rules, Iterations):
-    solvers: Annotated[list[SolverName], Field(min_length=1)] = ["subspace"]
+    solvers: Annotated[list[SolverName], Field(min_length=1), AfterValidator(once)] = ["subspace"]
     span: Literal["perturbation", "joint"] = "joint"
     normalization: Normalization = "standard"
     memory_mb: Positive = 2000.0
-
-    @field_validator("solvers")
-    @classmethod
-    def _distinct(cls, solvers: list[str]) -> list[str]:
-        return once(solvers)
 
 
 class Tls(Section):
@@ -194,15 +184,10 @@ class Dask(Section):
 
 
 class Sensitivity(Iterations):
-    seeds: Annotated[list[Annotated[int, Field(ge=0)]], Field(min_length=1)]
+    seeds: Seeds
     probes: Count = 1
     dampings: Annotated[list[Positive], Field(min_length=2)] = [1.0, 1e-1, 1e-2, 1e-3, 1e-4, 1e-5, 1e-6]
     full_dampings: list[Positive] = [1.0, 1e-1, 1e-2]
-
-    @field_validator("seeds")
-    @classmethod
-    def _distinct(cls, seeds: list[int]) -> list[int]:
-        return once(seeds)
 
     @field_validator("dampings", "full_dampings")
     @classmethod
@@ -229,15 +214,10 @@ class Maps(Section):
 
 
 class Symmetry(Section):
-    seeds: Annotated[list[Annotated[int, Field(ge=0)]], Field(min_length=1)] | None = None
+    seeds: Seeds | None = None
     probes: Count = 1
     line: Annotated[int, Field(ge=0)] | None = None
     box: Annotated[int, Field(ge=0)] | None = None
-
-    @field_validator("seeds")
-    @classmethod
-    def _distinct(cls, seeds: list[int] | None) -> list[int] | None:
-        return seeds and once(seeds)
 
 
 class Figures(Section):

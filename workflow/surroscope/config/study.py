@@ -3,9 +3,9 @@
 import re
 from typing import Annotated, Any
 
-from pydantic import BaseModel, Field, ValidationError, field_validator, model_validator
+from pydantic import BaseModel, Field, ValidationError, model_validator
 
-from surroscope.config.base import Name, Section, once, renamed, require_known
+from surroscope.config.base import Name, Section, Seeds, renamed, require_known
 from surroscope.config.data import Data
 from surroscope.config.sections import (
     Cross,
@@ -36,7 +36,7 @@ BOX = 17  # arXiv 2601.20172
 
 class Study(Section):
     study: Name
-    seeds: Annotated[list[Annotated[int, Field(ge=0)]], Field(min_length=1)]
+    seeds: Seeds
     data: Data
     split: Split = Split()
     systems: Annotated[dict[Name, SystemStudy], Field(min_length=1)]
@@ -50,11 +50,6 @@ class Study(Section):
     maps: Maps | None = None
     symmetry: Symmetry | None = None
     figures: Figures = Figures()
-
-    @field_validator("seeds")
-    @classmethod
-    def _distinct(cls, seeds: list[int]) -> list[int]:
-        return once(seeds)
 
     @model_validator(mode="after")
     def _fits_together(self) -> "Study":

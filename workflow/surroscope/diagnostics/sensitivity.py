@@ -10,7 +10,8 @@ import xarray as xr
 from surroscope.diagnostics import scalars
 from surroscope.influence.compute import Rules, influence
 from surroscope.influence.normalize import standard
-from surroscope.influence.solvers import SOLVERS, Grams
+from surroscope.influence.responses import Grams
+from surroscope.influence.solvers import SOLVERS
 
 # A variant: the columns that say which it is, and its matrices (probes, N, N).
 Variant = tuple[dict[str, Any], np.ndarray]

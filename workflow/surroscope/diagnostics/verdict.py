@@ -30,7 +30,7 @@ def verdict(
     limit, the sentence says that the label is not settled.
 
     The thresholds are ours: half the published curve's width at 128 x 128 is below one step, and its transfer 0.1.
-    Raises ValueError where a number is missing.
+    "undecided" where one of the two does not exist.
     """
     if not validation < persistence:
         return "not trained", (
@@ -38,7 +38,10 @@ def verdict(
             "influence of an untrained network says nothing about generalisation."
         )
     if np.isnan(half_life.value) or np.isnan(transfer.value):
-        raise ValueError(f"half-life {half_life.value} and class transfer {transfer.value} support no verdict")
+        return "undecided", (
+            "The influence of most classes on themselves is zero, so there is no help to compare with. Look at the "
+            "data and the weights."
+        )
     locks = {
         "time-locked": (half_life.value <= TIME_LOCKED_HALF_LIFE, half_life.spans(TIME_LOCKED_HALF_LIFE)),
         "class-locked": (transfer.value < CLASS_LOCKED_TRANSFER, transfer.spans(CLASS_LOCKED_TRANSFER)),

@@ -110,6 +110,8 @@ def calibrate(
 def check(linear: Linearization, states: Tensor, method: Method) -> None:
     """Raise ValueError if gradients or tangents by a method are wrong at the first of some states (N, F, Y, X)."""
     bench = Bench(linear, smse, states[:CHECKED], states[:CHECKED], CHECKED)
+    if not torch.isfinite(bench.expected).all():
+        return  # broken weights, which whoever takes gradients finds at every sample
     for quantity, measure in (("gradients", bench.gradient_error), ("tangents", bench.tangent_error)):
         try:
             error = measure(method)

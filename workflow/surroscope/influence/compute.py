@@ -18,7 +18,7 @@ import dask.array as da
 import numpy as np
 
 from surroscope.influence.gram import gram
-from surroscope.influence.solvers import Grams
+from surroscope.influence.responses import Grams
 from surroscope.influence.span import Span, solve_span
 
 

@@ -8,8 +8,8 @@ import numpy as np
 import xarray as xr
 
 from surroscope.influence.compute import Rules, span_of
-from surroscope.influence.matrices import MATRIX, grams_of
-from surroscope.influence.solvers import Grams
+from surroscope.influence.matrices import grams_of
+from surroscope.influence.responses import MATRIX, Grams
 from surroscope.influence.span import Span
 
 

@@ -20,7 +20,8 @@ from surroscope.influence import compute, dense, krylov
 from surroscope.influence.calibrate import calibrate
 from surroscope.influence.gram import gram
 from surroscope.influence.linearize import Linearization, Method
-from surroscope.influence.solvers import SOLVERS, Grams
+from surroscope.influence.responses import Grams
+from surroscope.influence.solvers import SOLVERS
 from surroscope.models.surrogate import require_independent
 
 Labels = Sequence[Any] | Mapping[str, Sequence[Any]]

@@ -131,18 +131,10 @@ class Linearization:
             progress(block.shape[0] * block.shape[1])
         return result
 
-    def metric(
-        self,
-        states: Tensor,
-        directions: Tensor,
-        method: Method = DEFAULT,
-        progress: Callable[[int], None] = lambda done: None,
-    ) -> Tensor:
+    def metric(self, states: Tensor, directions: Tensor, method: Method = DEFAULT) -> Tensor:
         """η v_i = (1/M) Σ_n J_nᵀ J_n v_i, M = N F Y X: states (N, F, Y, X) and directions (K, P) to (K, P).
 
         The forward and the reverse product share the primal pass, and one block of tangents is held at a time.
-
-        progress: is told the number of tangents of each block
         Raises ValueError as `iter_tangents`.
         """
         result = torch.zeros_like(directions)
@@ -152,7 +144,6 @@ class Linearization:
                 pulled = pull(push(tree))
             for name, block in self.split(result[rows]).items():
                 block += pulled[name].flatten(1)
-            progress((rows.stop - rows.start) * len(states[columns]))
         return result / states.numel()
 
     def _blocks(self, states: Tensor, directions: Tensor, method: Method) -> Iterator[tuple[slice, slice, Tree]]:

@@ -8,10 +8,8 @@ import xarray as xr
 
 from surroscope.influence import compute
 from surroscope.influence.compute import Rules
-from surroscope.influence.responses import Response, Responses
-from surroscope.influence.solvers import SOLVERS, Grams
-
-MATRIX = ("response_class", "response_time", "perturbation_class", "perturbation_time")
+from surroscope.influence.responses import MATRIX, Grams, Response, Responses
+from surroscope.influence.solvers import SOLVERS
 
 
 def grams_of(source: xr.Dataset, probe: int) -> Grams:

@@ -1,7 +1,7 @@
 """Normalisations of influence matrices: (..., response j, perturbation i), one matrix a probe batch, to the same shape.
 
 Each divides by a scale of the matrix itself, and raises ValueError where that scale is not defined. A row that is
-zero throughout, of a transition whose gradient is zero, has no scale and stays zero.
+zero throughout, of a transition whose gradient is zero, has no scale and stays zero; softmax gives it equal weights.
 """
 
 from collections.abc import Callable

@@ -1,9 +1,12 @@
-"""What a study asks the response of, and the gradients that this takes."""
+"""What a study asks the response of, the gradients that this takes, and their products."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
+
+# The axes of an influence matrix.
+MATRIX = ("response_class", "response_time", "perturbation_class", "perturbation_time")
 
 
 @dataclass(frozen=True)
@@ -29,3 +32,17 @@ class Responses:
     def place(self, observable: str, samples: int) -> np.ndarray:
         """Rows (N,) of an observable's gradients."""
         return np.arange(samples) + self.names.index(observable) * samples
+
+
+@dataclass(frozen=True)
+class Grams:
+    """Of R gradients g (rows of G), the first D of which have tangents J g.
+
+    k: G Gᵀ (R, R); b: (J Gᵀ)ᵀ (J Gᵀ) / M (D, D); adam: G diag(1 / (sqrt v̂ + ε)) Gᵀ (R, R), or None
+    precision: dtype that G was computed in, whatever its products are in
+    """
+
+    k: np.ndarray
+    b: np.ndarray
+    adam: np.ndarray | None = None
+    precision: str = "float64"

@@ -10,19 +10,7 @@ from typing import Literal
 
 import numpy as np
 
-
-@dataclass(frozen=True)
-class Grams:
-    """Of R gradients g (rows of G), the first D of which have tangents J g.
-
-    k: G Gᵀ (R, R); b: (J Gᵀ)ᵀ (J Gᵀ) / M (D, D); adam: G diag(1 / (sqrt v̂ + ε)) Gᵀ (R, R), or None
-    precision: dtype that G was computed in, whatever its products are in
-    """
-
-    k: np.ndarray
-    b: np.ndarray
-    adam: np.ndarray | None = None
-    precision: str = "float64"
+from surroscope.influence.responses import Grams
 
 
 @dataclass(frozen=True)

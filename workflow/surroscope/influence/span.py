@@ -43,13 +43,19 @@ def solve_span(k: np.ndarray, b: np.ndarray, *, discarded_share: float, precisio
     discarded_share: the trailing directions that together hold at most this share of trace(k) are left out;
     0 keeps every direction above round-off
     precision: dtype that G was computed in. A singular value of G below R ε times the largest, ε of that dtype, is
-    round-off and is never kept
+    round-off and is never kept. With a share of 0 gradients count by their directions: the round-off of each is
+    relative to its own length, and a small one beside large ones is not round-off
     Raises ValueError if a matrix is not finite or every gradient is zero.
     """
     for name, matrix in (("G Gᵀ", k), ("(J Gᵀ)ᵀ (J Gᵀ) / M", b)):
         if not np.isfinite(matrix).all():
             row = int(np.argwhere(~np.isfinite(matrix))[0, 0])
             raise ValueError(f"{name} is not finite in row {row}; look at the weights")
+    scale = np.ones(len(k))
+    if discarded_share == 0:
+        lengths = np.sqrt(np.diagonal(k))
+        scale = 1 / np.where(lengths > 0, lengths, 1.0)
+        k, b = (matrix * np.outer(scale, scale) for matrix in (k, b))
     # Gradients that share no parameter are solved apart, so that their influence is zero and not round-off.
     _, label = connected_components((k != 0) | (b != 0), directed=False)
     parts = [np.flatnonzero(label == part) for part in range(label.max() + 1)]
@@ -68,7 +74,7 @@ def solve_span(k: np.ndarray, b: np.ndarray, *, discarded_share: float, precisio
         spectra.append(eigenvalues)
     eigenvalues = np.concatenate(spectra)
     order = np.argsort(-eigenvalues, kind="stable")
-    return Span(np.concatenate(bases, axis=1)[:, order], eigenvalues[order], share)
+    return Span(scale[:, None] * np.concatenate(bases, axis=1)[:, order], eigenvalues[order], share)
 
 
 def _cut(squares: np.ndarray, discarded_share: float, noise: float) -> tuple[float, float]:

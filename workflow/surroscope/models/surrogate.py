@@ -57,7 +57,8 @@ def build(
 def require_independent(network: nn.Module, states: Tensor, name: str) -> None:
     """Raise UserError unless a network in eval mode predicts a state (B, F, Y, X) the same alone and in a batch.
 
-    What it predicts may differ by ε^(2/3) of it, ε the round-off of its numbers. It must leave its input as it is.
+    What it predicts may differ by ε^(2/3) of it, ε the round-off of float32, in which a network of float64 may have
+    layers too. It must leave its input as it is.
     """
     given = states.clone()
     with torch.no_grad():
@@ -69,7 +70,7 @@ def require_independent(network: nn.Module, states: Tensor, name: str) -> None:
             "them as they are. Write x = x - mean instead of x -= mean, or let it work on x.clone()"
         )
     defect = float((together - alone).norm() / together.norm().clamp_min(torch.finfo(together.dtype).tiny))
-    if defect > torch.finfo(together.dtype).eps ** (2 / 3):
+    if defect > torch.finfo(torch.float32).eps ** (2 / 3):
         raise UserError(
             f"{name}: what the network predicts for a state changes by {defect:.1e} of it with the other "
             "states of the batch; expected each state to be predicted by itself. Take means and norms over channels "

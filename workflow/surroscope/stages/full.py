@@ -1,5 +1,6 @@
 """Solve for the influence in the full parameter space of one checkpoint -> matrices with their error bounds."""
 
+import os
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -15,8 +16,7 @@ from surroscope.data import transitions
 from surroscope.errors import UserError
 from surroscope.influence import dense, krylov
 from surroscope.influence.linearize import Linearization, Method
-from surroscope.influence.matrices import MATRIX
-from surroscope.influence.responses import Response, Responses
+from surroscope.influence.responses import MATRIX, Response, Responses
 from surroscope.runtime import cli, progress, store
 from surroscope.stages.checkpoint import (
     functions_of,
@@ -103,13 +103,22 @@ def stage(
 
 def require_memory(settings: jobs.Full, parameters: int, samples: int, place: torch.device) -> None:
     """Raise UserError if the iterations that the settings allow need more memory than there is."""
-    needed, there = memory.full(parameters, samples, settings.responses, settings.max_iterations), device.memory(place)
+    needed, there = memory.full(parameters, samples, settings.responses, settings.max_iterations), memory_of(place)
     if "full" in settings.solvers and needed > there:
         raise UserError(
             f"{settings.model} on {settings.system}: up to {settings.max_iterations} iterations with {samples} samples "
             f"of {parameters:,} parameters hold {needed / 1e9:,.0f} GB, but {place} has {there / 1e9:,.0f} GB. Lower "
             "influence.max_iterations (of a sweep, sensitivity.max_iterations), probe.snapshots or the observables"
         )
+
+
+def memory_of(place: torch.device) -> int:
+    """Bytes of memory of a GPU, or of this machine, of which SLURM may have given the job a part."""
+    if place.type == "cuda":
+        return torch.cuda.get_device_properties(place).total_memory
+    given = int(os.environ.get("SLURM_MEM_PER_NODE") or 0) * 2**20
+    whole = os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
+    return min(given, whole) if given else whole
 
 
 def report(bar: Any, iteration: int, bound: float) -> None:

@@ -9,7 +9,8 @@ from surroscope.config import jobs
 from surroscope.errors import UserError
 from surroscope.influence import decompose
 from surroscope.influence.compute import Rules
-from surroscope.influence.matrices import MATRIX, grams_of, label, responses_of
+from surroscope.influence.matrices import grams_of, label, responses_of
+from surroscope.influence.responses import MATRIX
 from surroscope.influence.solvers import SOLVERS
 from surroscope.runtime import cli, store
 

@@ -10,9 +10,9 @@ import xarray as xr
 from surroscope.diagnostics import coherence
 from surroscope.diagnostics.scalars import SCALARS, Measured
 from surroscope.errors import UserError
-from surroscope.influence.matrices import MATRIX, responses_of
+from surroscope.influence.matrices import responses_of
 from surroscope.influence.normalize import NORMALIZATIONS, standard
-from surroscope.influence.responses import Response
+from surroscope.influence.responses import MATRIX, Response
 from surroscope.influence.solvers import SOLVERS
 
 # Bins of distance and half their width in bins, as in arXiv 2509.00024; other systems get those of CE.

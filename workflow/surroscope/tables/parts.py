@@ -8,8 +8,8 @@ import pandas as pd
 import xarray as xr
 
 from surroscope.diagnostics import coherence
-from surroscope.influence.matrices import MATRIX
 from surroscope.influence.normalize import standard
+from surroscope.influence.responses import MATRIX
 from surroscope.influence.solvers import SOLVERS
 from surroscope.runtime import store
 from surroscope.tables import rollouts

@@ -135,7 +135,8 @@ def main_numbers(numbers: Mapping[str, Sampled], system: str, architectures: Map
 
 def conclusion(of_model: Sampled, m: Measured) -> dict[str, str]:
     """`label` and `sentence` of the verdict that a model's main numbers support."""
-    rows = of_model.table().set_index("name")[list(Estimate._fields)]
+    names = ["half_life", "class_transfer_ratio", "validation", "persistence"]
+    rows = of_model.table().set_index("name")[list(Estimate._fields)].reindex(names)
     half_life, transfer = (Estimate(*rows.loc[name]) for name in ("half_life", "class_transfer_ratio"))
     validation, persistence = (float(rows.loc[name, "value"]) for name in ("validation", "persistence"))
     label, sentence = verdict(half_life, transfer, validation, persistence, reach=len(m.lags["intra"]) // 2)
