@@ -63,7 +63,7 @@ class Study:
         rows = pd.concat([pd.read_csv(path, sep="\t") for path in files], ignore_index=True)
         resources = rows["resources"].map(ast.literal_eval)
         return rows.assign(
-            stage=rows["rule_name"].where(~rows["rule_name"].str.startswith("figure_"), "figures"),
+            stage=rows["rule_name"].where(~rows["rule_name"].str.startswith("figures_"), "figures"),
             gpus=[float(given.get("gpu", 0)) for given in resources],
             asked=[given["mem_mb"] for given in resources],
         ).query("stage != 'report'")

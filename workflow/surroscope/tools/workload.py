@@ -34,8 +34,9 @@ from surroscope.training import loop
 GRADIENT, TANGENT, PRODUCT, DOUBLE = 1.2, 2.0, 4.0, 2.0
 # Seconds of a stage beside its imports that do not grow with the study: first calls, graphs, drawing. And of a store
 # that is opened, once for every batch.
-FIXED = {"calibrate": 5.0, "tables": 5.0} | dict.fromkeys(
-    ("gradients", "cross_gradients", "reduce", "figures", "influence", "sensitivity", "maps"), 1.0
+# The figures of a system are some thirty, a second each.
+FIXED = {"calibrate": 5.0, "tables": 5.0, "figures": 30.0} | dict.fromkeys(
+    ("gradients", "cross_gradients", "reduce", "influence", "sensitivity", "maps"), 1.0
 )
 OPENED = 0.05
 # A byte that is written or read and verified, and a byte of raw data in its way to the store, in times of hashing it.
