@@ -4,8 +4,8 @@ from importlib import import_module
 from typing import Any
 
 WHERE = {
-    "influence_matrix": "surroscope.influence.library",
-    "metric": "surroscope.influence.library",
+    "influence_matrix": "surroscope.influence.api",
+    "metric": "surroscope.influence.api",
     "open_study": "surroscope.results",
     "read_table": "surroscope.results",
 }
