@@ -140,6 +140,7 @@ NAN[1] = torch.nan
         ({"response_states": X}, "response_targets is missing"),
         ({"labels": ["a"]}, "labels: found 1, expected 3"),
         ({"damping": 0.0}, "damping is 0.0; expected a positive number"),
+        ({"discarded_share": 1.0}, "discarded_share is 1.0; expected a number from 0 to below 1"),
         ({"network": nn.Conv2d(4, 4, 1).bfloat16()}, r"parameters of torch\.bfloat16; give network\.float\(\)"),
         ({"cost": lambda prediction, target, state: state.mean((1, 2, 3))}, "every gradient of the batch is zero"),
     ],
@@ -161,7 +162,12 @@ def test_a_network_whose_samples_interact_is_refused() -> None:
             return self.layer(x - x.mean(0))
 
     p = problem("convolution")
-    for call in (lambda n: surroscope.influence_matrix(n, p.x, p.y), lambda n: surroscope.metric(n, p.x)):
+    alike = torch.cat([p.x[:1], p.x])
+    for call in (
+        lambda n: surroscope.influence_matrix(n, p.x, p.y),
+        lambda n: surroscope.influence_matrix(n, alike, alike.flip(0)),
+        lambda n: surroscope.metric(n, p.x),
+    ):
         with pytest.raises(UserError, match=r"changes by .* with the other states of the batch"):
             call(Interacting())
 

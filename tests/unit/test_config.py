@@ -285,3 +285,8 @@ def test_names_of_the_last_release_still_work_and_say_so_in_a_line(capsys: pytes
     expected = ("influence.rungs is now called max_iterations", "influence.span: ket is now called perturbation")
     lines = capsys.readouterr().err.splitlines()
     assert lines == [f"config.yaml: {part}; rename it, the old name goes with the next release" for part in expected]
+
+
+def test_an_old_name_beside_its_new_one_is_an_unknown_key() -> None:
+    with pytest.raises(UserError, match=r"influence\.rungs: unknown key"):
+        check(changed("influence", {"rungs": 7, "max_iterations": 9}), "config.yaml")

@@ -18,6 +18,7 @@ from surroscope.cost_function import Observable, smse
 from surroscope.errors import UserError
 from surroscope.influence import compute, dense, krylov
 from surroscope.influence.calibrate import calibrate
+from surroscope.influence.functional import COLUMNS
 from surroscope.influence.gram import gram
 from surroscope.influence.linearize import Linearization, Method
 from surroscope.influence.responses import Grams
@@ -25,7 +26,6 @@ from surroscope.influence.solvers import SOLVERS
 from surroscope.models.surrogate import require_independent
 
 Labels = Sequence[Any] | Mapping[str, Sequence[Any]]
-COLUMNS = 2**16
 
 
 def influence_matrix(

@@ -14,18 +14,18 @@ CACHE_BYTES = 2**21
 SPLIT = 8
 
 
-def columns_within(budget_mb: float, rows: int, workers: int, unit: int = 1) -> int:
-    """How many columns of `rows` float32 values a block may have, a multiple of `unit`, for `workers` at a time.
+def columns_within(budget_mb: float, rows: int, workers: int) -> int:
+    """How many columns of `rows` float32 values a block may have, for `workers` at a time.
 
-    Raises ValueError if the budget does not hold one unit of columns for each worker.
+    Raises ValueError if the budget does not hold one column for each worker.
     """
     results = (SPLIT + 1) * rows**2 * 8
     column = 4 * rows * COPIES
-    columns = int((budget_mb * 2**20 / workers - results) / column) // unit * unit
-    if columns < unit:
-        needed = workers * (results + unit * column) / 2**20
+    columns = int((budget_mb * 2**20 / workers - results) / column)
+    if columns < 1:
+        needed = workers * (results + column) / 2**20
         raise ValueError(
-            f"a memory budget of {budget_mb:g} MB does not hold one block of {rows} x {unit} values for each of "
+            f"a memory budget of {budget_mb:g} MB does not hold one block of {rows} x 1 values for each of "
             f"{workers} workers; expected at least {needed:.0f} MB. Raise influence.memory_mb or lower the workers"
         )
     return columns
