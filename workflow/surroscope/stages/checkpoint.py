@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from surroscope.config.checkpoint_jobs import Linearized
 from surroscope.cost_function import Observable, smse
@@ -17,7 +17,7 @@ from surroscope.importing import module_of
 from surroscope.influence.calibrate import check
 from surroscope.influence.linearize import FIXED, Linearization, Method
 from surroscope.influence.responses import Responses
-from surroscope.models import surrogate
+from surroscope.models import labels, surrogate
 from surroscope.observables import COST
 from surroscope.observables.loading import check as check_observable
 from surroscope.observables.loading import load
@@ -45,9 +45,17 @@ def linearization(
     network = surrogate.build(settings.factory, settings.options, shape=shape, boundary=boundary, seed=settings.seed)
     surrogate.load_weights(network, weights, settings.epoch)
     # The first and the last, of two classes: where samples are mixed, like ones would hardly show it.
-    states = torch.from_numpy(probe.inputs[[0, -1]]).to(place, dtype)
+    states = inputs(network, probe, place, dtype)[[0, -1]]
     surrogate.require_independent(network.to(place, dtype).eval(), states, f"factory {settings.factory!r}")
     return Linearization(network)
+
+
+def inputs(
+    network: nn.Module, probe: transitions.Probe, place: torch.device, dtype: torch.dtype = torch.float32
+) -> Tensor:
+    """What a network is given at a probe batch."""
+    states = torch.from_numpy(probe.inputs).to(place, dtype)
+    return labels.inputs(network, states, torch.from_numpy(probe.labels))
 
 
 def method_of(
@@ -66,9 +74,8 @@ def method_of(
         raise UserError("method is measured, so --calibration must give the file that the stage 'calibrate' wrote")
     else:
         method = Method(**json.loads(calibration.read_text())["method"])
-    states = torch.from_numpy(probe.inputs).to(place)
     with linearizing(settings.model, settings.system):
-        check(linear, states, method)
+        check(linear, inputs(linear.network, probe, place), method)
     return method
 
 
@@ -99,7 +106,7 @@ def gradients(
     dtype: torch.dtype = torch.float32,
 ) -> Iterator[Tensor]:
     """Gradients (N, P) of each observable."""
-    states, targets = (torch.from_numpy(part).to(place, dtype) for part in (probe.inputs, probe.targets))
+    states, targets = inputs(linear.network, probe, place, dtype), torch.from_numpy(probe.targets).to(place, dtype)
     for name in names:
         yield linear.gradients(functions[name], states, targets, method)
 
