@@ -184,6 +184,16 @@ class Dask(Section):
         return self
 
 
+class Coupling(Section):
+    """How the kernel between inputs is measured, apart from what is left to learn."""
+
+    draws: Annotated[int, Field(ge=8)] = 12
+    patterns: Annotated[int, Field(ge=4)] = 4
+    noises: Annotated[list[Positive], Field(min_length=1), AfterValidator(once)] = [1e-2, 1e-1, 1e-3]
+    probes: Count | None = None
+    untrained_probes: Annotated[int, Field(ge=0)] = 1
+
+
 class Sensitivity(Iterations):
     seeds: Seeds
     probes: Count = 1

@@ -8,6 +8,7 @@ from pydantic import BaseModel, Field, ValidationError, model_validator
 from surroscope.config.base import Name, Section, Seeds, renamed, require_known
 from surroscope.config.data import Data
 from surroscope.config.sections import (
+    Coupling,
     Cross,
     Dask,
     Factory,
@@ -45,6 +46,7 @@ class Study(Section):
     gradients: Gradients = Gradients()
     influence: Influence = Influence()
     dask: Dask = Dask()
+    coupling: Coupling = Coupling()
     sensitivity: Sensitivity | None = None
     cross: Cross | None = None
     maps: Maps | None = None
@@ -103,8 +105,8 @@ class Study(Section):
                         f"cross.test is {self.cross.test} and cross.train {self.cross.train}, but there are "
                         f"{self.probe.batches} probe batches and {counts[0]} training trajectories a class; lower them"
                     )
-        for key, part in (("sensitivity", self.sensitivity), ("symmetry", self.symmetry)):
-            if part and part.probes > self.probe.batches:
+        for key in ("coupling", "sensitivity", "symmetry"):
+            if (part := getattr(self, key)) and (part.probes or 1) > self.probe.batches:
                 raise ValueError(f"{key}.probes is above probe.batches, {self.probe.batches}; lower it")
         for key in ("line", "box"):
             if (found := getattr(self.symmetry, key, None)) and found >= max(self.data.grid):

@@ -7,6 +7,7 @@ seeds): over those of one seed it is the checkpoint's own number, over all it is
 from collections.abc import Callable
 from dataclasses import dataclass, fields
 from functools import cached_property
+from typing import Any
 
 import numpy as np
 
@@ -208,9 +209,9 @@ def equivariance_error(m: Measured) -> float:
 
 @dataclass(frozen=True)
 class Scalar:
-    """A number of a checkpoint; positive: its definition allows no negative value, so nor may its interval."""
+    """A number of what was measured; positive: its definition allows no negative value, so nor may its interval."""
 
-    value: Callable[[Measured], float]
+    value: Callable[[Any], float]
     description: str
     positive: bool = False
 
@@ -245,7 +246,7 @@ SCALARS = {
     "influence_nearest": Scalar(lambda m: float(m.by_distance[1][0]), "influence between the nearest distinct inputs"),
     "influence_near": Scalar(lambda m: at_distance(m, NEAR), f"influence between inputs at distance {NEAR}"),
     "dynamic_correlation_length": Scalar(
-        lambda m: coherence.first_crossing(*m.by_distance, 0.0),
+        lambda m: coherence.first_crossing(m.by_distance[0], m.by_distance[1], 0.0),
         "distance at which influence first crosses zero",
         positive=True,
     ),

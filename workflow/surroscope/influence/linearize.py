@@ -105,6 +105,17 @@ class Linearization:
             value = observable(self.predict(leaves, states), targets, self.fields(states)).sum()
         return self.flatten({name: part[None] for name, part in reverse(value, leaves).items()})
 
+    def pullbacks(self, state: Tensor, cotangents: Tensor, method: Method = DEFAULT) -> Iterator[tuple[slice, Tensor]]:
+        """J_nᵀ u_k at one sample: a state (F, Y, X) and cotangents (K, F, Y, X) to blocks (slice of the rows, (k, P)).
+
+        Raises ValueError as `iter_tangents`.
+        """
+        with self._explained(method.tangents, state[None]):
+            pull = self._products(state[None], method)[1]
+            for start in range(0, len(cotangents), method.sample_chunk):
+                rows = slice(start, min(start + method.sample_chunk, len(cotangents)))
+                yield rows, self.flatten(pull(cotangents[rows, None]))
+
     def iter_tangents(
         self, states: Tensor, directions: Tensor, method: Method = DEFAULT
     ) -> Iterator[tuple[slice, slice, Tensor]]:

@@ -35,15 +35,19 @@ def linearizing(model: str, system: str) -> Iterator[None]:
 
 def linearization(
     settings: Linearized,
-    weights: Path,
+    weights: Path | None,
     probe: transitions.Probe,
     place: torch.device,
     dtype: torch.dtype = torch.float32,
 ) -> Linearization:
-    """The network of a checkpoint, linearized at its weights. Raises UserError if its samples are not independent."""
+    """The network of a checkpoint, linearized at its weights, or at those it was initialised with if there are none.
+
+    Raises UserError if its samples are not independent.
+    """
     shape, boundary = probe.inputs.shape[1:], settings.boundary
     network = surrogate.build(settings.factory, settings.options, shape=shape, boundary=boundary, seed=settings.seed)
-    surrogate.load_weights(network, weights, settings.epoch)
+    if weights:
+        surrogate.load_weights(network, weights, settings.epoch)
     # The first and the last, of two classes: where samples are mixed, like ones would hardly show it.
     states = inputs(network, probe, place, dtype)[[0, -1]]
     surrogate.require_independent(network.to(place, dtype).eval(), states, f"factory {settings.factory!r}")
@@ -109,6 +113,16 @@ def gradients(
     states, targets = inputs(linear.network, probe, place, dtype), torch.from_numpy(probe.targets).to(place, dtype)
     for name in names:
         yield linear.gradients(functions[name], states, targets, method)
+
+
+def cotangents(linear: Linearization, probe: transitions.Probe, place: torch.device) -> Tensor:
+    """w_n = ∂SMSE/∂ŷ at each sample, so that g_n = J_nᵀ w_n: (N, F Y X)."""
+    states, targets = inputs(linear.network, probe, place), torch.from_numpy(probe.targets).to(place)
+    with torch.no_grad():
+        predicted = torch.cat([linear.predict(linear.parameters, part) for part in states.split(16)])
+    predicted.requires_grad_()
+    (found,) = torch.autograd.grad(smse(predicted, targets, linear.fields(states)).sum(), predicted)
+    return found.flatten(1)
 
 
 def require_finite(

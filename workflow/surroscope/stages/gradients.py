@@ -11,14 +11,13 @@ from torch import Tensor
 
 from surroscope import device
 from surroscope.config import jobs
-from surroscope.cost_function import smse
 from surroscope.data import transitions
 from surroscope.diagnostics.distance import distance
-from surroscope.influence.linearize import Linearization
 from surroscope.influence.responses import Responses
 from surroscope.models import surrogate
 from surroscope.runtime import cli, progress, store
 from surroscope.stages.checkpoint import (
+    cotangents,
     functions_of,
     gradients,
     inputs,
@@ -105,16 +104,6 @@ def stage(
                 (values,) = gradients(linear, other, pushed, functions, place, method)
                 tangents = linear.tangents(states, values, method, progress=bar.update).flatten(1)
                 keep("tangents", tangents, number, block, probe, pushed[0])
-
-
-def cotangents(linear: Linearization, probe: transitions.Probe, place: torch.device) -> Tensor:
-    """w_n = ∂SMSE/∂ŷ at each sample, so that g_n = J_nᵀ w_n: (N, F Y X)."""
-    states, targets = inputs(linear.network, probe, place), torch.from_numpy(probe.targets).to(place)
-    with torch.no_grad():
-        predicted = torch.cat([linear.predict(linear.parameters, part) for part in states.split(16)])
-    predicted.requires_grad_()
-    (found,) = torch.autograd.grad(smse(predicted, targets, linear.fields(states)).sum(), predicted)
-    return found.flatten(1)
 
 
 def describe(settings: jobs.Gradients, batches: list[transitions.Probe], system: System) -> xr.Dataset:

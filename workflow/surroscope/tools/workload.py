@@ -41,7 +41,18 @@ FIXED = {"calibrate": 5.0, "tables": 5.0, "figures": 30.0} | dict.fromkeys(
 OPENED = 0.05
 # A byte that is written or read and verified, and a byte of raw data in its way to the store, in times of hashing it.
 MOVED, INGESTED = 3.0, 15.0
-TORCH = ("simulate", "train", "calibrate", "gradients", "cross_gradients", "full", "full_sweep", "orbits", "evaluate")
+TORCH = (
+    "simulate",
+    "train",
+    "calibrate",
+    "gradients",
+    "cross_gradients",
+    "coupling",
+    "full",
+    "full_sweep",
+    "orbits",
+    "evaluate",
+)
 # Floating-point operations of what a machine is timed on: enough to tell, over within a second or two.
 TIMED = 2e10
 RAW_CHANNELS = {"CE": 5, "NS": 2}
@@ -234,6 +245,14 @@ class Model:
         return Work(seconds + MOVED * size * self.byte, operations, "shards", size)
 
     _cross_gradients = _gradients
+
+    def _coupling(self, job: jobs.Coupling, **_: str) -> Work:
+        network, n, _outputs = self.linearized(job)
+        probes, rows = len(job.probes) + job.untrained_probes, n * (job.draws + job.patterns)
+        seconds = GRADIENT * rows * network.step + MOVED * 4 * rows * network.parameters * self.byte
+        seconds += rows**2 * network.parameters * self.product
+        operations = 3 * probes * rows * network.operations
+        return Work(probes * seconds, operations, size=8.0 * probes * 5 * 16 * n * n)
 
     def _orbits(self, job: jobs.Orbits, **_: str) -> Work:
         network, n, _outputs = self.linearized(job)
