@@ -231,7 +231,8 @@ def test_the_methods_are_checked_and_measured_on_a_network_with_labels() -> None
     linear = Linearization(network)
     check(linear, x, Method())
     method = calibrate(linear, smse, x, y, seconds=0).method
-    j = jacobian(Linearization(network.double()), x.double())
+    linear = Linearization(network.double())
+    j = jacobian(linear, x.double())
     vector = noise(1, linear.size, seed=4).double()
     found = linear.metric(x.double(), vector, method)[0]
     assert relative(found.numpy(), j.T @ (j @ vector[0].numpy()) / len(j)) < 1e-10
