@@ -66,6 +66,7 @@ class Factory(Section):
 class Model(Factory):
     training: Training
     probe_epochs: Annotated[list[Count], Field(min_length=1)]
+    shares: dict[Literal["class", "time"], Annotated[float, Field(ge=0, le=1, strict=False)]] | None = None
 
     @model_validator(mode="after")
     def _probed_epochs_are_trained(self) -> "Model":

@@ -10,6 +10,7 @@ from torch import Tensor, nn
 from surroscope import seeding
 from surroscope.errors import UserError
 from surroscope.importing import imported
+from surroscope.models import labels
 from surroscope.runtime import store
 
 
@@ -21,7 +22,8 @@ def build(
     shape: of a state, (F, Y, X); size is X on a square grid, else (Y, X), with Y = 1 for fields on a line
     boundary: "periodic" or "open"; given to a factory that has a parameter of this name
 
-    The network maps (B, F, Y, X) to the same shape. Raises UserError if the factory cannot be imported, refuses the
+    The network maps (B, F, Y, X) to the same shape. One that asks for labels is given back wrapped, see `labels`.
+    Raises UserError if the factory cannot be imported, refuses the
     options, or the network does not keep the shape or fails `require_independent`.
     """
     channels, *grid = shape
@@ -38,9 +40,10 @@ def build(
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seeding.integer(seed, "initialisation", factory))
         try:
-            network = make(channels, size, **options)
+            network = labels.accepting(make(channels, size, **options))
+            given = labels.inputs(network, states, torch.zeros(len(states), labels.PLANES))
             with torch.no_grad():
-                found = tuple(network.eval()(states.clone()).shape)
+                found = tuple(network.eval()(given.clone()).shape)
         except Exception as error:  # a user's network may fail in any way
             raise UserError(
                 f"factory {factory!r} with options {options} fails on a batch of states {tuple(states.shape)}: {error}"
@@ -50,7 +53,7 @@ def build(
             f"factory {factory!r}: the network maps {tuple(states.shape)} to {found}; "
             "expected the same shape, since a surrogate predicts the next state"
         )
-    require_independent(network, states, f"factory {factory!r}")
+    require_independent(network, given, f"factory {factory!r}")
     return network
 
 

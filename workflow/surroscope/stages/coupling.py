@@ -20,7 +20,15 @@ from surroscope.influence import coupling as kernel
 from surroscope.influence.linearize import Linearization, Method
 from surroscope.influence.responses import MATRIX
 from surroscope.runtime import cli, progress, store
-from surroscope.stages.checkpoint import cotangents, linearization, linearizing, method_of, modules, require_finite
+from surroscope.stages.checkpoint import (
+    cotangents,
+    inputs,
+    linearization,
+    linearizing,
+    method_of,
+    modules,
+    require_finite,
+)
 
 # Of the rows that are multiplied in float32 at a time; what they sum to is added in float64.
 COLUMNS = 2**13
@@ -79,7 +87,7 @@ def of_batch(
     residuals = cotangents(linear, probe, place)
     require_finite(residuals, "residuals", settings, probe, "smse")
     draws = cotangents_of(settings, residuals, probe).reshape(-1, *states.shape[1:]).to(place)
-    gram = rows_gram(linear, states, draws, method, beside, update)
+    gram = rows_gram(linear, inputs(linear.network, probe, place), draws, method, beside, update)
     white, residual = np.split(np.arange(len(draws)), [settings.draws])
     shape = (len(probe.classes), len(probe.times))
     replicates = [

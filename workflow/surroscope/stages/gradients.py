@@ -20,6 +20,7 @@ from surroscope.stages.checkpoint import (
     cotangents,
     functions_of,
     gradients,
+    inputs,
     linearization,
     linearizing,
     method_of,
@@ -91,7 +92,7 @@ def stage(
             arrays[name][number, block * samples : (block + 1) * samples] = values.cpu().numpy()
 
         for number, probe in enumerate(batches):
-            states = torch.from_numpy(probe.inputs).to(place)
+            states = inputs(linear.network, probe, place)
             keep("cotangents", cotangents(linear, probe, place), number, 0, probe, "smse")
             own = gradients(linear, probe, rows.names, functions, place, method)
             for block, (name, values) in enumerate(zip(rows.names, own, strict=True)):
@@ -107,13 +108,13 @@ def stage(
 
 def describe(settings: jobs.Gradients, batches: list[transitions.Probe], system: System) -> xr.Dataset:
     """The small part of a shard: labels of rows and samples, input states, and distances between them."""
-    inputs = np.stack([probe.inputs for probe in batches])
-    distances = [distance(torch.from_numpy(part)).numpy() for part in inputs]
+    states = np.stack([probe.inputs for probe in batches])
+    distances = [distance(torch.from_numpy(part)).numpy() for part in states]
     keys = ("system", "model", "seed", "epoch", "span")
     return xr.Dataset(
         {
             "distance": (("batch", "sample", "other"), np.stack(distances)),
-            "state": (("batch", "sample", "channel", "y", "x"), inputs),
+            "state": (("batch", "sample", "channel", "y", "x"), states),
             "trajectory": (("batch", "class"), [probe.trajectories for probe in batches]),
             "part": ("batch", [part != "test" for part, _ in settings.batches]),
             "index": ("batch", [index for _, index in settings.batches]),

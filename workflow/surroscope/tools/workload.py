@@ -24,7 +24,7 @@ from surroscope.data.pdegym import CELLS, SERIES
 from surroscope.data.splits import split_counts
 from surroscope.influence.krylov import CHECKED, inner
 from surroscope.influence.responses import Responses
-from surroscope.models import surrogate
+from surroscope.models import labels, surrogate
 from surroscope.physics.initial_conditions import sample, start_time
 from surroscope.physics.simulate import BATCH_CELLS, simulate
 from surroscope.training import loop
@@ -152,7 +152,7 @@ class Model:
         boundary = self.study.system(system).boundary
         network = surrogate.build(architecture.factory, architecture.options, shape=shape, boundary=boundary, seed=0)
         with torch.no_grad(), FlopCounterMode(display=False) as counter:
-            network(torch.ones(1, *shape))
+            network(labels.inputs(network, torch.ones(1, *shape), torch.zeros(1, labels.PLANES)))
         operations = counter.get_total_flops()
         batch = max(1, min(architecture.training.batch, int(TIMED / max(3 * operations, 1))))
         draw = torch.Generator().manual_seed(0)
@@ -162,7 +162,8 @@ class Model:
         steps = loop.epochs(network, states, states[:1], until=1000, **rule)  # type: ignore[arg-type]
         network.eval()
         with torch.no_grad():
-            forward = timed(lambda: network(states[:batch, 0])) / batch
+            given = labels.inputs(network, states[:batch, 0], torch.zeros(batch, labels.PLANES))
+            forward = timed(lambda: network(given)) / batch
         step = max(timed(lambda: next(steps), 1.0) - forward, forward) / len(states)
         return Network(forward, step, operations, sum(p.numel() for p in network.parameters()))
 
