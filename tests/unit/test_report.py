@@ -93,7 +93,17 @@ def study() -> Audit:
         MainNumber("vit", "largest_eigenvalue", 2.5e7, NAN, NAN, NAN, NAN, 3, 6, "largest eigenvalue & more"),
         MainNumber("vit", "horizon", 1.5, 1.0, 2.0, 4.5, 6.25, 3, NAN, "lag at which influence halves"),
     )
-    verdicts = (Verdict("CE", "unet", "memorises", "Influence is narrow.", "influence within the span"),)
+    verdicts = (
+        Verdict(
+            "CE",
+            "unet",
+            "memorises",
+            "Influence is narrow.",
+            ["One-step error 1."],
+            {"label": "class-locked", "sentence": "Help halves."},
+            "influence within the span",
+        ),
+    )
     section = SystemSection(
         "CE", "compressible Euler", verdicts, scalars, figures, "results/a/CE/tables", {"scalars": b"model,value\n"}
     )

@@ -19,7 +19,16 @@ from surroscope.tables.scalars import notice
 
 # Headings of the main numbers; a number that is under none of them comes last.
 NUMBERS = {
-    "Error": ("validation", "persistence", "train", "trust_horizon", "conservation_drift", "equivariance_error"),
+    "Error": (
+        "validation",
+        "persistence",
+        "train",
+        "one_step_error_seen_times",
+        "one_step_error_unseen_times",
+        "trust_horizon",
+        "conservation_drift",
+        "equivariance_error",
+    ),
     "What it shares (kernel)": (
         *(
             f"{name}{end}"
@@ -68,12 +77,17 @@ class ReportFigure:
 
 @dataclass(frozen=True)
 class Verdict:
-    """What the audit concludes about one model of one system."""
+    """What the audit concludes about one model of one system.
+
+    details: what it rests on; signature: label and sentence of the published signature, by the kind of influence
+    """
 
     system: str
     model: str
     label: str
     sentence: str
+    details: Sequence[str]
+    signature: Mapping[str, str]
     influence: str
 
 

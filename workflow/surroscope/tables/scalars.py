@@ -3,16 +3,19 @@
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from itertools import combinations
+from typing import Any
 
 import numpy as np
 import pandas as pd
 
 from surroscope.diagnostics import bootstrap
 from surroscope.diagnostics.coupling import SCALARS as KERNEL
-from surroscope.diagnostics.coupling import TRANSFER, Coupled
+from surroscope.diagnostics.coupling import TRANSFER, Coupled, pairs_of_classes, transfer_class, transfer_time
 from surroscope.diagnostics.coupling import errors as draws_errors
-from surroscope.diagnostics.scalars import SCALARS, Measured, Scalar
-from surroscope.diagnostics.verdict import Estimate, verdict
+from surroscope.diagnostics.scalars import SCALARS, Measured, Scalar, lag_medians
+from surroscope.diagnostics.scalars import half_life as half_life_of
+from surroscope.diagnostics.signature import Estimate, signature
+from surroscope.diagnostics.verdict import Decay, Evidence, verdict
 from surroscope.influence.normalize import epsilon_share
 from surroscope.tables import published
 
@@ -173,11 +176,50 @@ def main_numbers(numbers: Mapping[str, Sampled], system: str, architectures: Map
     return pd.concat(tables, ignore_index=True)
 
 
-def conclusion(of_model: Sampled, m: Measured) -> dict[str, str]:
-    """`label` and `sentence` of the verdict that a model's main numbers support."""
-    names = ["half_life", "class_transfer_ratio", "validation", "persistence"]
-    rows = of_model.table().set_index("name")[list(Estimate._fields)].reindex(names)
-    half_life, transfer = (Estimate(*rows.loc[name]) for name in ("half_life", "class_transfer_ratio"))
-    validation, persistence = (float(rows.loc[name, "value"]) for name in ("validation", "persistence"))
-    label, sentence = verdict(half_life, transfer, validation, persistence, reach=len(m.lags["intra"]) // 2)
-    return {"label": label, "sentence": sentence}
+def conclusion(of_model: Sampled, m: Measured, kernel: Kernel, classes: Sequence[str]) -> dict[str, Any]:
+    """The verdict on a model, and the published signature: each a `label` and a `sentence`."""
+    rows = of_model.table().set_index("name")[list(Estimate._fields)]
+    names = ("half_life", "class_transfer_ratio", "kernel_transfer_time")
+    half_life, transfer, times = (Estimate(*row) for row in rows.reindex(names).to_numpy())
+    c, reach = kernel["trained"][0], len(m.lags["intra"]) // 2
+    values = rows["value"].reindex(
+        ["validation", "persistence", "one_step_error_seen_times", "one_step_error_unseen_times"]
+    )
+    untrained = rows["value"].reindex(
+        [f"{name}{UNTRAINED}" for name in ("kernel_transfer_class", "kernel_transfer_time")]
+    )
+    evidence = Evidence(
+        pairs=pairs(c, classes),
+        times=times,
+        untrained=tuple(untrained),
+        noises={
+            noise: (transfer_class(c, number), transfer_time(c, number))
+            for number, noise in enumerate(c.noises)
+            if number
+        },
+        decay=Decay(half_life, halved(c, "alignment"), halved(c, "explained"), reach),
+        errors=(values.iloc[0], values.iloc[1]),
+        seen=values.iloc[2],
+        unseen=values.iloc[3],
+    )
+    label, sentence = signature(half_life, transfer, *evidence.errors, reach=reach)
+    return verdict(evidence)._asdict() | {"signature": {"label": label, "sentence": sentence}}
+
+
+def halved(c: Coupled, measure: str) -> float:
+    return half_life_of(lag_medians(c.between_inputs(measure))["intra"])
+
+
+def pairs(c: Coupled, classes: Sequence[str]) -> dict[tuple[str, str], Estimate]:
+    """Kernel transfer between each two classes, the mean of both directions, with its interval."""
+
+    def both_ways(units: np.ndarray) -> np.ndarray:
+        transfer = pairs_of_classes(c.take(units))
+        return (transfer + transfer.T) / 2
+
+    estimate, draws = bootstrap.sample(both_ways, c.seeds)
+    low, high = bootstrap.ends(estimate, draws, c.counts["n_seeds"], True)
+    return {
+        (classes[a], classes[b]): Estimate(*(float(of[a, b]) for of in (estimate, low, high)))
+        for a, b in combinations(range(len(classes)), 2)
+    }
