@@ -98,9 +98,9 @@ def test_every_measure_of_every_matrix_is_set_beside_what_is_known() -> None:
     measures, orders = found["dial_measures"], found["dial"]
     assert set(measures["model"]) == set(SHARES)
     assert set(measures["kind"]) == {"class"}
-    assert not measures.duplicated(["model", "kind", "quantity", "normalization", "measure", "seed", "epoch"]).any()
+    assert not measures.duplicated(["model", "kind", "metric", "normalization", "measure", "seed", "epoch"]).any()
     assert set(measures["normalization"]) == {*dial.TREATMENTS, "checkpoint"}
-    of = measures[(measures["quantity"] == "euclidean") & (measures["normalization"] == "none")]
+    of = measures[(measures["metric"] == "euclidean") & (measures["normalization"] == "none")]
     transfer = of[of["measure"] == "class_transfer_ratio"].set_index(["model", "epoch"])["value"]
     assert all(transfer[m, e] == pytest.approx(s, abs=0.01) for m, s in SHARES.items() for e in (1, 3))
     best = orders[(orders["measure"] == "class_transfer_ratio") & (orders["normalization"] == "none")]

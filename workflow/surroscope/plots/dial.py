@@ -19,7 +19,7 @@ from surroscope.plots.style import (
     number,
 )
 
-# (quantity, normalisation, measure) -> how it is called; of each kind the paper's first.
+# (metric, normalisation, measure) -> how it is called; of each kind the paper's first.
 SHOWN: dict[str, dict[tuple[str, str, str], str]] = {
     "class": {
         ("span", "standard", "class_transfer_ratio"): "signed $H$:\nclass transfer",
@@ -65,7 +65,7 @@ def measures(table: pd.DataFrame, options: Options) -> Figure:
                     colours[epoch],
                 )
             panel.axhline(0, color="black", linewidth=0.6, zorder=0)
-            panel.set(title=label, xlabel=f"share {KINDS[kind]}")
+            panel.set(title=label, xlabel=f"share {KINDS[kind]}\n(fraction)")
         axes[0].set_ylabel("measure (dimensionless)")
     figure.legend(
         handles=[Line2D([], [], color=colours[epoch], marker="o", label=f"epoch {epoch}") for epoch in epochs],
@@ -79,7 +79,7 @@ def measures(table: pd.DataFrame, options: Options) -> Figure:
 def curves(table: pd.DataFrame, options: Options) -> Figure:
     """The ROC curves of the measures shown, a panel a kind; all epochs pooled."""
     kinds = [kind for kind in SHOWN if (table["kind"] == kind).any()]
-    figure = Figure(figsize=(DOUBLE_COLUMN, 3.6), layout="constrained")
+    figure = Figure(figsize=(DOUBLE_COLUMN, 3.9), layout="constrained")
     for panel, kind in zip(figure.subplots(1, len(kinds), squeeze=False)[0], kinds, strict=True):
         panel.plot([0, 1], [0, 1], color=REFERENCE, linewidth=0.6)
         for place, (label, rows) in enumerate(rows_of(table, kind).items()):
@@ -101,8 +101,8 @@ def curves(table: pd.DataFrame, options: Options) -> Figure:
 def rows_of(table: pd.DataFrame, kind: str) -> dict[str, pd.DataFrame]:
     """The rows of each measure shown of a kind that the table has, by its label."""
     found = {}
-    for (quantity, normalization, measure), label in SHOWN[kind].items():
-        of = (table["quantity"] == quantity) & (table["normalization"] == normalization) & (table["measure"] == measure)
+    for (metric, normalization, measure), label in SHOWN[kind].items():
+        of = (table["metric"] == metric) & (table["normalization"] == normalization) & (table["measure"] == measure)
         rows = table[of & (table["kind"] == kind)]
         if len(rows):
             found[label] = rows

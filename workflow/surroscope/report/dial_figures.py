@@ -2,7 +2,7 @@
 
 from surroscope.report.spec import Columns, FigureSpec, Question
 
-MEASURE = ("kind", "quantity", "normalization", "measure")
+MEASURE = ("kind", "metric", "normalization", "measure")
 
 FIGURES = {
     "dial": FigureSpec(

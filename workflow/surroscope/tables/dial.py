@@ -11,10 +11,10 @@ from surroscope.influence.matrices import responses_of
 from surroscope.influence.responses import MATRIX, Response
 from surroscope.influence.solvers import SOLVERS
 
-# Normalisation and quantity of what is a number of the checkpoint as it stands in checkpoints.csv.
+# Normalisation and metric of what is a number of the checkpoint as it stands in checkpoints.csv.
 CHECKPOINT = "checkpoint"
 POOLED = "all"
-KEYS = ["kind", "quantity", "normalization", "measure"]
+KEYS = ["kind", "metric", "normalization", "measure"]
 
 
 def tables(
@@ -61,7 +61,7 @@ def of_matrix(checkpoint: xr.Dataset) -> pd.DataFrame:
         for treatment, function in TREATMENTS.items():
             h = function(raw.reshape(-1, size, size)).reshape(raw.shape)
             rows += [
-                {"quantity": SOLVERS[str(solver)].metric, "normalization": treatment, "measure": name, "value": of(h)}
+                {"metric": SOLVERS[str(solver)].metric, "normalization": treatment, "measure": name, "value": of(h)}
                 for name, of in MEASURES.items()
             ]
     return pd.DataFrame(rows).assign(**{key: checkpoint.attrs[key] for key in ("model", "seed", "epoch")})
@@ -72,4 +72,4 @@ def of_checkpoints(checkpoints: pd.DataFrame) -> pd.DataFrame:
     about = ["model", "seed", "epoch"]
     numbers = checkpoints.select_dtypes(np.number).columns.difference([*about, "n_probes"], sort=False)
     long = checkpoints.melt(about, list(numbers), var_name="measure", value_name="value")
-    return long.assign(quantity=CHECKPOINT, normalization=CHECKPOINT)
+    return long.assign(metric=CHECKPOINT, normalization=CHECKPOINT)
