@@ -16,6 +16,7 @@ from surroscope.config.checkpoint_jobs import (
     Cross,
     CrossGradients,
     Evaluate,
+    Fidelity,
     Full,
     FullSweep,
     Gradients,
@@ -134,12 +135,14 @@ class Tables(Job):
     models: list[str]
     architectures: dict[str, str]
     normalization: str
+    solver: str
 
     @classmethod
     def of(cls, study: Study, system: str) -> Self:
         models, theirs = study.systems[system].models, study.systems[system].equations is None
         architectures = {name: PUBLISHED.get(model.factory, "") for name, model in models.items() if theirs}
-        return cls.take(study.influence, system=system, models=list(models), architectures=architectures)
+        solver = study.influence.solvers[0]
+        return cls.take(study.influence, system=system, models=list(models), architectures=architectures, solver=solver)
 
 
 class Figures(sections.Figures, Job):
@@ -176,7 +179,7 @@ JOBS: Mapping[str, Any] = {
     re.sub(r"(?<!^)(?=[A-Z])", "_", job.__name__).lower(): job
     for job in (
         *(Simulate, Listing, Download, Ingest, Split, Train, Calibrate, Gradients, Reduce, Full, Influence),
-        *(FullSweep, Sensitivity, CrossGradients, Cross, Maps, Orbits, Evaluate, Tables, Figures, Report),
+        *(FullSweep, Sensitivity, CrossGradients, Cross, Maps, Orbits, Evaluate, Fidelity, Tables, Figures, Report),
     )
 }
 

@@ -11,6 +11,7 @@ from surroscope.config.sections import (
     Cross,
     Dask,
     Factory,
+    Fidelity,
     Figures,
     Gradients,
     Influence,
@@ -49,6 +50,7 @@ class Study(Section):
     cross: Cross | None = None
     maps: Maps | None = None
     symmetry: Symmetry | None = None
+    fidelity: Fidelity | None = None
     figures: Figures = Figures()
 
     @model_validator(mode="after")
@@ -103,7 +105,11 @@ class Study(Section):
                         f"cross.test is {self.cross.test} and cross.train {self.cross.train}, but there are "
                         f"{self.probe.batches} probe batches and {counts[0]} training trajectories a class; lower them"
                     )
-        for key, part in (("sensitivity", self.sensitivity), ("symmetry", self.symmetry)):
+        for key, part in (
+            ("sensitivity", self.sensitivity),
+            ("symmetry", self.symmetry),
+            ("fidelity", self.fidelity),
+        ):
             if part and part.probes > self.probe.batches:
                 raise ValueError(f"{key}.probes is above probe.batches, {self.probe.batches}; lower it")
         for key in ("line", "box"):
@@ -111,6 +117,15 @@ class Study(Section):
                 raise ValueError(
                     f"symmetry.{key} is {found}, but shifts go {max(self.data.grid) - 1} cells at most; lower it"
                 )
+        if self.fidelity and "adamw" in self.fidelity.kinds:
+            for name, system in self.systems.items():
+                for model, network in system.models.items():
+                    if network.probe_epochs[-1] != network.training.epochs:
+                        raise ValueError(
+                            f"fidelity.kinds holds adamw, whose moments are those at the end of training, but the last "
+                            f"of systems.{name}.models.{model}.probe_epochs is {network.probe_epochs[-1]} of "
+                            f"{network.training.epochs} epochs; probe the last epoch too, or take adamw out"
+                        )
         own = self.influence.damping
         if (
             self.sensitivity
@@ -154,14 +169,14 @@ class Study(Section):
     @property
     def asked(self) -> tuple[str, ...]:
         """The optional parts that this study asks for, sections of the configuration."""
-        return tuple(key for key in ("sensitivity", "cross", "maps", "symmetry") if getattr(self, key))
+        return tuple(key for key in ("sensitivity", "cross", "maps", "symmetry", "fidelity") if getattr(self, key))
 
     def seeds_of(self, part: str) -> list[int]:
         """The seeds that an optional part looks at; none if it was not asked for."""
         match getattr(self, part):
             case None:
                 return []
-            case Sensitivity(seeds=seeds):
+            case Sensitivity(seeds=seeds) | Fidelity(seeds=seeds):
                 return seeds
             case Symmetry(seeds=seeds):
                 return seeds or self.seeds
@@ -177,6 +192,7 @@ class Study(Section):
             "turns": any(not (x or y) for x, y in shifts[1:]),
             "lines": any((x > 0) != (y > 0) for x, y in shifts),
             "box": any(x and y for x, y in shifts),
+            "pbrf": self.fidelity is not None and self.fidelity.pbrf > 0,
         }
         return (*self.asked, *(part for part, there in has.items() if there))
 
