@@ -54,6 +54,27 @@ def orbit(random, **about):
     return summary(random, pd.DataFrame(keys(**about)).merge(actions, how="cross"))
 
 
+def coupling_tables(random):
+    """The tables of what is shared between inputs, of the trained and of the untrained network."""
+    about = {
+        "model": MODELS,
+        "measure": ("explained", "matched_white", "alignment"),
+        "weights": ("trained", "untrained"),
+    }
+    signed = {"model": MODELS, "measure": ("influence",), "weights": ("trained",)}
+    transfer = about | {"measure": ("kernel_transfer",)}
+    lags = {"relation": ("intra-class", "inter-class"), "lag": range(-3, 4)}
+    classes = {"perturbation_class": CLASSES, "response_class": CLASSES}
+    windows = {"perturbation_window": range(2), "response_window": range(2)}
+    tables = {
+        "coupling_lag": keys(**about, **lags) + keys(**signed, **lags),
+        "coupling_classes": keys(**transfer, **classes) + keys(**signed, **classes),
+        "coupling_groups": keys(**transfer, **classes, **windows),
+        "coupling_distance": keys(**about, distance=(0.01, 0.1, 1.0)),
+    }
+    return {name: summary(random, rows).assign(error=0.01) for name, rows in tables.items()}
+
+
 def training_tables(random):
     """The tables about the course of training, and what influence has to do with rollouts."""
     checkpoints = pd.DataFrame(keys(model=MODELS, quantity=("span",), seed=(10, 35, 42), epoch=(1, 5, 10)))
@@ -173,7 +194,12 @@ def all_tables(rows: int = 4, columns: int = 4) -> dict[str, pd.DataFrame]:
         "snapshots": snapshots.assign(time=0.1 * snapshots["snapshot"], value=random.uniform(size=len(snapshots))),
         "prediction": prediction.assign(prediction=prediction["truth"] + 0.1 * random.normal(size=len(prediction))),
         "rollout_fields": rollout_fields(random, fields),
-    } | (response_tables(random, fields) | training_tables(random) | fidelity_tables(random))
+    } | (
+        coupling_tables(np.random.default_rng(1))
+        | response_tables(random, fields)
+        | training_tables(random)
+        | fidelity_tables(np.random.default_rng(2))
+    )
 
 
 def panels(figure):

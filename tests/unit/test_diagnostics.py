@@ -10,11 +10,11 @@ import torch
 from torch import nn
 
 from surroscope.cost_function import smse
-from surroscope.diagnostics import coherence, equivariance, scalars
+from surroscope.diagnostics import coherence, coupling, equivariance, scalars
 from surroscope.diagnostics.distance import distance
 from surroscope.diagnostics.rollout import drift, errors, rollout
 from surroscope.diagnostics.scalars import Measured
-from surroscope.diagnostics.verdict import Estimate, verdict
+from surroscope.diagnostics.signature import Estimate, signature
 from surroscope.influence.normalize import standard
 from surroscope.observables.named import observable
 from surroscope.symmetry import Action
@@ -181,8 +181,8 @@ def test_a_class_at_rest_or_without_gradients_is_left_out() -> None:
 
 def test_every_scalar_is_defined_in_the_documentation() -> None:
     text = (Path(__file__).parents[2] / "docs/scalars.md").read_text()
-    for name in scalars.SCALARS:
-        assert f"`{re.sub(r'_lag_[0-9]+$', '_lag_d', name)}`" in text
+    for name in [*scalars.SCALARS, *(name for name in coupling.SCALARS if "_damped" not in name)]:
+        assert f"`{name}`" in text or f"`{re.sub(r'_lag_[0-9]+$', '_lag_d', name)}`" in text
 
 
 def test_units_may_repeat_and_are_taken_whole() -> None:
@@ -228,8 +228,8 @@ def test_errors_at_images_are_zero_for_what_commutes_and_only_for_that() -> None
         (np.inf, 0.9, 2.0, "not trained"),
     ],
 )
-def test_the_verdict(half_life: float, transfer: float, validation: float, label: str) -> None:
-    found, sentence = verdict(Estimate(half_life), Estimate(transfer), validation, 1.0, 7)
+def test_the_signature(half_life: float, transfer: float, validation: float, label: str) -> None:
+    found, sentence = signature(Estimate(half_life), Estimate(transfer), validation, 1.0, 7)
     assert found == label
     assert "nan" not in sentence
     assert "inf " not in sentence
@@ -237,23 +237,23 @@ def test_the_verdict(half_life: float, transfer: float, validation: float, label
     assert "settled" not in sentence
 
 
-def test_a_verdict_gives_its_intervals_and_says_what_they_leave_open() -> None:
+def test_a_signature_gives_its_intervals_and_says_what_they_leave_open() -> None:
     open_ended = Estimate(1.5, 0.5, np.inf)
-    label, sentence = verdict(open_ended, Estimate(-0.03, -0.1, 0.05), 0.1, 1.0, 7)
+    label, sentence = signature(open_ended, Estimate(-0.03, -0.1, 0.05), 0.1, 1.0, 7)
     assert label == "time-locked and class-locked"
     assert "1.5 steps (0.5 to more than 7; time-locked: 2 or fewer)" in sentence
     reaches = "−3 % of it reaches other classes (−10 % to 5 %; not told from zero; class-locked: below 25 %)"
     assert reaches in sentence.replace("\N{NO-BREAK SPACE}", " ")
     assert sentence.endswith("Whether it is time-locked is not settled: the 95 % interval spans the limit.")
-    _, sentence = verdict(Estimate(9, 8, 10), Estimate(-0.2, -0.3, -0.1), 0.1, 1.0, 7)
+    _, sentence = signature(Estimate(9, 8, 10), Estimate(-0.2, -0.3, -0.1), 0.1, 1.0, 7)
     assert "(−30 % to −10 %; harm; class-locked: below 25 %)" in sentence.replace("\N{NO-BREAK SPACE}", " ")
     assert "settled" not in sentence
-    _, sentence = verdict(Estimate(9, 1, 10), Estimate(0.2, 0.1, 0.3), 0.1, 1.0, 7)
+    _, sentence = signature(Estimate(9, 1, 10), Estimate(0.2, 0.1, 0.3), 0.1, 1.0, 7)
     assert "time-locked and class-locked is not settled" in sentence
 
 
-def test_no_verdict_on_missing_numbers() -> None:
-    label, sentence = verdict(Estimate(np.nan), Estimate(0.1), 0.1, 1.0, 7)
+def test_no_signature_of_missing_numbers() -> None:
+    label, sentence = signature(Estimate(np.nan), Estimate(0.1), 0.1, 1.0, 7)
     assert label == "undecided"
     assert "no help to compare with" in sentence
 

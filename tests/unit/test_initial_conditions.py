@@ -8,7 +8,7 @@ from native import joined
 from surroscope import system
 from surroscope.physics import euler, simulate
 from surroscope.physics.errors import SolverError
-from surroscope.physics.initial_conditions import QUADRANTS, SPECTRA, sample, start_time
+from surroscope.physics.initial_conditions import QUADRANTS, ROUGHNESS, SPECTRA, sample, start_time
 from surroscope.physics.navier_stokes import wavenumbers
 
 torch.set_num_threads(1)
@@ -18,14 +18,14 @@ CASES = [(name, preset) for name in CLASSES for preset in ("paper", "calibrated"
 
 
 def test_every_class_of_every_system_is_there() -> None:
-    assert {name for name, _ in QUADRANTS} | set(SPECTRA) == set(CLASSES)
+    assert {name for name, _ in QUADRANTS} | set(SPECTRA) | set(ROUGHNESS) == set(CLASSES)
 
 
 @pytest.mark.parametrize(("name", "preset"), CASES)
 def test_a_trajectory_is_known_by_seed_class_preset_and_index(name: str, preset: str) -> None:
     state = sample(name, preset, 1, 2, 24)
     assert state.dtype == np.float64
-    assert state.shape == (4 if name.startswith("CE") else 2, 24, 24)
+    assert state.shape == ({"CE": 4, "NS": 2, "AD": 1}[name[:2]], 24, 24)
     assert np.isfinite(state).all()
     np.testing.assert_array_equal(state, sample(name, preset, 1, 2, 24))
     assert not np.allclose(state, sample(name, preset, 1, 3, 24))

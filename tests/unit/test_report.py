@@ -13,6 +13,7 @@ import pytest
 from docutils.utils import SystemMessage
 from figure_tables import OBSERVABLES, PARTS
 
+from surroscope.diagnostics.coupling import TRANSFER
 from surroscope.diagnostics.scalars import SCALARS
 from surroscope.report import catalogue
 from surroscope.report.catalogue import figure, figures_for
@@ -92,7 +93,17 @@ def study() -> Audit:
         MainNumber("vit", "largest_eigenvalue", 2.5e7, NAN, NAN, NAN, NAN, 3, 6, "largest eigenvalue & more"),
         MainNumber("vit", "horizon", 1.5, 1.0, 2.0, 4.5, 6.25, 3, NAN, "lag at which influence halves"),
     )
-    verdicts = (Verdict("CE", "unet", "memorises", "Influence is narrow.", "influence within the span"),)
+    verdicts = (
+        Verdict(
+            "CE",
+            "unet",
+            "memorises",
+            "Influence is narrow.",
+            ["One-step error 1."],
+            {"label": "class-locked", "sentence": "Help halves."},
+            "influence within the span",
+        ),
+    )
     section = SystemSection(
         "CE", "compressible Euler", verdicts, scalars, figures, "results/a/CE/tables", {"scalars": b"model,value\n"}
     )
@@ -187,7 +198,8 @@ def test_numbers_stand_under_headings_and_none_is_lost(study: Audit) -> None:
     text = render(study)
     assert "Further numbers" in text
     names = [name for names in NUMBERS.values() for name in names]
-    assert sorted(names) == sorted([*SCALARS, "train", "validation", "persistence"])
+    assert len(names) == len(set(names))
+    assert {*SCALARS, *TRANSFER, "train", "validation", "persistence"} <= set(names)
 
 
 def test_an_animation_has_a_still_for_readers_who_want_no_motion(study: Audit) -> None:

@@ -13,6 +13,7 @@ import xarray as xr
 from torch import nn
 
 from surroscope.diagnostics import correlation, scalars
+from surroscope.diagnostics.coupling import Coupled
 from surroscope.diagnostics.rollout import errors
 from surroscope.diagnostics.scalars import Measured
 from surroscope.errors import UserError
@@ -218,6 +219,23 @@ def measured(seeds: int = 3, probes: int = 2, classes: int = 3, times: int = 4) 
     )
 
 
+def kernel(m: Measured) -> dict[str, list[Coupled]]:
+    """Random shares of a trained network in the same units, and two replicates; no untrained network."""
+    n, classes, times = m.influence.shape[:3]
+    draw, between = np.random.default_rng(1), (classes, times, classes, times)
+
+    def of_draws() -> Coupled:
+        groups = {"class": classes, "window": times, "group": classes * times}
+        shares = {f"explained_{name}": draw.uniform(0.1, 1, size=(n, 2, g, g)) for name, g in groups.items()}
+        kappas = {name: draw.uniform(size=(n, 3, *between)) for name in ("coupling", "matched_white")}
+        kappas["matched_residual"] = draw.normal(size=(n, 3, *between))
+        shares["explained"] = draw.uniform(0.1, 1, size=(n, 2, *between))
+        rest = {name: draw.uniform(size=(n, *between)) for name in ("alignment", "distance")}
+        return Coupled(seeds=m.seeds, noises=(0.01, 0.1), **shares, **kappas, **rest)
+
+    return {"trained": [of_draws() for _ in range(3)], "untrained": []}
+
+
 def history(seeds: int = 3) -> pd.DataFrame:
     rows = [{"seed": seed, "epoch": 5, "train": 1.0 + seed, "validation": 2.0 + seed} for seed in range(seeds)]
     return pd.DataFrame(rows).assign(persistence=9.0)
@@ -225,8 +243,8 @@ def history(seeds: int = 3) -> pd.DataFrame:
 
 def test_a_row_of_checkpoints_is_that_of_its_seed_alone_and_the_main_numbers_are_of_all() -> None:
     m = measured()
-    rows = scalar_tables.checkpoints({5: m}, history()).set_index("seed")
-    sampled = {"net": scalar_tables.sampled(m, history(), 5)}
+    rows = scalar_tables.checkpoints({5: m}, {5: kernel(m)}, history()).set_index("seed")
+    sampled = {"net": scalar_tables.sampled(m, history(), 5, kernel(m))}
     numbers = scalar_tables.main_numbers(sampled, "CE", {"net": "vit"}).set_index("name")
     assert rows["validation"].tolist() == [2.0, 3.0, 4.0]
     for name, scalar in scalars.SCALARS.items():
@@ -245,7 +263,7 @@ def test_a_difference_between_two_networks_has_the_interval_of_paired_draws() ->
     """Of two networks, one's eigenvalues are twice the other's at every seed and probe batch."""
     m = measured()
     twice = replace(m, eigenvalue=2 * m.eigenvalue)
-    both = {name: scalar_tables.sampled(each, history(), 5) for name, each in (("a", m), ("b", twice))}
+    both = {name: scalar_tables.sampled(each, history(), 5, kernel(m)) for name, each in (("a", m), ("b", twice))}
     table = scalar_tables.main_numbers(both, "CE", {}).set_index(["model", "name"])
     eigenvalue = table.xs("largest_metric_eigenvalue", level="name")
     difference = eigenvalue.loc["a - b"]
@@ -265,8 +283,10 @@ def test_checks_are_columns_of_checkpoints_and_rows_of_the_main_numbers() -> Non
     rows = m.influence.reshape(-1, size, size)
     small = 1e-6 * (rows / rows.std(axis=-1, ddof=1, keepdims=True)).reshape(m.influence.shape)
     m = replace(m, influence=small)
-    main = scalar_tables.main_numbers({"net": scalar_tables.sampled(m, history(), 5)}, "CE", {}).set_index("name")
-    by_seed = scalar_tables.checkpoints({5: m}, history())
+    main = scalar_tables.main_numbers({"net": scalar_tables.sampled(m, history(), 5, kernel(m))}, "CE", {}).set_index(
+        "name"
+    )
+    by_seed = scalar_tables.checkpoints({5: m}, {5: kernel(m)}, history())
     assert main.loc["epsilon_share", "value"] == pytest.approx(0.5)
     assert by_seed["epsilon_share"].tolist() == pytest.approx([0.5] * 3)
     for number, name in enumerate(m.observables):
@@ -335,9 +355,12 @@ def test_a_rollout_that_blew_up_is_left_out_of_the_correlation_and_counted_so() 
 
 
 def test_a_number_that_a_study_cannot_have_has_no_row() -> None:
-    names = set(scalar_tables.sampled(measured(times=4), history(), 5).table()["name"])
+    m = measured(times=4)
+    names = set(scalar_tables.sampled(m, history(), 5, kernel(m)).table()["name"])
     assert "intra_class_lag_2" in names
     assert "intra_class_lag_8" not in names
+    assert {"kernel_transfer_class", "kernel_transfer_class_error", "coupling_class"} <= names
+    assert not {"coupling_lag_8", "kernel_transfer_class_untrained"} & names
 
 
 def test_a_small_study_shows_large_fields_by_some_of_their_cells() -> None:

@@ -25,6 +25,7 @@ rule evaluate:
 rule tables:
     input:
         influences=lambda wildcards: checkpoints(wildcards.system, f"{EPOCH}/influence.zarr"),
+        couplings=lambda wildcards: checkpoints(wildcards.system, f"{EPOCH}/coupling.zarr"),
         evaluations=lambda wildcards: checkpoints(wildcards.system, f"{EPOCH}/evaluation.zarr"),
         histories=lambda wildcards: checkpoints(wildcards.system, f"{CHECKPOINT}/history.csv", last=True),
         sensitivities=part("sensitivity", "sensitivity.csv"),

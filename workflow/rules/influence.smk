@@ -27,6 +27,32 @@ rule reduce:
         command("reduce", "--threads {threads} --memory-mb {resources.budget_mb} --dask {resources.dask:q}")
 
 
+rule coupling:
+    input:
+        stores=stores,
+        split=SPLIT,
+        weights=f"{CHECKPOINT}/weights",
+        calibration=MEASURED,
+    output:
+        coupling=directory(f"{EPOCH}/coupling.zarr"),
+    log:
+        f"{EPOCH}/coupling.log",
+    benchmark:
+        f"{EPOCH}/coupling.benchmark.tsv"
+    conda:
+        "../../envs/torch.yaml"
+    resources:
+        **growing(runtime=240),
+        mem_mb=linearizing_mb("coupling"),
+        gpu=0,
+    params:
+        **job("coupling"),
+    message:
+        f"Kernel between inputs {AT_CHECKPOINT}"
+    shell:
+        command("coupling", launch=GPUS)
+
+
 rule full:
     input:
         stores=stores,
@@ -213,9 +239,7 @@ rule fidelity:
         gpu=0,
     params:
         **job("fidelity"),
-        # Not an input: a study that takes no step of AdamW does without it.
-        checkpoints=subpath(input.weights, parent=True),
     message:
         f"Real steps {AT_CHECKPOINT}"
     shell:
-        command("fidelity", "--checkpoints {params.checkpoints:q}/resume", launch=GPUS)
+        command("fidelity", launch=GPUS)

@@ -18,9 +18,10 @@ def open_study(path: str | Path) -> xr.DataTree:
 
     - /{system}/{model}/influence: H of every observable on steps on every other, with spectra, distances, channels and
       fronts; not normalised
+    - /{system}/{model}/coupling: what the network shares between inputs, trained and untrained
     - /{system}/{model}/evaluation: errors of rollouts and at images of states, drift, fields of one rollout
 
-    Both have the leading dimensions seed and epoch, NaN where a checkpoint has no such number (influence on images
+    All have the leading dimensions seed and epoch, NaN where a checkpoint has no such number (influence on images
     is of the last probed epoch alone). Attributes of the root are the configuration, with all defaults, and the
     versions. Raises UserError where the study is not finished, and DamagedStoreError where a store is not what was
     written.
@@ -35,7 +36,7 @@ def open_study(path: str | Path) -> xr.DataTree:
     for system, chosen in record["config"]["systems"].items():
         for model, network in chosen["models"].items():
             epochs = network["probe_epochs"]
-            for name in ("influence", "evaluation"):
+            for name in ("influence", "coupling", "evaluation"):
                 nodes[f"/{system}/{model}/{name}"] = _joined(
                     "seed",
                     (

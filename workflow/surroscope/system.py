@@ -1,4 +1,7 @@
-"""Systems as data: channels, the kind of each, and what happens at the boundary. The two of the paper are entries."""
+"""Systems as data: channels, the kind of each, and what happens at the boundary. The two of the paper are entries.
+
+So is a linear one, whose solution is exact: on it, controls are trained of which it is known what they share.
+"""
 
 from dataclasses import dataclass
 from typing import Literal
@@ -47,10 +50,19 @@ NAVIER_STOKES = System(
     symmetries=("turns", "shifts"),
 )
 
-SYSTEMS = {system.name: system for system in (COMPRESSIBLE_EULER, NAVIER_STOKES)}
+ADVECTION_DIFFUSION = System(
+    name="AD",
+    title="advection-diffusion",
+    channels=("concentration",),
+    conserved=("concentration",),
+    symmetries=("shifts",),
+)
 
-# The classes of initial conditions that the embedded solvers draw and that PDEGym holds.
+SYSTEMS = {system.name: system for system in (COMPRESSIBLE_EULER, NAVIER_STOKES, ADVECTION_DIFFUSION)}
+
+# The classes of initial conditions that the embedded solvers draw; PDEGym holds those of CE and NS.
 CLASSES: dict[str, tuple[str, ...]] = {
     "CE": ("CE-RP", "CE-CRP", "CE-RPUI"),
     "NS": ("NS-BB", "NS-Gauss", "NS-Sines"),
+    "AD": ("AD-Smooth", "AD-Rough"),
 }

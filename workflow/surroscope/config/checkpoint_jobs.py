@@ -89,6 +89,24 @@ class CrossGradients(Gradients):
         return cls.take(study.cross, **values, span="perturbation")
 
 
+class Coupling(Linearized):
+    """probes: numbers of the probe batches; untrained_probes: in how many of them the untrained network is looked at"""
+
+    probes: list[int]
+    untrained_probes: int
+    draws: int
+    patterns: int
+    noises: list[float]
+
+    @classmethod
+    def of(cls, study: Study, **wildcards: str) -> Self:
+        probes = [*range(study.coupling.probes or study.probe.batches)]
+        values = linearized(study, [], **wildcards) | {"probes": probes}
+        last = study.systems[wildcards["system"]].models[wildcards["model"]].probe_epochs[-1]
+        untrained = min(study.coupling.untrained_probes, len(probes)) if int(wildcards["epoch"]) == last else 0
+        return cls.take(study.coupling, **values | {"untrained_probes": untrained})
+
+
 class Reduce(Job):
     """No settings: the shards say what is contracted."""
 

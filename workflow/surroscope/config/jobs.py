@@ -13,6 +13,7 @@ from typing import Any, Self
 from surroscope.config import data, methods, sections
 from surroscope.config.checkpoint_jobs import (
     Calibrate,
+    Coupling,
     Cross,
     CrossGradients,
     Evaluate,
@@ -178,7 +179,7 @@ class Report(Job):
 JOBS: Mapping[str, Any] = {
     re.sub(r"(?<!^)(?=[A-Z])", "_", job.__name__).lower(): job
     for job in (
-        *(Simulate, Listing, Download, Ingest, Split, Train, Calibrate, Gradients, Reduce, Full, Influence),
+        *(Simulate, Listing, Download, Ingest, Split, Train, Calibrate, Gradients, Reduce, Coupling, Full, Influence),
         *(FullSweep, Sensitivity, CrossGradients, Cross, Maps, Orbits, Evaluate, Fidelity, Tables, Figures, Report),
     )
 }

@@ -66,6 +66,7 @@ class Factory(Section):
 class Model(Factory):
     training: Training
     probe_epochs: Annotated[list[Count], Field(min_length=1)]
+    shares: dict[Literal["class", "time"], Annotated[float, Field(ge=0, le=1, strict=False)]] | None = None
 
     @model_validator(mode="after")
     def _probed_epochs_are_trained(self) -> "Model":
@@ -181,6 +182,16 @@ class Dask(Section):
         if self.cluster.startswith("tcp://") and self.tls:
             raise ValueError(f"cluster is {self.cluster}, which takes no tls; write tls:// or leave tls out")
         return self
+
+
+class Coupling(Section):
+    """How the kernel between inputs is measured, apart from what is left to learn."""
+
+    draws: Annotated[int, Field(ge=8)] = 12
+    patterns: Annotated[int, Field(ge=4)] = 4
+    noises: Annotated[list[Positive], Field(min_length=1), AfterValidator(once)] = [1e-2, 1e-1, 1e-3]
+    probes: Count | None = None
+    untrained_probes: Annotated[int, Field(ge=0)] = 1
 
 
 class Sensitivity(Iterations):

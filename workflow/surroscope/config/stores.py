@@ -6,7 +6,7 @@ from surroscope.influence.solvers import SOLVERS
 
 def stores(study: Study) -> list[tuple[str, list[int], list[int]]]:
     """The stores that a study keeps below results/{study}: a pattern of {seed} and {epoch}, its seeds, its epochs."""
-    everywhere = ["grams", "influence", "evaluation"]
+    everywhere = ["grams", "influence", "coupling", "evaluation"]
     if any(SOLVERS[name].needs == "network" for name in study.influence.solvers):
         everywhere.append("full")
     if study.gradients.keep:

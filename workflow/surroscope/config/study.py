@@ -8,6 +8,7 @@ from pydantic import BaseModel, Field, ValidationError, model_validator
 from surroscope.config.base import Name, Section, Seeds, renamed, require_known
 from surroscope.config.data import Data
 from surroscope.config.sections import (
+    Coupling,
     Cross,
     Dask,
     Factory,
@@ -46,6 +47,7 @@ class Study(Section):
     gradients: Gradients = Gradients()
     influence: Influence = Influence()
     dask: Dask = Dask()
+    coupling: Coupling = Coupling()
     sensitivity: Sensitivity | None = None
     cross: Cross | None = None
     maps: Maps | None = None
@@ -105,27 +107,14 @@ class Study(Section):
                         f"cross.test is {self.cross.test} and cross.train {self.cross.train}, but there are "
                         f"{self.probe.batches} probe batches and {counts[0]} training trajectories a class; lower them"
                     )
-        for key, part in (
-            ("sensitivity", self.sensitivity),
-            ("symmetry", self.symmetry),
-            ("fidelity", self.fidelity),
-        ):
-            if part and part.probes > self.probe.batches:
+        for key in ("coupling", "sensitivity", "symmetry", "fidelity"):
+            if (part := getattr(self, key)) and (part.probes or 1) > self.probe.batches:
                 raise ValueError(f"{key}.probes is above probe.batches, {self.probe.batches}; lower it")
         for key in ("line", "box"):
             if (found := getattr(self.symmetry, key, None)) and found >= max(self.data.grid):
                 raise ValueError(
                     f"symmetry.{key} is {found}, but shifts go {max(self.data.grid) - 1} cells at most; lower it"
                 )
-        if self.fidelity and "adamw" in self.fidelity.kinds:
-            for name, system in self.systems.items():
-                for model, network in system.models.items():
-                    if network.probe_epochs[-1] != network.training.epochs:
-                        raise ValueError(
-                            f"fidelity.kinds holds adamw, whose moments are those at the end of training, but the last "
-                            f"of systems.{name}.models.{model}.probe_epochs is {network.probe_epochs[-1]} of "
-                            f"{network.training.epochs} epochs; probe the last epoch too, or take adamw out"
-                        )
         own = self.influence.damping
         if (
             self.sensitivity

@@ -50,6 +50,12 @@ class Probe:
         """(N, F, Y, X)"""
         return self.states[:, [time + 1 for time in self.times]].reshape(-1, *self.states.shape[2:])
 
+    @property
+    def labels(self) -> np.ndarray:
+        """Index of the class and of the time of each sample, (N, 2)."""
+        classes, times = np.meshgrid(np.arange(len(self.classes)), self.times, indexing="ij")
+        return np.stack([classes.ravel(), times.ravel()], axis=1)
+
 
 class Stack:
     """Trajectories of one part of the split, classes stacked in its order, to be read a block at a time.

@@ -6,6 +6,7 @@ import torch
 from torch import Tensor, nn
 
 from surroscope.cost_function import smse
+from surroscope.models import labels
 from surroscope.symmetry import Action
 from surroscope.system import System
 
@@ -20,19 +21,21 @@ def errors(
     actions: Sequence[Action],
     system: System,
     progress: Callable[[int], None] = lambda done: None,
+    told: Tensor | None = None,
 ) -> Tensor:
     """SMSE of the prediction from g s for the target g s', of every action g: (A, N) float64.
 
-    states, targets: (N, F, Y, X). Divided by the identity's error this is how many times worse the network is at the
+    states, targets: (N, F, Y, X); told: indices of class and time (N, 2), for a network that asks for labels.
+    Divided by the identity's error this is how many times worse the network is at the
     image. A prediction that left the floating-point numbers has error infinity.
     """
     found = []
     for action in actions:
         moved = [
-            (action(s, system), action(y, system))
-            for s, y in zip(states.split(BATCH), targets.split(BATCH), strict=True)
+            (labels.inputs(network, action(states[part], system), None if told is None else told[part]), part)
+            for part in torch.arange(len(states)).split(BATCH)
         ]
-        error = torch.cat([smse(network(s), y, s) for s, y in moved]).double().cpu()
+        error = torch.cat([smse(network(s), action(targets[part], system), s) for s, part in moved]).double().cpu()
         found.append(torch.where(torch.isfinite(error), error, torch.inf))
         progress(1)
     return torch.stack(found)

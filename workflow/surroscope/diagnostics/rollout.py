@@ -6,14 +6,19 @@ import torch
 from torch import Tensor, nn
 
 from surroscope.cost_function import smse
+from surroscope.models import labels
 
 
 @torch.no_grad()
-def rollout(network: nn.Module, states: Tensor, steps: int) -> Tensor:
-    """States (B, F, Y, X) stepped forward by the network: (B, steps, F, Y, X)."""
+def rollout(network: nn.Module, states: Tensor, steps: int, told: Tensor | None = None) -> Tensor:
+    """States (B, F, Y, X) stepped forward by the network: (B, steps, F, Y, X).
+
+    told: indices of the class and of the time (B, 2) of the states, for a network that asks for labels
+    """
     predictions = []
-    for _ in range(steps):
-        states = network(states)
+    for step in range(steps):
+        now = None if told is None else told + told.new_tensor([0, step])
+        states = network(labels.inputs(network, states, now))
         predictions.append(states)
     return torch.stack(predictions, dim=1)
 
@@ -33,11 +38,15 @@ def drift(trajectory: Tensor, predictions: Tensor) -> Tensor:
 
 @torch.no_grad()
 def errors(
-    network: nn.Module, trajectories: Tensor, progress: Callable[[int], None] = lambda done: None
+    network: nn.Module,
+    trajectories: Tensor,
+    progress: Callable[[int], None] = lambda done: None,
+    classes: Tensor | None = None,
 ) -> tuple[Tensor, Tensor]:
     """Per-step SMSE of rollouts and of persistence, for every start and every later snapshot.
 
-    trajectories: (B, S, F, Y, X). Returns two (B, S-1, S) float64 tensors indexed by start and by snapshot,
+    trajectories: (B, S, F, Y, X); classes: the index of each one's class (B,), for a network that
+    asks for labels. Returns two (B, S-1, S) float64 tensors indexed by start and by snapshot,
     NaN where snapshot <= start. A rollout that left the floating-point numbers has error infinity.
     """
     count, snapshots = trajectories.shape[:2]
@@ -45,7 +54,8 @@ def errors(
     surrogate, persistence = (torch.full(shape, torch.nan, dtype=torch.float64) for _ in range(2))
     for start in range(snapshots - 1):
         first, targets = trajectories[:, start], trajectories[:, start + 1 :]
-        predicted = rollout(network, first, snapshots - 1 - start)
+        told = None if classes is None else torch.stack([classes, torch.full_like(classes, start)], dim=1)
+        predicted = rollout(network, first, snapshots - 1 - start, told)
         kept = first[:, None].expand_as(targets)
         for result, prediction in ((surrogate, predicted), (persistence, kept)):
             error = smse(prediction, targets, targets).double().cpu()

@@ -7,6 +7,7 @@ seeds): over those of one seed it is the checkpoint's own number, over all it is
 from collections.abc import Callable
 from dataclasses import dataclass, fields
 from functools import cached_property
+from typing import Any
 
 import numpy as np
 
@@ -176,6 +177,19 @@ def rank(m: Measured) -> float:
     return float(np.median((~np.isnan(m.eigenvalue)).sum(axis=1)))
 
 
+def one_step_gain(m: Measured, seen: bool) -> float:
+    """Error of one step over that of no change, at the snapshots after those trained on, or the last as many before.
+
+    Median over units, classes and starts, but for states at rest; NaN where a study has no later snapshots.
+    """
+    trained, starts = m.influence.shape[2], m.error.shape[2]
+    later = np.arange(trained, starts)
+    at = later - len(later) * seen
+    at = at[at >= 0]
+    error, none = (values[:, :, at, at + 1] for values in (m.error, m.persistence))
+    return defined_median(np.divide(error, none, out=np.full_like(error, np.nan), where=none > 0))
+
+
 def trust_horizon(m: Measured) -> float:
     """First step of a rollout from snapshot 0 whose error passes that of no change, median; infinite if none does.
 
@@ -208,9 +222,9 @@ def equivariance_error(m: Measured) -> float:
 
 @dataclass(frozen=True)
 class Scalar:
-    """A number of a checkpoint; positive: its definition allows no negative value, so nor may its interval."""
+    """A number of what was measured; positive: its definition allows no negative value, so nor may its interval."""
 
-    value: Callable[[Measured], float]
+    value: Callable[[Any], float]
     description: str
     positive: bool = False
 
@@ -245,7 +259,7 @@ SCALARS = {
     "influence_nearest": Scalar(lambda m: float(m.by_distance[1][0]), "influence between the nearest distinct inputs"),
     "influence_near": Scalar(lambda m: at_distance(m, NEAR), f"influence between inputs at distance {NEAR}"),
     "dynamic_correlation_length": Scalar(
-        lambda m: coherence.first_crossing(*m.by_distance, 0.0),
+        lambda m: coherence.first_crossing(m.by_distance[0], m.by_distance[1], 0.0),
         "distance at which influence first crosses zero",
         positive=True,
     ),
@@ -257,6 +271,14 @@ SCALARS = {
     "condition": Scalar(condition, "largest over smallest eigenvalue of η̂", positive=True),
     "participation_ratio": Scalar(participation_ratio, "directions that share the metric η̂", positive=True),
     "rank": Scalar(rank, "directions kept of the span", positive=True),
+    "one_step_error_seen_times": Scalar(
+        lambda m: one_step_gain(m, seen=True),
+        "error of one step over that of no change, at the last times trained on, on test trajectories",
+        positive=True,
+    ),
+    "one_step_error_unseen_times": Scalar(
+        lambda m: one_step_gain(m, seen=False), "the same, at the later times that training never saw", positive=True
+    ),
     "trust_horizon": Scalar(
         trust_horizon, "first rollout step whose error reaches that of predicting no change", positive=True
     ),

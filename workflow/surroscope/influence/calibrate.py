@@ -109,7 +109,7 @@ def calibrate(
 
 def check(linear: Linearization, states: Tensor, method: Method) -> None:
     """Raise ValueError if gradients or tangents by a method are wrong at the first of some states (N, F, Y, X)."""
-    bench = Bench(linear, smse, states[:CHECKED], states[:CHECKED], CHECKED)
+    bench = Bench(linear, smse, states[:CHECKED], linear.fields(states[:CHECKED]), CHECKED)
     if not torch.isfinite(bench.expected).all():
         return  # broken weights, which whoever takes gradients finds at every sample
     for quantity, measure in (("gradients", bench.gradient_error), ("tangents", bench.tangent_error)):
@@ -169,7 +169,8 @@ class Bench:
         self.few = states[:CHECKED]
         self.tolerance = torch.finfo(states.dtype).eps ** (2 / 3)
         draw = torch.Generator().manual_seed(0)
-        self.cotangent = torch.randn(self.few.shape, generator=draw, dtype=states.dtype).to(states.device)
+        shape = linear.fields(self.few).shape
+        self.cotangent = torch.randn(shape, generator=draw, dtype=states.dtype).to(states.device)
         self.vectors = torch.randn(CHECKED, linear.size, generator=draw, dtype=states.dtype).to(states.device)
         self.expected = self.pulled(Method(gradients="loop"))
         linear.predict(linear.parameters, self.few)

@@ -12,6 +12,7 @@ from torch.func import grad, jvp, vjp, vmap
 from surroscope.cost_function import Observable
 from surroscope.influence.functional import Tree, call_with, reverse
 from surroscope.influence.unsupported import REMEDIES, failing_module
+from surroscope.models import labels
 
 
 @dataclass(frozen=True)
@@ -46,13 +47,18 @@ FIXED = {"cpu": DEFAULT, "cuda": Method(direction_chunk=24, tangent_samples=1)}
 class Linearization:
     """A network as a function of its trainable parameters, flattened to one vector of length P.
 
-    The samples of a batch must not interact, and a prediction has the shape of its state.
+    The samples of a batch must not interact, and a prediction has the shape of its state. States of a network that
+    asks for labels hold them too, see `models.labels`; observables get the states alone.
     """
 
     def __init__(self, network: nn.Module) -> None:
         self.network = network.eval()
         self.parameters = {name: p.detach() for name, p in network.named_parameters() if p.requires_grad}
         self.size = sum(p.numel() for p in self.parameters.values())
+
+    def fields(self, states: Tensor) -> Tensor:
+        """The states without labels, of the shape of the predictions."""
+        return labels.fields(self.network, states)
 
     def split(self, vectors: Tensor) -> Tree:
         """(B, P) to one view (B, p) for each parameter."""
@@ -78,7 +84,7 @@ class Linearization:
 
         def value(parameters: Tree, state: Tensor, target: Tensor) -> Tensor:
             prediction = self.predict(parameters, state[None])
-            return observable(prediction, target[None], state[None])[0]
+            return observable(prediction, target[None], self.fields(state[None]))[0]
 
         if method.gradients == "loop":
             pairs = zip(states.split(1), targets.split(1), strict=True)
@@ -96,8 +102,19 @@ class Linearization:
         """The gradient of an observable's sum over samples, (1, P), by one backward pass."""
         leaves = {name: p.clone().requires_grad_() for name, p in self.parameters.items()}
         with torch.enable_grad():
-            value = observable(self.predict(leaves, states), targets, states).sum()
+            value = observable(self.predict(leaves, states), targets, self.fields(states)).sum()
         return self.flatten({name: part[None] for name, part in reverse(value, leaves).items()})
+
+    def pullbacks(self, state: Tensor, cotangents: Tensor, method: Method = DEFAULT) -> Iterator[tuple[slice, Tensor]]:
+        """J_nᵀ u_k at one sample: a state (F, Y, X) and cotangents (K, F, Y, X) to blocks (slice of the rows, (k, P)).
+
+        Raises ValueError as `iter_tangents`.
+        """
+        with self._explained(method.tangents, state[None]):
+            pull = self._products(state[None], method)[1]
+            for start in range(0, len(cotangents), method.sample_chunk):
+                rows = slice(start, min(start + method.sample_chunk, len(cotangents)))
+                yield rows, self.flatten(pull(cotangents[rows, None]))
 
     def iter_tangents(
         self, states: Tensor, directions: Tensor, method: Method = DEFAULT
@@ -125,7 +142,8 @@ class Linearization:
 
         progress: is told the number of tangents of each block
         """
-        result = torch.empty(len(directions), len(states), states[0].numel(), dtype=states.dtype)
+        outputs = self.fields(states)[0].numel()
+        result = torch.empty(len(directions), len(states), outputs, dtype=states.dtype)
         for rows, columns, block in self.iter_tangents(states, directions, method):
             result[rows, columns] = block.cpu()
             progress(block.shape[0] * block.shape[1])
@@ -144,7 +162,7 @@ class Linearization:
                 pulled = pull(push(tree))
             for name, block in self.split(result[rows]).items():
                 block += pulled[name].flatten(1)
-        return result / states.numel()
+        return result / self.fields(states).numel()
 
     def _blocks(self, states: Tensor, directions: Tensor, method: Method) -> Iterator[tuple[slice, slice, Tree]]:
         for row in range(0, len(directions), method.direction_chunk):

@@ -10,6 +10,7 @@ from typing import Any
 
 import numpy as np
 import torch
+from scipy.linalg import eigh
 from torch import Tensor
 
 from surroscope.cost_function import smse
@@ -30,7 +31,7 @@ def costs(linear: Linearization, steps: Tensor, states: Tensor, targets: Tensor)
     with torch.no_grad():
         for row, parameters in enumerate(_moved(linear, steps)):
             predicted = linear.predict(parameters, states)
-            found[row] = smse(predicted.double(), targets.double(), states.double()).cpu().numpy()
+            found[row] = smse(predicted.double(), targets.double(), linear.fields(states)).cpu().numpy()
     return found
 
 
@@ -42,10 +43,25 @@ def _moved(linear: Linearization, steps: Tensor) -> list[dict[str, Tensor]]:
     ]
 
 
+def sized(directions: Tensor, gradients: Tensor, falls: np.ndarray) -> Tensor:
+    """δ_i = -h z_i along directions z (I, P), h such that, to first order, the own cost falls by `falls` (I,).
+
+    NaN where g_i · z_i is zero: there is no such step.
+    """
+    own = (directions.double() * gradients.double()).sum(dim=1).cpu().numpy()
+    sizes = np.divide(falls, own, out=np.full(len(own), np.nan), where=own > 0)
+    return -torch.from_numpy(sizes).to(directions)[:, None] * directions
+
+
+def spread(samples: np.ndarray, count: int) -> np.ndarray:
+    """Places of `count` of the samples, or of all, evenly apart."""
+    return np.linspace(0, len(samples) - 1, min(count, len(samples))).round().astype(int)
+
+
 def proximal(
     metric: Metric, gradients: Tensor, *, damping: float, tolerance: float, max_iterations: int
-) -> tuple[Tensor, float]:
-    """z_i = (η + ε)⁻¹ g_i in all parameters, (I, P), and the largest certified relative error of g_i · z_i.
+) -> tuple[Tensor, float, Krylov]:
+    """z_i = (η + ε)⁻¹ g_i in all parameters, (I, P), the largest certified relative error of g_i · z_i, and the space.
 
     metric, and the iteration: see `krylov`; it ends where that error is `tolerance` or less, or after max_iterations
     """
@@ -55,12 +71,13 @@ def proximal(
         coefficients = space.coefficients(damping)
         residuals = space.residuals(space.rows, coefficients, damping)
         own = (coefficients * space.components).sum(axis=0)
-        # 0 ≤ H_ii - g_i · z_i ≤ ‖r_i‖² / ε
-        bound = residuals.square().sum(dim=1).cpu().numpy() / damping / own
-        open_ones = torch.from_numpy(bound > tolerance)
-        if iteration == max_iterations - 1 or not open_ones.any() or not space.grow(residuals[open_ones]):
+        # 0 ≤ H_ii - g_i · z_i ≤ ‖r_i‖² / ε; a gradient of zero has no response to be wrong about.
+        norms = residuals.square().sum(dim=1).cpu().numpy()
+        bound = np.divide(norms, damping * own, out=np.zeros_like(own), where=own > 0)
+        pending = residuals[torch.from_numpy(bound > tolerance)]
+        if iteration == max_iterations - 1 or not len(pending) or not space.grow(pending):
             break
-    return torch.from_numpy(coefficients.T.copy()).to(space.basis) @ space.basis, float(bound.max())
+    return torch.from_numpy(coefficients.T.copy()).to(space.basis) @ space.basis, float(bound.max()), space
 
 
 @dataclass(frozen=True)
@@ -100,6 +117,18 @@ class AdamW:
         """The weight of a new gradient in the next step, (1 - β₁) / (1 - β₁ᵗ), by which the rate is multiplied."""
         return (1 - self.betas[0]) / (1 - self.betas[0] ** (self.made + 1))
 
+    def on_samples(self, linear: Linearization, states: Tensor, targets: Tensor, count: int) -> tuple[Tensor, Tensor]:
+        """δ (I, P) of `count` steps on each sample alone, and the drift (1, P): the same with gradients of zero.
+
+        The drift is what momentum and decay do by themselves.
+        """
+        start = linear.flatten({name: p[None] for name, p in linear.parameters.items()})
+
+        def gradients(parameters: Tensor) -> Tensor:
+            return own_gradients(linear, parameters, states, targets)
+
+        return self.steps(start.expand(len(states), -1), gradients, count), self.steps(start, torch.zeros_like, count)
+
     def steps(self, start: Tensor, gradients: Callable[[Tensor], Tensor], count: int) -> Tensor:
         """The sum δ (I, P) of `count` steps from the parameters start (I, P); gradients: their function, (I, P)."""
         now, m, v = start, self.first, self.second
@@ -118,7 +147,7 @@ def own_gradients(linear: Linearization, parameters: Tensor, states: Tensor, tar
     for vector, state, target in zip(parameters, states.split(1), targets.split(1), strict=True):
         leaves = {name: part[0].clone().requires_grad_() for name, part in linear.unflatten(vector[None]).items()}
         with torch.enable_grad():
-            value = smse(linear.predict(leaves, state), target, state).sum()
+            value = smse(linear.predict(leaves, state), target, linear.fields(state)).sum()
         rows.append(linear.flatten({name: part[None] for name, part in reverse(value, leaves).items()}))
     return torch.cat(rows)
 
@@ -128,7 +157,7 @@ def response_function(
     states: Tensor,
     targets: Tensor,
     sample: int,
-    start: Tensor,
+    space: Krylov,
     *,
     size: float,
     damping: float,
@@ -138,32 +167,36 @@ def response_function(
     """The step δ (P,) to the minimum of the proximal problem whose first order is -h (η + ε)⁻¹ g_i.
 
     h C_i(θ + δ) + (1/2M) Σ_n |ŷ_n(θ + δ) - ŷ_n(θ)|² + (ε/2) |δ|², the proximal Bregman response of Bae et al. 2022
-    (arXiv 2209.05364) for predictions that are compared by their squares. By L-BFGS, from the step `start` (P,).
+    (arXiv 2209.05364) for predictions that are compared by their squares. By L-BFGS in the coordinates w of δ = h R w,
+    R = (η + ε)^(-1/2) as far as the Krylov space of `proximal` knows η, from the first-order step on: there the
+    problem is nearly round.
 
-    size: h; tolerance: on the gradient's norm, relative to h ‖g_i‖, that at δ = 0
+    size: h; tolerance: on the norm of the gradient in w, relative to that at δ = 0, √(g_i (η + ε)⁻¹ g_i)
     Gives also the relative norm that it reached, above `tolerance` if max_evaluations did not do.
     """
+    root = _root(space, damping, states.dtype)
+    here = slice(sample, sample + 1)
     with torch.no_grad():
         before = linear.predict(linear.parameters, states)
-        cost_before = smse(before[[sample]], targets[[sample]], states[[sample]])
-    step = start.clone().requires_grad_()
-    here = slice(sample, sample + 1)
+        cost_before = smse(before[here], targets[here], linear.fields(states[here]))
 
-    def objective(delta: Tensor) -> Tensor:
-        parts = linear.unflatten(delta[None])
+    def objective(w: Tensor) -> Tensor:
+        step = root(w)
+        parts = linear.unflatten(size * step[None])
         predicted = linear.predict({name: p + parts[name][0] for name, p in linear.parameters.items()}, states)
-        cost = smse(predicted[here], targets[here], states[here]) - cost_before
-        moved = (predicted - before).square().sum() / (2 * before.numel())
-        # In units of h, so that L-BFGS starts with numbers of order one.
-        return cost.sum() + (moved + damping / 2 * delta.square().sum()) / size
+        cost = smse(predicted[here], targets[here], linear.fields(states[here])) - cost_before
+        moved = ((predicted - before) / size).square().sum() / (2 * before.numel())
+        return cost.sum() / size + moved + damping / 2 * step.square().sum()
 
+    def gradient(w: Tensor) -> Tensor:
+        leaf = w.detach().clone().requires_grad_()
+        with torch.enable_grad():
+            return torch.autograd.grad(objective(leaf), leaf)[0]
+
+    first = gradient(states.new_zeros(linear.size))
+    w = (-first).requires_grad_()
     optimizer = torch.optim.LBFGS(
-        [step],
-        max_iter=10,
-        history_size=HISTORY,
-        tolerance_grad=0.0,
-        tolerance_change=0.0,
-        line_search_fn="strong_wolfe",
+        [w], max_iter=5, history_size=HISTORY, tolerance_grad=0.0, tolerance_change=0.0, line_search_fn="strong_wolfe"
     )
     evaluations = 0
 
@@ -172,17 +205,20 @@ def response_function(
         evaluations += 1
         optimizer.zero_grad()
         with torch.enable_grad():
-            value = objective(step)
+            value = objective(w)
         value.backward()
-        return float(value)
+        return float(value.detach())
 
-    at_rest = torch.zeros_like(start).requires_grad_()
-    with torch.enable_grad():
-        (first,) = torch.autograd.grad(objective(at_rest), at_rest)
     while True:
-        closure()
-        assert step.grad is not None
-        reached = float(step.grad.norm() / first.norm())
+        reached = float(gradient(w).norm() / first.norm())
         if reached <= tolerance or evaluations >= max_evaluations:
-            return step.detach(), reached
+            return size * root(w.detach()), reached
         optimizer.step(closure)
+
+
+def _root(space: Krylov, damping: float, dtype: torch.dtype) -> Callable[[Tensor], Tensor]:
+    """v (P,) -> (η + ε)^(-1/2) v, with η as the space knows it and none beyond."""
+    values, vectors = eigh(space.projected, space.overlap)
+    modes = (torch.from_numpy(vectors.T.copy()).to(space.basis) @ space.basis).to(dtype)
+    scales = torch.from_numpy((np.maximum(values, 0) + damping) ** -0.5 - damping**-0.5).to(modes)
+    return lambda v: v * damping**-0.5 + (scales * (modes @ v)) @ modes

@@ -54,6 +54,11 @@ QUADRANTS = {
 }
 
 
+# AD: the power of a wave falls as |k| to minus twice this.
+ROUGHNESS = {"AD-Smooth": 2.0, "AD-Rough": 0.5}
+AD_MODES = 7
+
+
 def start_time(class_name: str) -> float:
     """The time of the drawn state: -0.5 for NS-BB, which then evolves into its initial condition at 0."""
     return -0.5 if class_name == "NS-BB" else 0.0
@@ -62,7 +67,8 @@ def start_time(class_name: str) -> float:
 def sample(class_name: str, preset: str, seed: int, index: int, size: int) -> np.ndarray:
     """Trajectory `index` of a class at its start time, float64, at the cell centres x = (i + 1/2) / N.
 
-    Conserved variables (4, N, N) for the compressible Euler classes, velocity (2, N, N) for Navier-Stokes. The random
+    Conserved variables (4, N, N) for the compressible Euler classes, velocity (2, N, N) for Navier-Stokes, the
+    concentration (1, N, N) for advection-diffusion. The random
     numbers depend on (seed, class, preset, index) and never on the grid. A velocity is the Fourier series of its class
     cut below the grid's Nyquist frequency, so that it is divergence-free on every grid.
 
@@ -76,7 +82,9 @@ def sample(class_name: str, preset: str, seed: int, index: int, size: int) -> np
     if class_name in SPECTRA:
         u, v = SPECTRA[class_name](rng)
         return _velocity(u, v, size)
-    known = sorted({name for name, _ in QUADRANTS} | set(SPECTRA))
+    if class_name in ROUGHNESS:
+        return _waves(ROUGHNESS[class_name], rng, size)
+    known = sorted({name for name, _ in QUADRANTS} | set(SPECTRA) | set(ROUGHNESS))
     raise ValueError(f"unknown class {class_name!r} of initial conditions, expected one of {', '.join(known)}")
 
 
@@ -164,6 +172,19 @@ SPECTRA: dict[str, Callable[[np.random.Generator], tuple[np.ndarray, np.ndarray]
     "NS-Gauss": _gaussians,
     "NS-Sines": _sines,
 }
+
+
+def _waves(decay: float, rng: np.random.Generator, size: int) -> np.ndarray:
+    """Σ_k αₖ |k|^-decay cos(2πk · x + βₖ) + α₀, |kₓ|, |k_y| <= 7, α normal; of variance 1 on average, without α₀."""
+    ky, kx = np.meshgrid(np.arange(-AD_MODES, AD_MODES + 1), np.arange(AD_MODES + 1), indexing="ij")
+    chosen = (kx > 0) | (ky > 0)  # of each pair k, -k one
+    kx, ky = kx[chosen], ky[chosen]
+    size_of = np.hypot(kx, ky) ** -decay
+    amplitude = rng.normal(size=len(kx)) * size_of * np.sqrt(2 / (size_of**2).sum())
+    phase = rng.uniform(0, 2 * np.pi, size=len(kx))
+    amplitude[np.maximum(kx, abs(ky)) > (size - 1) // 2] = 0  # beyond the grid's Nyquist frequency
+    along_x, along_y = (np.exp(2j * np.pi * np.outer(_centres(size), k)) for k in (kx, ky))
+    return (rng.normal() + np.einsum("yk,xk->yx", along_y * (amplitude * np.exp(1j * phase)), along_x).real)[None]
 
 
 def _velocity(u: np.ndarray, v: np.ndarray, size: int) -> np.ndarray:

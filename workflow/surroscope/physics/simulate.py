@@ -7,12 +7,14 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from surroscope.physics import euler, navier_stokes
+from surroscope.physics import advection_diffusion, euler, navier_stokes
 from surroscope.physics.errors import SolverError
 from surroscope.physics.initial_conditions import sample, start_time
 
 # Raise it whenever the solvers make something else of an initial state: stored data says which version made it.
 SOLVER_VERSION = 1
+
+SOLVERS = {"CE": euler, "NS": navier_stokes, "AD": advection_diffusion}
 
 # Cells solved at once: enough to hide the cost of a call, few enough to stay in a processor's cache.
 BATCH_CELLS = 65_536
@@ -54,7 +56,6 @@ def simulate(
             "expected indices, size >= 4, factor >= 1, snapshots >= 2 and final_time > 0, found "
             f"{len(indices)} indices, size {size}, factor {factor}, snapshots {snapshots}, final_time {final_time}"
         )
-    solve = euler.solve if class_name.startswith("CE") else navier_stokes.solve
     start = start_time(class_name)
     times = [final_time * frame / (snapshots - 1) - start for frame in range(snapshots)]
     if start < 0:
@@ -63,7 +64,7 @@ def simulate(
     def part(first: int, batch: Sequence[int]) -> Simulated:
         initial = np.stack([sample(class_name, preset, seed, index, size * factor) for index in batch])
         try:
-            solution = solve(
+            solution = SOLVERS[class_name.partition("-")[0]].solve(
                 torch.from_numpy(initial).to(dtype),
                 times,
                 record=lambda frames: _average(frames, factor),

@@ -4,14 +4,14 @@ from collections.abc import Collection
 from dataclasses import replace
 from inspect import cleandoc
 
-from surroscope.report import fidelity_figures, influence_figures, network_figures, response_figures
+from surroscope.report import coupling_figures, fidelity_figures, influence_figures, network_figures, response_figures
 from surroscope.report.influence_figures import OF_OBSERVABLES
 from surroscope.report.spec import FigureSpec, Question
 
 FIGURES = {
     name: spec
     for question in Question
-    for figures in (network_figures, influence_figures, response_figures, fidelity_figures)
+    for figures in (network_figures, coupling_figures, influence_figures, response_figures, fidelity_figures)
     for name, spec in figures.FIGURES.items()
     if spec.question == question
 }

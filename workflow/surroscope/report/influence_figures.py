@@ -34,7 +34,8 @@ FIGURES = {
             perturbations of a probe batch. A positive value means that the step also lowers the error of the response.
             The equations do not depend on time, so a network that learned their operator shows influence everywhere,
             while a narrow bright diagonal over a dark ground means that each time was memorised for itself. Values
-            below zero or above the colour range are clipped where the colour bar ends in an arrow.
+            below zero or above the colour range are clipped where the colour bar ends in an arrow. Convergence alone
+            narrows the diagonal, whatever the network shares: see the decay in its two factors.
             """,
     ),
     "time_lag": FigureSpec(
@@ -50,7 +51,8 @@ FIGURES = {
             {system}, {n}. Lines are medians and bands quartiles over all pairs of a lag; H is {unit} (dimensionless). A
             curve that stays high far from lag zero, with the inter-class curve close to it, means that one update
             serves all times and classes. A spike at lag zero with an inter-class curve at zero means updates that are
-            indexed by time and class: memorisation.
+            indexed by time and class: memorisation, or convergence alone, which the decay in its two factors tells
+            apart.
             """,
     ),
     "rollout_correlation": FigureSpec(
@@ -89,7 +91,8 @@ FIGURES = {
             Median influence H of a step on one class of initial conditions (columns) on the error in another (rows) at
             equal times, for {system}, {n}. The small numbers are quartiles; H is {unit} (dimensionless). All classes
             obey the same equations, so off-diagonal values close to the diagonal ones mean that the operator is shared,
-            and values near zero that the network keeps one solver per class.
+            and values near zero that the network keeps one solver per class, or that it has converged: a network that
+            cannot memorise ends there too, so see what classes share.
             """,
     ),
     "interpolation": FigureSpec(
@@ -105,7 +108,8 @@ FIGURES = {
             their root mean squares (dimensionless, logarithmic axis); lines are medians and bands quartiles of the
             means per probe batch, and bins that fewer than half of the batches reach are left out. A monotone decay to
             zero means that the network interpolates between near neighbours; the distance of the first zero crossing is
-            its correlation length. An operator that was learned would keep H positive at any distance.
+            its correlation length. An operator that was learned would keep H positive at any distance until it has
+            converged; what is shared, against distance, does not depend on that.
             """,
     ),
     "dynamics": FigureSpec(

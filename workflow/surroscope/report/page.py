@@ -19,7 +19,24 @@ from surroscope.tables.scalars import notice
 
 # Headings of the main numbers; a number that is under none of them comes last.
 NUMBERS = {
-    "Error": ("validation", "persistence", "train", "trust_horizon", "conservation_drift", "equivariance_error"),
+    "Error": (
+        "validation",
+        "persistence",
+        "train",
+        "one_step_error_seen_times",
+        "one_step_error_unseen_times",
+        "trust_horizon",
+        "conservation_drift",
+        "equivariance_error",
+    ),
+    "What it shares (kernel)": (
+        *(
+            f"{name}{end}"
+            for name in ("kernel_transfer_class", "kernel_transfer_class_least", "kernel_transfer_time")
+            for end in ("", "_untrained", "_error")
+        ),
+        *(f"{name}_{of}" for name in ("matched_white", "matched_residual", "alignment") for of in ("class", "lag_8")),
+    ),
     "In time": (
         "two_time_diagonal",
         *(f"{relation}_class_lag_{steps}" for relation in ("intra", "inter") for steps in (0, 1, 2, 8)),
@@ -60,12 +77,17 @@ class ReportFigure:
 
 @dataclass(frozen=True)
 class Verdict:
-    """What the audit concludes about one model of one system."""
+    """What the audit concludes about one model of one system.
+
+    details: what it rests on; signature: label and sentence of the published signature, by the kind of influence
+    """
 
     system: str
     model: str
     label: str
     sentence: str
+    details: Sequence[str]
+    signature: Mapping[str, str]
     influence: str
 
 

@@ -13,7 +13,7 @@ from surroscope.cost_function import smse
 from surroscope.data import transitions
 from surroscope.influence.calibrate import calibrate
 from surroscope.influence.linearize import Linearization
-from surroscope.models import surrogate
+from surroscope.models import labels, surrogate
 from surroscope.runtime import cli, store
 from surroscope.stages.checkpoint import linearizing
 
@@ -33,6 +33,7 @@ def stage(settings: jobs.Calibrate, *, stores: list[Path], calibration: cli.Outp
     states, targets = (torch.from_numpy(part).to(place) for part in (probe.inputs, probe.targets))
     shape, boundary = tuple(states.shape[1:]), settings.boundary
     network = surrogate.build(settings.factory, settings.options, shape=shape, boundary=boundary, seed=0)
+    states = labels.inputs(network, states, torch.from_numpy(probe.labels))
     with linearizing(settings.model, settings.system):
         found = calibrate(Linearization(network.to(place)), smse, states, targets)
     text = json.dumps(dataclasses.asdict(found) | {"device": str(place)}, indent=1)

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from surroscope.config.checkpoint_jobs import Linearized
 from surroscope.cost_function import Observable, smse
@@ -17,7 +17,7 @@ from surroscope.importing import module_of
 from surroscope.influence.calibrate import check
 from surroscope.influence.linearize import FIXED, Linearization, Method
 from surroscope.influence.responses import Responses
-from surroscope.models import surrogate
+from surroscope.models import labels, surrogate
 from surroscope.observables import COST
 from surroscope.observables.loading import check as check_observable
 from surroscope.observables.loading import load
@@ -35,19 +35,31 @@ def linearizing(model: str, system: str) -> Iterator[None]:
 
 def linearization(
     settings: Linearized,
-    weights: Path,
+    weights: Path | None,
     probe: transitions.Probe,
     place: torch.device,
     dtype: torch.dtype = torch.float32,
 ) -> Linearization:
-    """The network of a checkpoint, linearized at its weights. Raises UserError if its samples are not independent."""
+    """The network of a checkpoint, linearized at its weights, or at those it was initialised with if there are none.
+
+    Raises UserError if its samples are not independent.
+    """
     shape, boundary = probe.inputs.shape[1:], settings.boundary
     network = surrogate.build(settings.factory, settings.options, shape=shape, boundary=boundary, seed=settings.seed)
-    surrogate.load_weights(network, weights, settings.epoch)
+    if weights:
+        surrogate.load_weights(network, weights, settings.epoch)
     # The first and the last, of two classes: where samples are mixed, like ones would hardly show it.
-    states = torch.from_numpy(probe.inputs[[0, -1]]).to(place, dtype)
+    states = inputs(network, probe, place, dtype)[[0, -1]]
     surrogate.require_independent(network.to(place, dtype).eval(), states, f"factory {settings.factory!r}")
     return Linearization(network)
+
+
+def inputs(
+    network: nn.Module, probe: transitions.Probe, place: torch.device, dtype: torch.dtype = torch.float32
+) -> Tensor:
+    """What a network is given at a probe batch."""
+    states = torch.from_numpy(probe.inputs).to(place, dtype)
+    return labels.inputs(network, states, torch.from_numpy(probe.labels))
 
 
 def method_of(
@@ -66,9 +78,8 @@ def method_of(
         raise UserError("method is measured, so --calibration must give the file that the stage 'calibrate' wrote")
     else:
         method = Method(**json.loads(calibration.read_text())["method"])
-    states = torch.from_numpy(probe.inputs).to(place)
     with linearizing(settings.model, settings.system):
-        check(linear, states, method)
+        check(linear, inputs(linear.network, probe, place), method)
     return method
 
 
@@ -99,9 +110,19 @@ def gradients(
     dtype: torch.dtype = torch.float32,
 ) -> Iterator[Tensor]:
     """Gradients (N, P) of each observable."""
-    states, targets = (torch.from_numpy(part).to(place, dtype) for part in (probe.inputs, probe.targets))
+    states, targets = inputs(linear.network, probe, place, dtype), torch.from_numpy(probe.targets).to(place, dtype)
     for name in names:
         yield linear.gradients(functions[name], states, targets, method)
+
+
+def cotangents(linear: Linearization, probe: transitions.Probe, place: torch.device) -> Tensor:
+    """w_n = ∂SMSE/∂ŷ at each sample, so that g_n = J_nᵀ w_n: (N, F Y X)."""
+    states, targets = inputs(linear.network, probe, place), torch.from_numpy(probe.targets).to(place)
+    with torch.no_grad():
+        predicted = torch.cat([linear.predict(linear.parameters, part) for part in states.split(16)])
+    predicted.requires_grad_()
+    (found,) = torch.autograd.grad(smse(predicted, targets, linear.fields(states)).sum(), predicted)
+    return found.flatten(1)
 
 
 def require_finite(

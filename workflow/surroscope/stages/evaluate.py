@@ -11,7 +11,7 @@ from surroscope.data import transitions
 from surroscope.diagnostics import equivariance
 from surroscope.diagnostics.rollout import drift, errors, rollout
 from surroscope.importing import module_of
-from surroscope.models import surrogate
+from surroscope.models import labels, surrogate
 from surroscope.runtime import cli, progress, store
 from surroscope.symmetry import Action
 
@@ -25,15 +25,22 @@ def stage(settings: jobs.Evaluate, *, stores: list[Path], split: Path, weights: 
     network = surrogate.build(settings.factory, settings.options, shape=shape, boundary=boundary, seed=settings.seed)
     surrogate.load_weights(network, weights, settings.epoch)
     network.to(place).eval()
-    surrogate.require_independent(network, states[0, 0, :2], f"factory {settings.factory!r}")
     steps, actions = settings.snapshots - 1, [Action.parse(name) for name in settings.actions]
     total = snapshots - 1 + len(actions)
+    # Indices of class and time of every snapshot.
+    told = torch.cartesian_prod(torch.arange(classes), torch.arange(probes), torch.arange(snapshots))[:, ::2]
+    told = told.reshape(classes, probes, snapshots, labels.PLANES)
+    surrogate.require_independent(
+        network, labels.inputs(network, states[0, 0, :2], told[0, 0, :2]), f"factory {settings.factory!r}"
+    )
     with progress.bar(f"evaluation of {settings.model} epoch {settings.epoch}", total, "pass") as bar:
-        one_step, persistence = errors(network, states.flatten(0, 1), bar.update)
+        one_step, persistence = errors(network, states.flatten(0, 1), bar.update, told[:, :, 0, 0].flatten())
         inputs, targets = (part.flatten(0, 2) for part in (states[:, :, :steps], states[:, :, 1 : steps + 1]))
-        moved = equivariance.errors(network, inputs, targets, actions, system, bar.update)
+        moved = equivariance.errors(
+            network, inputs, targets, actions, system, bar.update, told[:, :, :steps].flatten(0, 2)
+        )
     first = states[:, :, 0].flatten(0, 1)
-    flown = rollout(network, first, snapshots - 1)
+    flown = rollout(network, first, snapshots - 1, told[:, :, 0].flatten(0, 1))
     shown = torch.cat([states[:, 0, :1], flown.unflatten(0, (classes, probes))[:, 0]], dim=1)
     shown = torch.where(torch.isfinite(shown), shown, torch.inf)
     kept = [system.channels.index(name) for name in system.conserved]

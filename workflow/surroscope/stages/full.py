@@ -21,6 +21,7 @@ from surroscope.runtime import cli, progress, store
 from surroscope.stages.checkpoint import (
     functions_of,
     gradients,
+    inputs,
     linearization,
     linearizing,
     method_of,
@@ -150,7 +151,8 @@ class Problem:
         return rows, torch.cat(parts)
 
     def metric(self, linear: Linearization) -> Callable[[Tensor], Tensor]:
-        states = torch.from_numpy(self.probe.inputs).to(self.place, next(iter(linear.parameters.values())).dtype)
+        dtype = next(iter(linear.parameters.values())).dtype
+        states = inputs(linear.network, self.probe, self.place, dtype)
         return lambda directions: linear.metric(states, directions, self.method)
 
     def dampings(self) -> list[float]:

@@ -11,16 +11,16 @@ from torch import Tensor
 
 from surroscope import device
 from surroscope.config import jobs
-from surroscope.cost_function import smse
 from surroscope.data import transitions
 from surroscope.diagnostics.distance import distance
-from surroscope.influence.linearize import Linearization
 from surroscope.influence.responses import Responses
 from surroscope.models import surrogate
 from surroscope.runtime import cli, progress, store
 from surroscope.stages.checkpoint import (
+    cotangents,
     functions_of,
     gradients,
+    inputs,
     linearization,
     linearizing,
     method_of,
@@ -92,7 +92,7 @@ def stage(
             arrays[name][number, block * samples : (block + 1) * samples] = values.cpu().numpy()
 
         for number, probe in enumerate(batches):
-            states = torch.from_numpy(probe.inputs).to(place)
+            states = inputs(linear.network, probe, place)
             keep("cotangents", cotangents(linear, probe, place), number, 0, probe, "smse")
             own = gradients(linear, probe, rows.names, functions, place, method)
             for block, (name, values) in enumerate(zip(rows.names, own, strict=True)):
@@ -106,25 +106,15 @@ def stage(
                 keep("tangents", tangents, number, block, probe, pushed[0])
 
 
-def cotangents(linear: Linearization, probe: transitions.Probe, place: torch.device) -> Tensor:
-    """w_n = ∂SMSE/∂ŷ at each sample, so that g_n = J_nᵀ w_n: (N, F Y X)."""
-    states, targets = (torch.from_numpy(part).to(place) for part in (probe.inputs, probe.targets))
-    with torch.no_grad():
-        predicted = torch.cat([linear.predict(linear.parameters, part) for part in states.split(16)])
-    predicted.requires_grad_()
-    (found,) = torch.autograd.grad(smse(predicted, targets, states).sum(), predicted)
-    return found.flatten(1)
-
-
 def describe(settings: jobs.Gradients, batches: list[transitions.Probe], system: System) -> xr.Dataset:
     """The small part of a shard: labels of rows and samples, input states, and distances between them."""
-    inputs = np.stack([probe.inputs for probe in batches])
-    distances = [distance(torch.from_numpy(part)).numpy() for part in inputs]
+    states = np.stack([probe.inputs for probe in batches])
+    distances = [distance(torch.from_numpy(part)).numpy() for part in states]
     keys = ("system", "model", "seed", "epoch", "span")
     return xr.Dataset(
         {
             "distance": (("batch", "sample", "other"), np.stack(distances)),
-            "state": (("batch", "sample", "channel", "y", "x"), inputs),
+            "state": (("batch", "sample", "channel", "y", "x"), states),
             "trajectory": (("batch", "class"), [probe.trajectories for probe in batches]),
             "part": ("batch", [part != "test" for part, _ in settings.batches]),
             "index": ("batch", [index for _, index in settings.batches]),

@@ -11,8 +11,9 @@ from surroscope.config import jobs
 from surroscope.cost_function import smse
 from surroscope.data import transitions
 from surroscope.influence.functional import inner
+from surroscope.models import labels
 from surroscope.runtime import cli, progress, store
-from surroscope.stages.checkpoint import linearization, linearizing, method_of, modules, require_finite
+from surroscope.stages.checkpoint import inputs, linearization, linearizing, method_of, modules, require_finite
 from surroscope.symmetry import Action
 
 COLUMNS = 2**20
@@ -41,10 +42,11 @@ def stage(
     ):
         for p, probe in enumerate(batches):
             states, targets = (torch.from_numpy(part).to(place) for part in (probe.inputs, probe.targets))
-            perturbations = linear.gradients(smse, states, targets, method)
+            perturbations = linear.gradients(smse, inputs(linear.network, probe, place), targets, method)
             for g, name in enumerate(settings.actions):
                 action = Action.parse(name)
-                responses = linear.gradients(smse, action(states, system), action(targets, system), method)
+                moved = labels.inputs(linear.network, action(states, system), torch.from_numpy(probe.labels))
+                responses = linear.gradients(smse, moved, action(targets, system), method)
                 require_finite(responses, "gradients", settings, probe, f"smse of {name}", zero=False)
                 overlap[p, g] = inner(responses, perturbations, COLUMNS)
                 bar.update(1)

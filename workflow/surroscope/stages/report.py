@@ -26,9 +26,10 @@ from surroscope.runtime import cli, cost, fingerprint, store
 from surroscope.runtime.provenance import record, stores_of
 
 QUESTION = (
-    "A surrogate that learned the solution operator improves everywhere when it takes a gradient step anywhere: "
-    "at other times, and for other classes of initial conditions. One that memorised helps only near the transition "
-    "that it was shown. One-step error cannot tell the two apart; influence can."
+    "One-step error cannot tell whether a surrogate learned one operator or a collection of local solutions. What it "
+    "shares between times and between classes of initial conditions says part of it: a network that keeps them apart "
+    "cannot carry over what it learns, one that shares them can. Influence, the measure of arXiv 2509.00024, mixes "
+    "what is shared with what is left to learn; here both are shown, together and apart."
 )
 
 

@@ -10,7 +10,7 @@ import xarray as xr
 from surroscope.config import jobs
 from surroscope.diagnostics.scalars import Measured
 from surroscope.runtime import cli, store
-from surroscope.tables import fidelity, influence, parts, rollouts, scalars
+from surroscope.tables import coupling, fidelity, influence, parts, rollouts, scalars
 
 # These tables are of one kind of influence, the study's first solver's, and so say which.
 OF_ONE_QUANTITY = ("two_time_training", "rollout_correlation", "checkpoints")
@@ -20,6 +20,7 @@ def stage(
     settings: jobs.Tables,
     *,
     influences: list[Path],
+    couplings: list[Path],
     evaluations: list[Path],
     histories: list[Path],
     tables: cli.Outputs,
@@ -30,6 +31,7 @@ def stage(
     fidelities: Sequence[Path] = (),
 ) -> None:
     matrices = [store.read(path).load().isel(solver=0) for path in influences]
+    kernels = [store.read(path) for path in couplings]
     flights = [store.read(path) for path in evaluations]
     history = pd.concat([pd.read_csv(path) for path in histories], ignore_index=True)
     frames: dict[str, list[pd.DataFrame]] = {path.stem: [] for path in tables}
@@ -41,16 +43,23 @@ def stage(
             for epoch in epochs
         }
         measured = {epoch: influence.measured(pairs, settings.system) for epoch, pairs in by_epoch.items()}
+        kernel = {
+            epoch: {w: coupling.coupled(of_epoch, w) for w in ("trained", "untrained")}
+            for epoch in epochs
+            if (of_epoch := [k.load() for k in kernels if of(k) == (model, epoch)])
+        }
         last, errors = measured[epochs[-1]], history[history.model == model]
         final, final_flights = zip(*by_epoch[epochs[-1]], strict=True)
         kind = influence.kind(final)
-        numbers[model] = scalars.sampled(last, errors, epochs[-1])
+        names = [str(name) for name in final[0]["response_class"].values]
+        numbers[model] = scalars.sampled(last, errors, epochs[-1], kernel[epochs[-1]])
         if notice := scalars.notice(model, scalars.checks(last)["epsilon_share"]):
             print(notice, flush=True)
         of_model = (
             influence.of_model(final, settings.system, settings.normalization)
             | parts.resolved(final, last.seeds)
             | parts.images(final)
+            | coupling.of_model(**kernel[epochs[-1]], m=last, classes=names, system=settings.system)
             | rollouts.of_model(final_flights, last)
             | {
                 "training": rollouts.training(errors),
@@ -59,7 +68,7 @@ def stage(
                 "rollout_correlation": rollouts.rollout_correlation(
                     last, settings.system, settings.architectures.get(model, "")
                 ),
-                "checkpoints": scalars.checkpoints(measured, errors),
+                "checkpoints": scalars.checkpoints(measured, kernel, errors),
             }
         )
         for name in OF_ONE_QUANTITY:
@@ -67,7 +76,7 @@ def stage(
         for name, table in of_model.items():
             if name in frames:
                 frames[name].append(labelled(table, model, last))
-        verdicts[model] = scalars.conclusion(numbers[model], last) | {"influence": kind}
+        verdicts[model] = scalars.conclusion(numbers[model], last, kernel[epochs[-1]], names) | {"influence": kind}
     frames["scalars"].append(scalars.main_numbers(numbers, settings.system, settings.architectures))
     first = next(flight for flight in flights if flight.attrs["model"] == settings.models[0])
     frames["snapshots"].append(rollouts.snapshots(first))

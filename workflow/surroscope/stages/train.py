@@ -60,6 +60,7 @@ def stage(
             batch=settings.batch,
             learning_rate=settings.learning_rate,
             weight_decay=settings.weight_decay,
+            classes=len(stores),
             precision=settings.precision,
             compiled=settings.compile,
             group=group,

@@ -1,15 +1,21 @@
 """Tables of the numbers that sum a checkpoint up, and the verdict on them."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from itertools import combinations
+from typing import Any
 
 import numpy as np
 import pandas as pd
 
 from surroscope.diagnostics import bootstrap
-from surroscope.diagnostics.scalars import SCALARS, Measured
-from surroscope.diagnostics.verdict import Estimate, verdict
+from surroscope.diagnostics.coupling import SCALARS as KERNEL
+from surroscope.diagnostics.coupling import TRANSFER, Coupled, pairs_of_classes, transfer_class, transfer_time
+from surroscope.diagnostics.coupling import errors as draws_errors
+from surroscope.diagnostics.scalars import SCALARS, Measured, Scalar, lag_medians
+from surroscope.diagnostics.scalars import half_life as half_life_of
+from surroscope.diagnostics.signature import Estimate, signature
+from surroscope.diagnostics.verdict import Decay, Evidence, verdict
 from surroscope.influence.normalize import epsilon_share
 from surroscope.tables import published
 
@@ -21,13 +27,18 @@ ONE_STEP = {
 }
 DESCRIPTIONS = (
     ONE_STEP
-    | {name: scalar.description for name, scalar in SCALARS.items()}
+    | {name: scalar.description for name, scalar in (SCALARS | KERNEL).items()}
     | {"epsilon_share": "share of the absolute 1e-6 in the scale that H_std is divided by"}
 )
 LARGE_EPSILON = 0.05
+# The kernel of a network "trained" and "untrained": from all draws, then from those of each replicate; may be empty.
+Kernel = Mapping[str, Sequence[Coupled]]
+# Numbers of the kernel that stand beside those of the untrained network, under their names with this at the end.
+UNTRAINED = "_untrained"
+BESIDE = (*TRANSFER, "matched_white_class", "matched_white_lag_8")
 
 
-def checkpoints(by_epoch: Mapping[int, Measured], history: pd.DataFrame) -> pd.DataFrame:
+def checkpoints(by_epoch: Mapping[int, Measured], kernels: Mapping[int, Kernel], history: pd.DataFrame) -> pd.DataFrame:
     """One row a checkpoint: every scalar of each seed at each probed epoch."""
     rows = []
     for epoch, m in by_epoch.items():
@@ -35,7 +46,10 @@ def checkpoints(by_epoch: Mapping[int, Measured], history: pd.DataFrame) -> pd.D
             of_seed = m.take(np.flatnonzero(m.seeds == seed))
             at = history[(history.epoch == epoch) & (history.seed == seed)].iloc[0]
             one_step = {name: float(at[name]) for name in ONE_STEP}
+            kernel = kernels[epoch]["trained"][0]
+            own = kernel.take(np.flatnonzero(kernel.seeds == seed))
             values = {name: scalar.value(of_seed) for name, scalar in SCALARS.items()} | checks(of_seed)
+            values |= {name: scalar.value(own) for name, scalar in KERNEL.items()}
             rows.append({"seed": seed, "epoch": epoch} | one_step | values | {"n_probes": len(of_seed.seeds)})
     return pd.DataFrame(rows)
 
@@ -56,6 +70,10 @@ def described(name: str) -> str:
     """What a number is, in words."""
     if name.startswith("zero_gradients_"):
         return f"transitions whose gradient of {name.removeprefix('zero_gradients_')} is exactly zero"
+    if name.endswith(UNTRAINED):
+        return f"{described(name.removesuffix(UNTRAINED))}, of the untrained network"
+    if name.endswith("_error"):
+        return f"standard error of {name.removesuffix('_error')} over its random draws"
     return DESCRIPTIONS[name]
 
 
@@ -73,48 +91,73 @@ def notice(model: str, share: float) -> str | None:
 class Sampled:
     """Numbers of a model, or of one less another: of all units (K,), and in each bootstrap draw (DRAWS, K).
 
-    positive: which cannot be negative by their definition; NaN in every draw: the number has no interval
+    positive (K,): which cannot be negative by their definition; NaN in every draw: the number has no interval
+    n_seeds: that they are over; n_probes (K,): and of how many probe batches each, NaN where of none
     """
 
     names: list[str]
     estimate: np.ndarray
     draws: np.ndarray
-    positive: np.ndarray | bool
-    counts: dict[str, int]
+    positive: np.ndarray
+    n_seeds: int
+    n_probes: np.ndarray
 
     def __sub__(self, other: "Sampled") -> "Sampled":
         """The difference in each draw, which takes the same seeds and probe batches of both."""
         with np.errstate(invalid="ignore"):  # of two that are infinite there is none
             estimate, draws = self.estimate - other.estimate, self.draws - other.draws
-        return replace(self, estimate=estimate, draws=draws, positive=False)
+        return replace(self, estimate=estimate, draws=draws, positive=np.zeros_like(self.positive))
 
     def table(self) -> pd.DataFrame:
         """A row a number, with its 95 % interval; none for what a study cannot have (a lag beyond its times)."""
-        low, high = bootstrap.ends(self.estimate, self.draws, self.counts["n_seeds"], self.positive)
+        low, high = bootstrap.ends(self.estimate, self.draws, self.n_seeds, self.positive)
         table = pd.DataFrame({"name": self.names, "value": self.estimate, "low": low, "high": high})
         table["description"] = table["name"].map(described)
-        table["n_probes"] = np.where(table["name"].isin(ONE_STEP), np.nan, self.counts["n_probes"])
-        return table.assign(n_seeds=self.counts["n_seeds"]).dropna(subset="value")
+        return table.assign(n_probes=self.n_probes, n_seeds=self.n_seeds).dropna(subset="value")
 
 
-def sampled(m: Measured, history: pd.DataFrame, epoch: int) -> Sampled:
+def sampled(m: Measured, history: pd.DataFrame, epoch: int, kernel: Kernel) -> Sampled:
     """Every number of one model at one epoch."""
     at = history[history.epoch == epoch]
     errors = at[list(ONE_STEP)].to_numpy(float)
-
-    def scalars_of(units: np.ndarray) -> np.ndarray:
-        part = m.take(units)
-        return np.array([scalar.value(part) for scalar in SCALARS.values()])
-
-    extra = checks(m)
-    parts = (
-        bootstrap.sample(lambda seeds: np.median(errors[seeds], axis=0), at["seed"].to_numpy()),
-        bootstrap.sample(scalars_of, m.seeds),
-        (np.array([*extra.values()]), np.full((bootstrap.DRAWS, len(extra)), np.nan)),
+    one_step = bootstrap.sample(lambda seeds: np.median(errors[seeds], axis=0), at["seed"].to_numpy())
+    parts = [
+        (list(ONE_STEP), one_step, [True] * len(ONE_STEP), np.nan),
+        numbers_of(m, SCALARS),
+        numbers_of(kernel["trained"][0], KERNEL),
+    ]
+    if kernel["untrained"]:
+        untrained = {name: KERNEL[name] for name in BESIDE}
+        parts.append(numbers_of(kernel["untrained"][0], untrained, UNTRAINED))
+    # How far to trust the others: these have no interval.
+    extra = checks(m) | {f"{name}_error": se for name, se in draws_errors(kernel["trained"], list(TRANSFER)).items()}
+    values = np.array([*extra.values()])
+    none = np.full((bootstrap.DRAWS, len(extra)), np.nan)
+    parts.append(([*extra], (values, none), [True] * len(extra), m.counts["n_probes"]))
+    names, found, positive, probes = zip(*parts, strict=True)
+    estimate, draws = (np.concatenate(part, axis=-1) for part in zip(*found, strict=True))
+    return Sampled(
+        [name for of_part in names for name in of_part],
+        estimate,
+        draws,
+        np.concatenate(positive),
+        m.counts["n_seeds"],
+        np.repeat(np.array(probes, float), [len(of_part) for of_part in names]),
     )
-    estimate, draws = (np.concatenate(part, axis=-1) for part in zip(*parts, strict=True))
-    positive = [*(True for _ in ONE_STEP), *(scalar.positive for scalar in SCALARS.values()), *(True for _ in extra)]
-    return Sampled([*ONE_STEP, *SCALARS, *extra], estimate, draws, np.array(positive), m.counts)
+
+
+def numbers_of(
+    measured: Measured | Coupled, scalars: Mapping[str, Scalar], suffix: str = ""
+) -> tuple[list[str], tuple[np.ndarray, np.ndarray], list[bool], float]:
+    """Names, values with those of each bootstrap draw, whether each is positive, and the number of probe batches."""
+
+    def values(units: np.ndarray) -> np.ndarray:
+        part = measured.take(units)
+        return np.array([scalar.value(part) for scalar in scalars.values()])
+
+    positive = [scalar.positive for scalar in scalars.values()]
+    names = [f"{name}{suffix}" for name in scalars]
+    return names, bootstrap.sample(values, measured.seeds), positive, measured.counts["n_probes"]
 
 
 def main_numbers(numbers: Mapping[str, Sampled], system: str, architectures: Mapping[str, str]) -> pd.DataFrame:
@@ -133,11 +176,50 @@ def main_numbers(numbers: Mapping[str, Sampled], system: str, architectures: Map
     return pd.concat(tables, ignore_index=True)
 
 
-def conclusion(of_model: Sampled, m: Measured) -> dict[str, str]:
-    """`label` and `sentence` of the verdict that a model's main numbers support."""
-    names = ["half_life", "class_transfer_ratio", "validation", "persistence"]
-    rows = of_model.table().set_index("name")[list(Estimate._fields)].reindex(names)
-    half_life, transfer = (Estimate(*rows.loc[name]) for name in ("half_life", "class_transfer_ratio"))
-    validation, persistence = (float(rows.loc[name, "value"]) for name in ("validation", "persistence"))
-    label, sentence = verdict(half_life, transfer, validation, persistence, reach=len(m.lags["intra"]) // 2)
-    return {"label": label, "sentence": sentence}
+def conclusion(of_model: Sampled, m: Measured, kernel: Kernel, classes: Sequence[str]) -> dict[str, Any]:
+    """The verdict on a model, and the published signature: each a `label` and a `sentence`."""
+    rows = of_model.table().set_index("name")[list(Estimate._fields)]
+    names = ("half_life", "class_transfer_ratio", "kernel_transfer_time")
+    half_life, transfer, times = (Estimate(*row) for row in rows.reindex(names).to_numpy())
+    c, reach = kernel["trained"][0], len(m.lags["intra"]) // 2
+    values = rows["value"].reindex(
+        ["validation", "persistence", "one_step_error_seen_times", "one_step_error_unseen_times"]
+    )
+    untrained = rows["value"].reindex(
+        [f"{name}{UNTRAINED}" for name in ("kernel_transfer_class", "kernel_transfer_time")]
+    )
+    evidence = Evidence(
+        pairs=pairs(c, classes),
+        times=times,
+        untrained=tuple(untrained),
+        noises={
+            noise: (transfer_class(c, number), transfer_time(c, number))
+            for number, noise in enumerate(c.noises)
+            if number
+        },
+        decay=Decay(half_life, halved(c, "alignment"), halved(c, "explained"), reach),
+        errors=(values.iloc[0], values.iloc[1]),
+        seen=values.iloc[2],
+        unseen=values.iloc[3],
+    )
+    label, sentence = signature(half_life, transfer, *evidence.errors, reach=reach)
+    return verdict(evidence)._asdict() | {"signature": {"label": label, "sentence": sentence}}
+
+
+def halved(c: Coupled, measure: str) -> float:
+    return half_life_of(lag_medians(c.between_inputs(measure))["intra"])
+
+
+def pairs(c: Coupled, classes: Sequence[str]) -> dict[tuple[str, str], Estimate]:
+    """Kernel transfer between each two classes, the mean of both directions, with its interval."""
+
+    def both_ways(units: np.ndarray) -> np.ndarray:
+        transfer = pairs_of_classes(c.take(units))
+        return (transfer + transfer.T) / 2
+
+    estimate, draws = bootstrap.sample(both_ways, c.seeds)
+    low, high = bootstrap.ends(estimate, draws, c.counts["n_seeds"], True)
+    return {
+        (classes[a], classes[b]): Estimate(*(float(of[a, b]) for of in (estimate, low, high)))
+        for a, b in combinations(range(len(classes)), 2)
+    }

@@ -44,6 +44,25 @@ makes this page. Median over seeds and probe batches, with its 95 % bootstrap in
 what arXiv 2509.00024 shows, read off its figures (128 × 128 cells, 10,000 and 20,000 trajectories a class, 150 and 100
 epochs). [scalars.md](scalars.md) defines each number.
 
+## What this means for the published finding
+
+**Reproduced**, on small networks and data: in standardised influence the ridge along the diagonal of times, and little
+or nothing between classes.
+
+**Confounded**: that measure is the product of what a network shares and of what is left to learn, and at a minimum of
+the training error it sums to zero over the training set whatever the network shares, so that help within a class is
+paid for by harm between classes. A convolution of 26 parameters, which cannot memorise, ends there too
+([dial.md](dial.md)). Measured apart ([coupling.md](coupling.md)), the rows *kernel transfer* and *matched white* below
+say what is shared, and *alignment* how alike what is left to learn is: where the first stay near 1 at lag 8 while
+the last is near 0, the decay with time is of the errors and not of the network. Networks of this study that were
+trained again without a class or without half of the times agree with the kernel and not with the signature
+([verdict.md](verdict.md)).
+
+**Open**: whether the same holds for networks trained to errors of 10⁻³ and below, at 128 × 128, on the published data.
+Two architectures on 32 × 32 cells cannot settle it, and nothing here says that the published networks generalise.
+
+## The numbers
+
 """
 
 

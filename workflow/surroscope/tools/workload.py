@@ -24,7 +24,7 @@ from surroscope.data.pdegym import CELLS, SERIES
 from surroscope.data.splits import split_counts
 from surroscope.influence.krylov import CHECKED, inner
 from surroscope.influence.responses import Responses
-from surroscope.models import surrogate
+from surroscope.models import labels, surrogate
 from surroscope.physics.initial_conditions import sample, start_time
 from surroscope.physics.simulate import BATCH_CELLS, simulate
 from surroscope.training import loop
@@ -41,7 +41,18 @@ FIXED = {"calibrate": 5.0, "tables": 5.0, "figures": 30.0} | dict.fromkeys(
 OPENED = 0.05
 # A byte that is written or read and verified, and a byte of raw data in its way to the store, in times of hashing it.
 MOVED, INGESTED = 3.0, 15.0
-TORCH = ("simulate", "train", "calibrate", "gradients", "cross_gradients", "full", "full_sweep", "orbits", "evaluate")
+TORCH = (
+    "simulate",
+    "train",
+    "calibrate",
+    "gradients",
+    "cross_gradients",
+    "coupling",
+    "full",
+    "full_sweep",
+    "orbits",
+    "evaluate",
+)
 # Floating-point operations of what a machine is timed on: enough to tell, over within a second or two.
 TIMED = 2e10
 RAW_CHANNELS = {"CE": 5, "NS": 2}
@@ -141,7 +152,7 @@ class Model:
         boundary = self.study.system(system).boundary
         network = surrogate.build(architecture.factory, architecture.options, shape=shape, boundary=boundary, seed=0)
         with torch.no_grad(), FlopCounterMode(display=False) as counter:
-            network(torch.ones(1, *shape))
+            network(labels.inputs(network, torch.ones(1, *shape), torch.zeros(1, labels.PLANES)))
         operations = counter.get_total_flops()
         batch = max(1, min(architecture.training.batch, int(TIMED / max(3 * operations, 1))))
         draw = torch.Generator().manual_seed(0)
@@ -151,7 +162,8 @@ class Model:
         steps = loop.epochs(network, states, states[:1], until=1000, **rule)  # type: ignore[arg-type]
         network.eval()
         with torch.no_grad():
-            forward = timed(lambda: network(states[:batch, 0])) / batch
+            given = labels.inputs(network, states[:batch, 0], torch.zeros(batch, labels.PLANES))
+            forward = timed(lambda: network(given)) / batch
         step = max(timed(lambda: next(steps), 1.0) - forward, forward) / len(states)
         return Network(forward, step, operations, sum(p.numel() for p in network.parameters()))
 
@@ -233,6 +245,14 @@ class Model:
         return Work(seconds + MOVED * size * self.byte, operations, "shards", size)
 
     _cross_gradients = _gradients
+
+    def _coupling(self, job: jobs.Coupling, **_: str) -> Work:
+        network, n, _outputs = self.linearized(job)
+        probes, rows = len(job.probes) + job.untrained_probes, n * (job.draws + job.patterns)
+        seconds = GRADIENT * rows * network.step + MOVED * 4 * rows * network.parameters * self.byte
+        seconds += rows**2 * network.parameters * self.product
+        operations = 3 * probes * rows * network.operations
+        return Work(probes * seconds, operations, size=8.0 * probes * 5 * 16 * n * n)
 
     def _orbits(self, job: jobs.Orbits, **_: str) -> Work:
         network, n, _outputs = self.linearized(job)

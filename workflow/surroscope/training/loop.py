@@ -11,6 +11,7 @@ from torch import Tensor, nn
 from surroscope import seeding
 from surroscope.cost_function import smse
 from surroscope.errors import UserError
+from surroscope.models import labels
 from surroscope.training.distributed import ALONE, Group
 
 PERSISTENCE_BATCH = 64
@@ -26,6 +27,7 @@ def epochs(
     batch: int,
     learning_rate: float,
     weight_decay: float,
+    classes: int = 1,
     precision: str = "float32",
     compiled: bool = False,
     group: Group = ALONE,
@@ -35,6 +37,7 @@ def epochs(
     """Train until epoch `until`, yielding after each one a state from which training can go on bit by bit.
 
     train, validation: trajectories (n, snapshots, F, Y, X); a batch at a time goes to the network's device
+    classes: in the trajectories, which are stacked class by class, as many of each; for networks that ask for labels
     batch: transitions per step, over all processes of `group`; the gradient is that of the mean over all of them
     precision: of the forward and backward pass, "float32" or "bfloat16" (autocast); weights, their updates, the SMSE
     and the validation are float32
@@ -71,9 +74,11 @@ def epochs(
         total = 0.0
         network.train()
         for number, indices in enumerate(batches, 1):
-            state, target = (part.to(place) for part in gather(train, group.share(indices)))
+            mine = group.share(indices)
+            state, target = (part.to(place) for part in gather(train, mine))
+            given = labels.inputs(network, state, labels_of(train, mine, classes))
             with torch.autocast(place.type, torch.bfloat16, enabled=precision == "bfloat16"):
-                prediction = forward(state)
+                prediction = forward(given)
             # The mean of these over the processes is the mean over the batch.
             loss = smse(prediction.float(), target, state).sum() / (len(indices) / group.world)
             optimizer.zero_grad()
@@ -86,7 +91,7 @@ def epochs(
             {
                 "epoch": epoch,
                 "train": group.total(total, place) / count,
-                "validation": one_step(network, validation, batch, group),
+                "validation": one_step(network, validation, batch, group, classes),
                 "learning_rate": learning_rate,
                 "seconds": time.perf_counter() - start,
             }
@@ -132,6 +137,15 @@ def gather(trajectories: Tensor, indices: np.ndarray) -> tuple[Tensor, Tensor]:
     return frames.index_select(0, first), frames.index_select(0, first + 1)
 
 
+def labels_of(trajectories: Tensor, indices: np.ndarray, classes: int) -> Tensor:
+    """Indices of class and time (N, 2) of transitions, numbered as `gather` does.
+
+    classes: in the trajectories, stacked class by class, as many of each
+    """
+    trajectory, step = np.divmod(indices, trajectories.shape[1] - 1)
+    return torch.from_numpy(np.stack([trajectory * classes // len(trajectories), step], axis=1))
+
+
 def require_finite(network: nn.Module, loss: Tensor, epoch: int, number: int) -> None:
     """Raise UserError naming epoch, batch and parameter if a gradient is NaN or infinite."""
     norms = torch.stack([parameter.grad.norm() for parameter in network.parameters() if parameter.grad is not None])
@@ -145,7 +159,7 @@ def require_finite(network: nn.Module, loss: Tensor, epoch: int, number: int) ->
 
 
 @torch.no_grad()
-def one_step(network: nn.Module, trajectories: Tensor, batch: int, group: Group = ALONE) -> float:
+def one_step(network: nn.Module, trajectories: Tensor, batch: int, group: Group = ALONE, classes: int = 1) -> float:
     """Mean SMSE of the network's one-step predictions over all transitions of the trajectories, in float64."""
     network.eval()
     place = next((parameter.device for parameter in network.parameters()), trajectories.device)
@@ -153,8 +167,10 @@ def one_step(network: nn.Module, trajectories: Tensor, batch: int, group: Group 
     indices = group.share(np.arange(count))
     errors = [torch.zeros(0, dtype=torch.float64)]
     for start in range(0, len(indices), batch):
-        state, target = (part.to(place) for part in gather(trajectories, indices[start : start + batch]))
-        errors.append(smse(network(state), target, state).double().cpu())
+        part = indices[start : start + batch]
+        state, target = (values.to(place) for values in gather(trajectories, part))
+        given = labels.inputs(network, state, labels_of(trajectories, part, classes))
+        errors.append(smse(network(given), target, state).double().cpu())
     return group.total(torch.cat(errors).sum().item(), place) / count
 
 

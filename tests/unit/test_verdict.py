@@ -1,0 +1,96 @@
+"""The verdict follows from the kernel transfer, says what is open, and keeps silent where too little is learned."""
+
+import re
+from dataclasses import replace
+
+import numpy as np
+import pytest
+
+from surroscope.diagnostics.signature import Estimate
+from surroscope.diagnostics.verdict import CONTROLS, LIMITS, Decay, Evidence, verdict
+
+
+def evidence(*pairs: float, times: float = 0.98) -> Evidence:
+    names = [("a", "b"), ("a", "c"), ("b", "c")]
+    return Evidence(
+        pairs={pair: Estimate(v, v - 0.01, v + 0.01) for pair, v in zip(names, pairs, strict=False)},
+        times=Estimate(times, times - 0.01, times + 0.01),
+        untrained=(0.5, 0.9),
+        noises={0.1: (float(np.median(pairs)), times)},
+        decay=Decay(Estimate(3.0), 1.0, np.inf, 11),
+        errors=(0.01, 0.03),
+        seen=0.3,
+        unseen=0.4,
+    )
+
+
+def plain(text: str) -> str:
+    return text.replace("\N{NO-BREAK SPACE}", " ")
+
+
+@pytest.mark.parametrize(
+    ("pairs", "times", "label"),
+    [
+        ((0.95, 0.97, 0.99), 0.98, "times shared, classes shared"),
+        ((0.7, 0.75, 0.97), 0.98, "times shared, classes partly shared"),
+        ((0.1, 0.2, 0.97), 0.98, "times shared, classes partly shared"),
+        ((0.0, 0.0, 0.1), 0.98, "times shared, classes kept apart"),
+        ((0.95, 0.97, 0.99), 0.0, "times kept apart, classes shared"),
+        ((0.5,), 0.5, "times partly shared, classes partly shared"),
+    ],
+)
+def test_labels_follow_from_where_transfers_lie(pairs: tuple[float, ...], times: float, label: str) -> None:
+    found = verdict(evidence(*pairs, times=times))
+    assert found.label == label
+    assert not re.search(r"\b(nan|inf)\b", " ".join([found.sentence, *found.details]))
+
+
+def test_a_verdict_names_the_pairs_that_share_least_and_most() -> None:
+    told = plain(verdict(evidence(0.7, 0.97, 0.75)).sentence)
+    assert "98 % (97 % to 99 %) between the first and the last times" in told
+    assert "from 70 % (69 % to 71 %), of a and b, to 97 % (96 % to 98 %), of a and c" in told
+
+
+def test_nothing_is_said_of_a_network_that_learned_too_little() -> None:
+    weak = verdict(replace(evidence(0.99, 0.99, 0.99), errors=(0.025, 0.03)))
+    assert weak.label == "too weak to say"
+    assert weak.details == []
+    assert verdict(replace(evidence(0.99, 0.99, 0.99), errors=(np.nan, 0.03))).label == "too weak to say"
+
+
+def test_what_is_open_is_told() -> None:
+    sure = verdict(evidence(0.95, 0.97, 0.99))
+    assert any(line.startswith("How sure") for line in sure.details)
+    wide = evidence(0.95, 0.97, 0.99)
+    wide = replace(wide, pairs=wide.pairs | {("a", "b"): Estimate(0.92, 0.85, 0.99)}, noises={0.1: (0.8, 0.98)})
+    told = [plain(line) for line in verdict(wide).details]
+    assert any(line.startswith("Not settled") and "a and b" in line for line in told)
+    assert "Another choice: a noise of 0.1 moves classes to 80 %, partly shared." in told
+    assert not any(line.startswith("How sure") for line in told)
+
+
+@pytest.mark.parametrize(
+    ("decay", "words"),
+    [
+        (Decay(Estimate(3.0), 1.0, np.inf, 11), "of its errors, not of what it shares"),
+        (Decay(Estimate(3.0), 1.0, 6.0, 11), "part of the decay is of its errors alone"),
+        (Decay(Estimate(3.0), 1.0, 2.0, 11), "the network keeps times apart"),
+        (Decay(Estimate(np.inf), 1.0, np.inf, 11), "does not halve within 11 steps"),
+        (Decay(Estimate(np.nan), 1.0, np.inf, 11), "none to halve"),
+    ],
+)
+def test_whose_the_decay_is(decay: Decay, words: str) -> None:
+    assert any(words in line for line in verdict(replace(evidence(0.9, 0.9, 0.9), decay=decay)).details)
+
+
+def test_missing_references_are_left_out() -> None:
+    bare = verdict(replace(evidence(0.9, 0.9, 0.9), untrained=(np.nan, np.nan), seen=np.nan, unseen=np.nan))
+    assert not any(line.startswith(("Training", "Errors")) for line in bare.details)
+
+
+def test_controls_read_more_the_more_they_share() -> None:
+    for readings in CONTROLS.values():
+        assert list(readings) == sorted(readings)
+        assert list(readings.values()) == sorted(readings.values())
+        assert readings[0.0] == 0.0
+    assert 0 < LIMITS[0] < LIMITS[1] < 1

@@ -1,0 +1,73 @@
+"""The figures of what a network shares between inputs, apart from what is left to learn there."""
+
+from surroscope.report.spec import FigureSpec, Question, quartiles
+
+KEPT = ("model", "measure", "weights")
+
+FIGURES = {
+    "coupling_lag": FigureSpec(
+        title="The decay in its two factors",
+        question=Question.SHARED,
+        table="coupling_lag",
+        columns=quartiles((*KEPT, "relation"), ("lag",)),
+        draw="surroscope.plots.coupling:decay",
+        caption="""
+            Influence and its two factors, what is left to learn at two transitions (residuals) and what the network
+            shares between them (kernel), against their lag, for {system}, {n} for influence; each is 1 for a transition
+            on itself. Black is signed influence, the measure of arXiv 2509.00024, as the cosine of two steps; orange is
+            the cosine of the residuals alone. Blue is the kernel transfer, the share of what random steps change at one
+            transition that the other tells, and violet whether a step that mends a random pattern of error mends it at
+            the other too; dotted is the network before training. Where black falls with orange while blue and violet
+            stay up, the decay is of the errors and not of the network. A memoriser, with parameters of its own for each
+            time or class, has blue and violet at zero; a network that cannot memorise keeps blue near 1 at every stage,
+            and an untrained one may do so by its architecture alone.
+            """,
+    ),
+    "coupling_classes": FigureSpec(
+        title="What classes share",
+        question=Question.SHARED,
+        table="coupling_classes",
+        columns=quartiles((*KEPT, "perturbation_class", "response_class"), ()),
+        draw="surroscope.plots.coupling:classes",
+        caption="""
+            Kernel transfer between classes of initial conditions, before and after training, and signed influence at
+            equal times (as the cosine of the two steps), for {system}, {n} for influence. The kernel transfer to a
+            class (row) from another (column) is the share of what random steps change in its predictions that the
+            other's predictions tell, relative to what its own tell: 1 where everything is shared, 0 where the two use
+            different parameters. It does not depend on how well the network is trained on either. A converged network
+            has influence near or below zero between classes whatever it shares, since the gradients of its training set
+            sum to zero. Transfer says what a network can carry over, not that what it carries is right: an architecture
+            may share before it has seen data (left).
+            """,
+    ),
+    "coupling_groups": FigureSpec(
+        title="What classes and times share",
+        question=Question.SHARED,
+        table="coupling_groups",
+        columns=quartiles(
+            (*KEPT, "response_class", "perturbation_class"),
+            ("response_window", "perturbation_window"),
+            single=("measure",),
+        ),
+        draw="surroscope.plots.coupling:groups",
+        caption="""
+            Kernel transfer between four windows of consecutive times of each class, for the trained networks of
+            {system}; {n} stand behind influence, of which the batches that the figure states were looked at. A network
+            that shares everything is bright throughout; blocks along the diagonal mean that classes are kept apart, and
+            stripes within a block that times are.
+            """,
+    ),
+    "coupling_distance": FigureSpec(
+        title="What is shared, against distance",
+        question=Question.SHARED,
+        table="coupling_distance",
+        columns=quartiles(KEPT, ("distance",), positive=("distance",)),
+        draw="surroscope.plots.coupling:distance",
+        caption="""
+            Kernel and residuals of two transitions against the distance of their input states, for {system}; {n} stand
+            behind influence, of which the batches that the figure states were looked at. Colours as in the figure
+            against lag. A network that interpolates between near neighbours loses its transfer with distance; one whose
+            errors alone depend on the state keeps it.
+            """,
+    ),
+}
