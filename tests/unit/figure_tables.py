@@ -142,7 +142,8 @@ def fidelity_tables(random):
     rows = keys(**about, relation=("all", "intra-class"), statistic=("slope", "r2", "spearman", "sign"))
     statistics = [row | {"kind": kind, "fall": fall} for kind, fall in steps for row in rows]
     pairs = keys(model=MODELS, predictor=("span",), unit=(0,), perturbation=(0, 3), sample=range(6))
-    points = pd.DataFrame([row | {"kind": kind, "fall": fall} for kind, fall in steps[1:] for row in pairs])
+    shown = [*steps[1:], ("pbrf", 0.01), ("pbrf", 0.1)]
+    points = pd.DataFrame([row | {"kind": kind, "fall": fall} for kind, fall in shown for row in pairs])
     points["relation"] = np.where(points["perturbation"] == points["sample"], "self", "inter-class")
     values = {name: random.normal(size=len(points)) for name in ("predicted", "measured")}
     return {

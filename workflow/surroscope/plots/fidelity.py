@@ -1,5 +1,7 @@
 """What real steps did to the costs of other transitions, against what influence foretold."""
 
+from collections.abc import Mapping, Sequence
+
 import numpy as np
 import pandas as pd
 from matplotlib.axes import Axes
@@ -12,6 +14,7 @@ from surroscope.plots import style
 KINDS = {
     ("span",): "proximal,\nin the span",
     ("full",): "proximal,\nall parameters",
+    ("pbrf",): "proximal,\nsolved in full",
     ("sgd",): "SGD",
     ("adamw", "adamw_10"): "AdamW",
     ("adamw_own", "adamw_10_own"): "AdamW, the\nsample's part",
@@ -92,13 +95,27 @@ def _counted(table: pd.DataFrame) -> str:
 
 def pairs(table: pd.DataFrame, options: style.Options) -> Figure:
     """Measured against predicted change of every transition, per unit of the step's own first-order fall."""
-    parts, columns = style.by_model(table, options), _columns(table)
+    rows = table[table["kind"] != "pbrf"]
+    # Of the optimiser's, the first step.
+    columns = {KINDS[kinds]: rows["kind"] == kinds[0] for kinds in _columns(rows)}
+    return _scatter(rows, options, columns, [f"for a fall of {fall:.0%}" for fall in rows["fall"].dropna().unique()])
+
+
+def pbrf(table: pd.DataFrame, options: style.Options) -> Figure:
+    """The same of the proximal problem solved in full: a column a size."""
+    rows = table[table["kind"] == "pbrf"]
+    return _scatter(rows, options, {f"fall of {fall:.0%}": rows["fall"] == fall for fall in rows["fall"].unique()}, [])
+
+
+def _scatter(
+    table: pd.DataFrame, options: style.Options, columns: Mapping[str, pd.Series], notes: Sequence[str]
+) -> Figure:
+    parts = style.by_model(table, options)
     figure = Figure(figsize=(style.DOUBLE_COLUMN, 1.9 * len(parts) + 0.7), layout="constrained")
     grid = figure.subplots(len(parts), len(columns), squeeze=False, sharex=True, sharey=True)
     for axes, (model, part, _) in zip(grid, parts, strict=True):
-        for panel, kinds in zip(axes, columns, strict=True):
-            # Of the optimiser's, the first step.
-            own = part[part["kind"] == kinds[0]]
+        for panel, (title, chosen) in zip(axes, columns.items(), strict=True):
+            own = part[chosen[part.index]]
             for relation, (colour, marker) in RELATIONS.items():
                 at = own[own["relation"] == relation]
                 look = {"color": colour, "marker": marker, "linestyle": "none", "markersize": 2.5}
@@ -108,13 +125,12 @@ def pairs(table: pd.DataFrame, options: style.Options) -> Figure:
             panel.set_xscale("symlog", linthresh=1)
             panel.set_yscale("symlog", linthresh=1)
             if panel in grid[0]:
-                panel.set_title(KINDS[kinds])
+                panel.set_title(title)
             if panel in grid[-1]:
                 panel.set_xlabel("predicted")
         axes[0].set_ylabel(f"{model}: measured")
     handles, labels = grid[0, 0].get_legend_handles_labels()
     figure.legend(handles, labels, loc="outside upper center", ncols=3)
-    sized = table["fall"].dropna()
-    notes = [f"steps that have a size: for a fall of {sized.iloc[0]:.0%}"] if len(sized) else []
-    style.footnote(figure, f"foretold by: {PREDICTORS[table['predictor'].iloc[0]]}", "line: as foretold", *notes)
+    foretold = f"foretold by: {PREDICTORS[table['predictor'].iloc[0]]}"
+    style.footnote(figure, foretold, "in units of the step's own first-order fall", "line: as foretold", *notes)
     return figure

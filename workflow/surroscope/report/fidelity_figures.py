@@ -4,6 +4,12 @@ from surroscope.report.spec import Columns, FigureSpec, Question, quartiles
 
 ABOUT = ("model", "kind", "predictor", "relation", "statistic")
 STATISTICS = quartiles(ABOUT, ("fall",), ("fell", "n_perturbations"), missing=("fall",))
+PAIRS = Columns(
+    ("model", "kind", "predictor", "relation"),
+    ("fall", "unit", "perturbation", "sample"),
+    ("predicted", "measured"),
+    missing=("fall",),
+)
 STEPS = """
             Steps are real ones from the trained weights of {system}, on one transition each: proximal ones in the span
             of the gradients and in all parameters, of gradient descent (these sized so that to first order their own
@@ -47,13 +53,7 @@ FIGURES = {
         title="Real steps: every pair",
         question=Question.CHOICE,
         table="fidelity_pairs",
-        columns=Columns(
-            ("model", "kind", "predictor", "relation"),
-            ("fall", "unit", "perturbation", "sample"),
-            ("predicted", "measured"),
-            missing=("fall",),
-            single=("predictor",),
-        ),
+        columns=PAIRS,
         draw="surroscope.plots.fidelity:pairs",
         needs=("fidelity",),
         caption=f"""{STEPS}
@@ -61,6 +61,22 @@ FIGURES = {
             quantity predicts, in units of the step's own first-order fall, linear between -1 and 1 and logarithmic
             beyond. On the line a change is as foretold. A network that memorised has its steps' own transitions at -1
             and all others at the origin; an untrained one has all of them near -1, along the line.
+            """,
+    ),
+    "fidelity_pbrf": FigureSpec(
+        title="The proximal problem solved in full",
+        question=Question.CHOICE,
+        table="fidelity_pairs",
+        columns=PAIRS,
+        draw="surroscope.plots.fidelity:pbrf",
+        needs=("fidelity", "pbrf"),
+        caption="""
+            Change of every error of {system} at the exact minimum of the proximal problem of one transition (lower its
+            error without moving predictions or parameters), whose first order is influence in all parameters, against
+            that influence; for a small and for a large step, in units of the step's own first-order fall. On the line
+            the network is linear as far as the step goes; what bends away from it is its curvature. A network that
+            memorised has all other transitions at the origin for any size of step; an untrained one has them along the
+            line, near the step's own.
             """,
     ),
 }

@@ -11,7 +11,7 @@ from surroscope.diagnostics import bootstrap, coherence
 from surroscope.diagnostics.fidelity import STATISTICS, by_lag, by_relation, predictions
 from surroscope.influence.solvers import SOLVERS
 
-FIRST_ORDER = "first_order"
+FIRST_ORDER, PBRF = "first_order", "pbrf"
 # Steps that also move by the optimiser's momentum and decay -> what the sample's own gradient adds to them.
 OWN_PART = {"adamw": "adamw_own", "adamw_10": "adamw_10_own"}
 # The numbers of a checkpoint: name -> kind of step, and what it is in words.
@@ -21,8 +21,8 @@ SCALARS = {
     "fidelity_adamw_own": ("adamw_own", "what a transition's own gradient adds to a real step of AdamW"),
 }
 
-# (kind, fall), of one unit: sample numbers, and predictor -> P (I, N), and D (I, N).
-Steps = Iterator[tuple[tuple[str, float], dict[str, np.ndarray], np.ndarray]]
+# (kind, fall), numbers of the samples that are stepped on (I,), predictor -> P (I, N), and D (I, N).
+Steps = Iterator[tuple[tuple[str, float], np.ndarray, dict[str, np.ndarray], np.ndarray]]
 
 
 def tables(datasets: Sequence[xr.Dataset], solver: str) -> dict[str, pd.DataFrame]:
@@ -32,26 +32,27 @@ def tables(datasets: Sequence[xr.Dataset], solver: str) -> dict[str, pd.DataFram
     """
     units = [dataset.isel(probe=p) for dataset in datasets for p in range(dataset.sizes["probe"])]
     seeds = np.array([unit.attrs["seed"] for unit in units])
-    samples, classes, times = (units[0][name].values for name in ("perturbation", "class", "time"))
-    itself = np.arange(len(samples)), samples
+    classes, times = (units[0][name].values for name in ("class", "time"))
     own = SOLVERS[solver].metric
     related: dict[Any, list[np.ndarray]] = {}
     lagged: dict[Any, list[np.ndarray]] = {}
     fell: dict[Any, list[np.ndarray]] = {}
     pairs = []
     for number, unit in enumerate(units):
-        for step, foretold, change in steps(unit):
+        for step, samples, foretold, change in steps(unit):
+            itself = np.arange(len(samples)), samples
             fell.setdefault(step, []).append(-change[itself] / unit["cost"].values[samples])
             for predictor, predicted in foretold.items():
                 for relation, found in by_relation(samples, classes, predicted, change):
                     related.setdefault((*step, predictor, relation), []).append(found)
                 for relation, lag, found in by_lag(samples, classes, times, predicted, change):
                     lagged.setdefault((*step, predictor, relation, lag), []).append(found)
-            if own in foretold and (np.isnan(step[1]) or step[1] == middle(unit)):
-                pairs.append(scatter(step, own, samples, classes, foretold[own], change).assign(unit=number))
+            shown = "full" if step[0] == PBRF else own
+            if shown in foretold and (step[0] == PBRF or np.isnan(step[1]) or step[1] == middle(unit)):
+                pairs.append(scatter(step, shown, samples, classes, foretold[shown], change).assign(unit=number))
     names = ("kind", "fall", "predictor", "relation")
     frame = pd.DataFrame(
-        row | {"fell": float(np.nanmedian(fell[key[:2]])), "n_perturbations": len(samples)}
+        row | {"fell": float(np.nanmedian(fell[key[:2]])), "n_perturbations": values[0].shape[-1]}
         for key, values in related.items()
         for row in summaries(dict(zip(names, key, strict=True)), np.stack(values), seeds)
     )
@@ -77,21 +78,28 @@ def middle(unit: xr.Dataset) -> float:
 def steps(unit: xr.Dataset) -> Steps:
     """Every kind and size of step of a probe batch, with its predictions; own parts of the optimiser's beside them."""
     samples = unit["perturbation"].values
-    itself = np.arange(len(samples)), samples
+
+    def foretold(own: np.ndarray, rows: np.ndarray) -> dict[str, np.ndarray]:
+        return {
+            str(predictor): predictions(unit["quantity"].values[q, rows], own, samples[rows])
+            for q, predictor in enumerate(unit["predictor"].values)
+        }
+
+    everyone = np.arange(len(samples))
     for number, (name, fall) in enumerate(zip(unit["kind"].values, unit["fall"].values, strict=True)):
         change, first, drift, drift_first = (
             unit[part].values[number] for part in ("change", "first_order", "drift", "drift_first_order")
         )
         # One NaN for all, since they are keys.
         fall = np.nan if np.isnan(fall) else float(fall)
-        own = (first - drift_first)[itself]
-        foretold = {
-            str(predictor): predictions(unit["quantity"].values[q], own, samples)
-            for q, predictor in enumerate(unit["predictor"].values)
-        }
-        yield (str(name), fall), {FIRST_ORDER: first} | foretold, change
+        predicted = foretold((first - drift_first)[everyone, samples], everyone)
+        yield (str(name), fall), samples, {FIRST_ORDER: first} | predicted, change
         if part := OWN_PART.get(str(name)):
-            yield (part, fall), {FIRST_ORDER: first - drift_first} | foretold, change - drift
+            yield (part, fall), samples, {FIRST_ORDER: first - drift_first} | predicted, change - drift
+    for f, fall in enumerate(unit["pbrf_fall"].values if "pbrf_fall" in unit else ()):
+        chosen, first = unit["pbrf_sample"].values, unit["pbrf_first_order"].values[:, f]
+        predicted = foretold(first[np.arange(len(chosen)), chosen], np.searchsorted(samples, chosen))
+        yield (PBRF, float(fall)), chosen, {FIRST_ORDER: first} | predicted, unit["pbrf_change"].values[:, f]
 
 
 def summaries(key: dict[str, Any], values: np.ndarray, seeds: np.ndarray) -> Iterator[dict[str, Any]]:
