@@ -11,7 +11,20 @@ from surroscope.plots.dynamics import SHOWN
 MODELS = ("vit", "unet")  # not alphabetical: order must come from the table
 CLASSES = ("RP", "CRP")
 OBSERVABLES = ("smse", "mass", "energy")
-PARTS = ("sensitivity", "cross", "maps", "symmetry", "dial", "epochs", "turns", "conserved", "lines", "box")
+PARTS = (
+    "sensitivity",
+    "cross",
+    "maps",
+    "symmetry",
+    "dial",
+    "fidelity",
+    "pbrf",
+    "epochs",
+    "turns",
+    "conserved",
+    "lines",
+    "box",
+)
 REACH = 3
 CHANNELS = ("density", "momentum_x")
 RELATIONS = ("self", "intra-class", "inter-class")
@@ -155,6 +168,23 @@ def response_tables(random, fields):
     }
 
 
+def fidelity_tables(random):
+    """Proximal steps of two sizes, and one and ten steps of the optimiser, which have no size of their own."""
+    steps = [("span", 0.01), ("span", 0.1), *((kind, np.nan) for kind in ("adamw", "adamw_10", "adamw_own"))]
+    about = {"model": MODELS, "predictor": ("first_order", "span", "adam")}
+    rows = keys(**about, relation=("all", "intra-class"), statistic=("slope", "r2", "spearman", "sign"))
+    statistics = [row | {"kind": kind, "fall": fall} for kind, fall in steps for row in rows]
+    pairs = keys(model=MODELS, predictor=("span",), unit=(0,), perturbation=(0, 3), sample=range(6))
+    shown = [*steps[1:], ("pbrf", 0.01), ("pbrf", 0.1)]
+    points = pd.DataFrame([row | {"kind": kind, "fall": fall} for kind, fall in shown for row in pairs])
+    points["relation"] = np.where(points["perturbation"] == points["sample"], "self", "inter-class")
+    values = {name: random.normal(size=len(points)) for name in ("predicted", "measured")}
+    return {
+        "fidelity": summary(random, statistics).assign(fell=0.05, n_perturbations=2),
+        "fidelity_pairs": points.assign(**values),
+    }
+
+
 def rollout_fields(random, fields):
     about = {"class": CLASSES[:1], "start": (0,), "snapshot": range(3), "channel": CHANNELS}
     table = pd.DataFrame(keys(model=MODELS, **about, **fields))
@@ -203,6 +233,7 @@ def all_tables(rows: int = 4, columns: int = 4) -> dict[str, pd.DataFrame]:
         | dial_tables(np.random.default_rng(2))
         | response_tables(random, fields)
         | training_tables(random)
+        | fidelity_tables(np.random.default_rng(2))
     )
 
 

@@ -17,6 +17,7 @@ from surroscope.config.checkpoint_jobs import (
     Cross,
     CrossGradients,
     Evaluate,
+    Fidelity,
     Full,
     FullSweep,
     Gradients,
@@ -139,6 +140,7 @@ class Tables(Job):
     architectures: dict[str, str]
     normalization: str
     shares: dict[str, dict[str, float]]
+    solver: str
 
     @classmethod
     def of(cls, study: Study, system: str) -> Self:
@@ -146,7 +148,7 @@ class Tables(Job):
         architectures = {name: PUBLISHED.get(model.factory, "") for name, model in models.items() if theirs}
         shares = {name: dict(model.shares) for name, model in models.items() if model.shares}
         found = {"models": list(models), "architectures": architectures, "shares": shares}
-        return cls.take(study.influence, system=system, **found)
+        return cls.take(study.influence, system=system, solver=study.influence.solvers[0], **found)
 
 
 class Figures(sections.Figures, Job):
@@ -183,7 +185,7 @@ JOBS: Mapping[str, Any] = {
     re.sub(r"(?<!^)(?=[A-Z])", "_", job.__name__).lower(): job
     for job in (
         *(Simulate, Listing, Download, Ingest, Split, Train, Calibrate, Gradients, Reduce, Coupling, Full, Influence),
-        *(FullSweep, Sensitivity, CrossGradients, Cross, Maps, Orbits, Evaluate, Tables, Figures, Report),
+        *(FullSweep, Sensitivity, CrossGradients, Cross, Maps, Orbits, Evaluate, Fidelity, Tables, Figures, Report),
     )
 }
 

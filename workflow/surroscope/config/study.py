@@ -12,6 +12,7 @@ from surroscope.config.sections import (
     Cross,
     Dask,
     Factory,
+    Fidelity,
     Figures,
     Gradients,
     Influence,
@@ -51,6 +52,7 @@ class Study(Section):
     cross: Cross | None = None
     maps: Maps | None = None
     symmetry: Symmetry | None = None
+    fidelity: Fidelity | None = None
     figures: Figures = Figures()
 
     @model_validator(mode="after")
@@ -105,7 +107,7 @@ class Study(Section):
                         f"cross.test is {self.cross.test} and cross.train {self.cross.train}, but there are "
                         f"{self.probe.batches} probe batches and {counts[0]} training trajectories a class; lower them"
                     )
-        for key in ("coupling", "sensitivity", "symmetry"):
+        for key in ("coupling", "sensitivity", "symmetry", "fidelity"):
             if (part := getattr(self, key)) and (part.probes or 1) > self.probe.batches:
                 raise ValueError(f"{key}.probes is above probe.batches, {self.probe.batches}; lower it")
         for key in ("line", "box"):
@@ -156,14 +158,14 @@ class Study(Section):
     @property
     def asked(self) -> tuple[str, ...]:
         """The optional parts that this study asks for, sections of the configuration."""
-        return tuple(key for key in ("sensitivity", "cross", "maps", "symmetry") if getattr(self, key))
+        return tuple(key for key in ("sensitivity", "cross", "maps", "symmetry", "fidelity") if getattr(self, key))
 
     def seeds_of(self, part: str) -> list[int]:
         """The seeds that an optional part looks at; none if it was not asked for."""
         match getattr(self, part):
             case None:
                 return []
-            case Sensitivity(seeds=seeds):
+            case Sensitivity(seeds=seeds) | Fidelity(seeds=seeds):
                 return seeds
             case Symmetry(seeds=seeds):
                 return seeds or self.seeds
@@ -180,6 +182,7 @@ class Study(Section):
             "turns": any(not (x or y) for x, y in shifts[1:]),
             "lines": any((x > 0) != (y > 0) for x, y in shifts),
             "box": any(x and y for x, y in shifts),
+            "pbrf": self.fidelity is not None and self.fidelity.pbrf > 0,
         }
         return (*self.asked, *(part for part, there in has.items() if there))
 
