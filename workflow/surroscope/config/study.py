@@ -139,6 +139,8 @@ class Study(Section):
                 )
             if system.equations is not None and data.source != "files":
                 raise ValueError(f"systems.{name}.equations goes with data.source: files, found {data.source}")
+            if data.source == "pdegym":
+                require_known("data.source is pdegym, but systems", [name], tuple(pdegym.CHANNELS))
             known = tuple(data.files) if data.source == "files" else CLASSES[name]
             require_known(f"systems.{name}.classes", self.classes(name), known)
             if len(self.classes(name)) < 2:
