@@ -65,7 +65,7 @@ class Factory(Section):
 
 class Model(Factory):
     training: Training
-    probe_epochs: Annotated[list[Count], Field(min_length=1)]
+    probe_epochs: Annotated[list[Annotated[int, Field(ge=0)]], Field(min_length=1)]
     shares: dict[Literal["class", "time"], Annotated[float, Field(ge=0, le=1, strict=False)]] | None = None
 
     @model_validator(mode="after")

@@ -89,6 +89,12 @@ class Study(Section):
                     f"systems.{name} has the observable {colliding!r}, whose figure would be {twice[0]}, the name of "
                     "another figure; rename the observable or the channel"
                 )
+            early = [model for model, chosen in system.models.items() if 0 in chosen.probe_epochs]
+            if early and "adam" in self.influence.solvers:
+                raise ValueError(
+                    f"systems.{name}.models.{early[0]}.probe_epochs holds 0, where Adam has no moments yet; take it "
+                    "out, or 'adam' out of influence.solvers"
+                )
             for c, t, b, u in (self.maps and self.maps.pairs) or ():
                 require_known("maps.pairs", [c, b], tuple(name for s in self.systems for name in self.classes(s)))
                 if (c in self.classes(name)) != (b in self.classes(name)):
