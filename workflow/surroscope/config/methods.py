@@ -93,6 +93,7 @@ def influence(study: Study) -> Iterator[str]:
         span=SPANS[rule.span],
         discarded_share=rule.discarded_share,
         damping=f"{rule.damping:g}{scale}",
+        modes=rule.modes,
         tolerance=rule.tolerance,
     )
     yield f"Shown is {SOLVERS[rule.solvers[0]].title}: {how}."

@@ -135,6 +135,7 @@ class Iterations(Section):
 class Influence(Rules, Iterations):
     solvers: Annotated[list[SolverName], Field(min_length=1), AfterValidator(once)] = ["subspace"]
     span: Literal["perturbation", "joint"] = "joint"
+    modes: Count = 10
     normalization: Normalization = "standard"
     memory_mb: Positive = 2000.0
 
