@@ -5,12 +5,26 @@ from itertools import product
 import numpy as np
 import pandas as pd
 
+from surroscope.plots.dial import SHOWN as DIALLED
 from surroscope.plots.dynamics import SHOWN
 
 MODELS = ("vit", "unet")  # not alphabetical: order must come from the table
 CLASSES = ("RP", "CRP")
 OBSERVABLES = ("smse", "mass", "energy")
-PARTS = ("sensitivity", "cross", "maps", "symmetry", "epochs", "turns", "conserved", "lines", "box")
+PARTS = (
+    "sensitivity",
+    "cross",
+    "maps",
+    "symmetry",
+    "dial",
+    "fidelity",
+    "pbrf",
+    "epochs",
+    "turns",
+    "conserved",
+    "lines",
+    "box",
+)
 REACH = 3
 CHANNELS = ("density", "momentum_x")
 RELATIONS = ("self", "intra-class", "inter-class")
@@ -75,6 +89,25 @@ def coupling_tables(random):
     return {name: summary(random, rows).assign(error=0.01) for name, rows in tables.items()}
 
 
+def dial_tables(random):
+    """What networks are known to share beside the measures shown of it, one of them infinite."""
+    measures = [
+        {"kind": kind, "metric": metric, "normalization": normalization, "measure": measure}
+        for kind, shown in DIALLED.items()
+        for metric, normalization, measure in shown
+    ]
+    networks = pd.DataFrame(keys(model=MODELS, seed=(10, 35), epoch=(1, 10)))
+    networks["share"] = np.where(networks["model"] == MODELS[0], 0.0, 1.0)
+    values = pd.DataFrame(measures).merge(networks, how="cross")
+    values["value"] = values["share"] + 0.1 * random.normal(size=len(values))
+    values.loc[0, "value"] = np.inf
+    points = [
+        {"threshold": threshold, "false_positive": x, "true_positive": y}
+        for threshold, x, y in ((np.inf, 0.0, 0.0), (2.0, 0.0, 0.5), (1.0, 0.5, 1.0), (0.0, 1.0, 1.0))
+    ]
+    return {"dial_measures": values, "dial_roc": pd.DataFrame(measures).merge(pd.DataFrame(points), how="cross")}
+
+
 def training_tables(random):
     """The tables about the course of training, and what influence has to do with rollouts."""
     checkpoints = pd.DataFrame(keys(model=MODELS, quantity=("span",), seed=(10, 35, 42), epoch=(1, 5, 10)))
@@ -135,6 +168,23 @@ def response_tables(random, fields):
     }
 
 
+def fidelity_tables(random):
+    """Proximal steps of two sizes, and one and ten steps of the optimiser, which have no size of their own."""
+    steps = [("span", 0.01), ("span", 0.1), *((kind, np.nan) for kind in ("adamw", "adamw_10", "adamw_own"))]
+    about = {"model": MODELS, "predictor": ("first_order", "span", "adam")}
+    rows = keys(**about, relation=("all", "intra-class"), statistic=("slope", "r2", "spearman", "sign"))
+    statistics = [row | {"kind": kind, "fall": fall} for kind, fall in steps for row in rows]
+    pairs = keys(model=MODELS, predictor=("span",), unit=(0,), perturbation=(0, 3), sample=range(6))
+    shown = [*steps[1:], ("pbrf", 0.01), ("pbrf", 0.1)]
+    points = pd.DataFrame([row | {"kind": kind, "fall": fall} for kind, fall in shown for row in pairs])
+    points["relation"] = np.where(points["perturbation"] == points["sample"], "self", "inter-class")
+    values = {name: random.normal(size=len(points)) for name in ("predicted", "measured")}
+    return {
+        "fidelity": summary(random, statistics).assign(fell=0.05, n_perturbations=2),
+        "fidelity_pairs": points.assign(**values),
+    }
+
+
 def rollout_fields(random, fields):
     about = {"class": CLASSES[:1], "start": (0,), "snapshot": range(3), "channel": CHANNELS}
     table = pd.DataFrame(keys(model=MODELS, **about, **fields))
@@ -178,7 +228,13 @@ def all_tables(rows: int = 4, columns: int = 4) -> dict[str, pd.DataFrame]:
         "snapshots": snapshots.assign(time=0.1 * snapshots["snapshot"], value=random.uniform(size=len(snapshots))),
         "prediction": prediction.assign(prediction=prediction["truth"] + 0.1 * random.normal(size=len(prediction))),
         "rollout_fields": rollout_fields(random, fields),
-    } | (coupling_tables(np.random.default_rng(1)) | response_tables(random, fields) | training_tables(random))
+    } | (
+        coupling_tables(np.random.default_rng(1))
+        | dial_tables(np.random.default_rng(2))
+        | response_tables(random, fields)
+        | training_tables(random)
+        | fidelity_tables(np.random.default_rng(2))
+    )
 
 
 def panels(figure):

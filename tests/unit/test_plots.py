@@ -294,7 +294,7 @@ def test_figures_for_observables_and_parts() -> None:
 
 
 def test_a_part_brings_the_tables_of_its_figures() -> None:
-    every = {spec.table for spec in FIGURES.values()} | {"scalars", "attribution"}
+    every = {spec.table for spec in FIGURES.values()} | {"scalars", "attribution", "fidelity_lag"}
     assert set(tables_for(PARTS)) == every
     assert len(tables_for(PARTS)) == len(every)
     optional = {
@@ -302,6 +302,7 @@ def test_a_part_brings_the_tables_of_its_figures() -> None:
         "cross": {"attribution_fields", "leverage", "attribution"},
         "maps": {"response_maps"},
         "symmetry": {"symmetry"},
+        "fidelity": {"fidelity", "fidelity_lag", "fidelity_pairs"},
     }
     assert every - set(tables_for()) == set.union(*optional.values())
     for part, own in optional.items():

@@ -31,6 +31,7 @@ rule tables:
         sensitivities=part("sensitivity", "sensitivity.csv"),
         crosses=part("cross", "cross.zarr"),
         maps=part("maps", "maps.zarr"),
+        fidelities=part("fidelity", "fidelity.zarr"),
     output:
         tables=expand(f"{RESULTS}/{{system}}/tables/{{table}}.csv", table=TABLES, allow_missing=True),
         verdict=f"{RESULTS}/{{system}}/tables/verdict.json",

@@ -216,3 +216,30 @@ rule cross:
         f"Influence among all batches {AT_CHECKPOINT}"
     shell:
         command("cross", "--threads {threads} --memory-mb {resources.budget_mb} --dask {resources.dask:q}")
+
+
+rule fidelity:
+    input:
+        stores=stores,
+        split=SPLIT,
+        weights=f"{CHECKPOINT}/weights",
+        grams=f"{EPOCH}/grams.zarr",
+        calibration=MEASURED,
+    output:
+        fidelity=directory(f"{EPOCH}/fidelity.zarr"),
+    log:
+        f"{EPOCH}/fidelity.log",
+    benchmark:
+        f"{EPOCH}/fidelity.benchmark.tsv"
+    conda:
+        "../../envs/torch.yaml"
+    resources:
+        **growing(runtime=240),
+        mem_mb=linearizing_mb("fidelity"),
+        gpu=0,
+    params:
+        **job("fidelity"),
+    message:
+        f"Real steps {AT_CHECKPOINT}"
+    shell:
+        command("fidelity", launch=GPUS)

@@ -204,3 +204,20 @@ class Orbits(Linearized):
         assert study.symmetry
         probes, actions = [*range(study.symmetry.probes)], study.actions(wildcards["system"])
         return cls(**linearized(study, [], **wildcards), probes=probes, actions=actions)
+
+
+class Fidelity(sections.Rules, sections.Iterations, Linearized):
+    """damping: of the study, within the span; full_damping: of steps in all parameters"""
+
+    batches: list[int]
+    every: int
+    kinds: list[str]
+    falls: list[float]
+    full_damping: float
+    pbrf: int
+
+    @classmethod
+    def of(cls, study: Study, **wildcards: str) -> Self:
+        assert study.fidelity
+        values = linearized(study, [COST_ON_ITSELF], **wildcards)
+        return cls.take(study.influence, study.fidelity, **values, batches=[*range(study.fidelity.probes)])

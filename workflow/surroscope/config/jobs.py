@@ -17,6 +17,7 @@ from surroscope.config.checkpoint_jobs import (
     Cross,
     CrossGradients,
     Evaluate,
+    Fidelity,
     Full,
     FullSweep,
     Gradients,
@@ -129,18 +130,25 @@ class Train(sections.Training, Network):
 
 
 class Tables(Job):
-    """architectures: model -> the architecture of arXiv 2509.00024 that it is: unet, vit or neither"""
+    """architectures: model -> the architecture of arXiv 2509.00024 that it is: unet, vit or neither
+
+    shares: model -> what it is known to share between classes and between times, of those of which it is known
+    """
 
     system: str
     models: list[str]
     architectures: dict[str, str]
     normalization: str
+    shares: dict[str, dict[str, float]]
+    solver: str
 
     @classmethod
     def of(cls, study: Study, system: str) -> Self:
         models, theirs = study.systems[system].models, study.systems[system].equations is None
         architectures = {name: PUBLISHED.get(model.factory, "") for name, model in models.items() if theirs}
-        return cls.take(study.influence, system=system, models=list(models), architectures=architectures)
+        shares = {name: dict(model.shares) for name, model in models.items() if model.shares}
+        found = {"models": list(models), "architectures": architectures, "shares": shares}
+        return cls.take(study.influence, system=system, solver=study.influence.solvers[0], **found)
 
 
 class Figures(sections.Figures, Job):
@@ -177,7 +185,7 @@ JOBS: Mapping[str, Any] = {
     re.sub(r"(?<!^)(?=[A-Z])", "_", job.__name__).lower(): job
     for job in (
         *(Simulate, Listing, Download, Ingest, Split, Train, Calibrate, Gradients, Reduce, Coupling, Full, Influence),
-        *(FullSweep, Sensitivity, CrossGradients, Cross, Maps, Orbits, Evaluate, Tables, Figures, Report),
+        *(FullSweep, Sensitivity, CrossGradients, Cross, Maps, Orbits, Evaluate, Fidelity, Tables, Figures, Report),
     )
 }
 

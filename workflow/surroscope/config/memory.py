@@ -52,4 +52,10 @@ def of_job(study: Study, job: str, parameters: int, **wildcards: str) -> int:
             needed = max(needed, full(parameters, samples, settings.responses, settings.max_iterations))
         if "dense" in settings.solvers:
             needed = max(needed, dense(parameters))
+    if isinstance(settings, jobs.Fidelity):
+        # Gradients, and of every perturbation directions of each kind, steps, moments, and a Krylov basis.
+        stepped = -(-samples // settings.every)
+        needed += 4 * 12 * stepped * parameters
+        if "full" in settings.kinds or settings.pbrf:
+            needed += full(parameters, stepped, settings.responses, settings.max_iterations)
     return BASE_MB + needed // 10**6

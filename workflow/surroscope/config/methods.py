@@ -22,6 +22,9 @@ PARTS = {
     "{seeds}, probe batches a seed: {probes}.",
     "cross": "Attribution and leverage: influence in the joint span of several batches, training: {train}, test: "
     "{test}, with one in {every} of their transitions, of {seeds}.",
+    "fidelity": "Real steps: from the trained weights, of the kinds {kinds}, on one in {every} transitions of every "
+    "class, of {seeds}, probe batches a seed: {probes}; what they did to every error is set against what influence "
+    "predicts.",
     "maps": "Response maps: the change of a prediction, cell by cell, after a step on another transition, of {seeds}.",
 }
 
@@ -111,9 +114,10 @@ def influence(study: Study) -> Iterator[str]:
             f"What responds to steps on smse in {name}: {listed(study.observables_of(name))}"
             f"{'; also ' + listed(pairs) if pairs else ''}."
         )
-    for part in ("sensitivity", "cross", "maps"):
+    for part in ("sensitivity", "cross", "maps", "fidelity"):
         if found := getattr(study, part):
-            yield PARTS[part].format(**found.model_dump() | {"seeds": seeds(study.seeds_of(part))})
+            told = found.model_dump() | {"seeds": seeds(study.seeds_of(part))}
+            yield PARTS[part].format(**told | {"kinds": listed(told.get("kinds", ()) or ["-"])})
 
 
 def forward(study: Study) -> Iterator[str]:

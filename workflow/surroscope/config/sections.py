@@ -232,6 +232,20 @@ class Symmetry(Section):
     box: Annotated[int, Field(ge=0)] | None = None
 
 
+class Fidelity(Iterations):
+    seeds: Seeds
+    probes: Count = 1
+    every: Count = 4
+    kinds: Annotated[list[Literal["span", "full", "sgd", "adamw"]], Field(min_length=1), AfterValidator(once)] = [
+        *("span", "full", "sgd", "adamw")
+    ]
+    falls: Annotated[list[Annotated[float, Field(gt=0, lt=1)]], Field(min_length=1), AfterValidator(once)] = [
+        *(0.01, 0.1, 0.5)
+    ]
+    full_damping: Positive = 1e-1
+    pbrf: Annotated[int, Field(ge=0)] = 0
+
+
 class Figures(Section):
     heatmap_limit: Positive = 7.0
     dpi: Count = 150

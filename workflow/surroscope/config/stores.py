@@ -11,7 +11,7 @@ def stores(study: Study) -> list[tuple[str, list[int], list[int]]]:
         everywhere.append("full")
     if study.gradients.keep:
         everywhere += [f"gradients/shard{shard}" for shard in range(study.gradients.shards)]
-    last = {"cross": study.seeds_of("cross"), "maps": study.seeds_of("maps")}
+    last = {part: study.seeds_of(part) for part in ("cross", "maps", "fidelity")}
     if study.sensitivity and study.sensitivity.full_dampings:
         last["full_sweep"] = study.seeds_of("sensitivity")
     found: list[tuple[str, list[int], list[int]]] = []

@@ -12,6 +12,7 @@ from surroscope.config.sections import (
     Cross,
     Dask,
     Factory,
+    Fidelity,
     Figures,
     Gradients,
     Influence,
@@ -51,6 +52,7 @@ class Study(Section):
     cross: Cross | None = None
     maps: Maps | None = None
     symmetry: Symmetry | None = None
+    fidelity: Fidelity | None = None
     figures: Figures = Figures()
 
     @model_validator(mode="after")
@@ -89,12 +91,9 @@ class Study(Section):
                     f"systems.{name} has the observable {colliding!r}, whose figure would be {twice[0]}, the name of "
                     "another figure; rename the observable or the channel"
                 )
-            early = [model for model, chosen in system.models.items() if 0 in chosen.probe_epochs]
-            if early and "adam" in self.influence.solvers:
-                raise ValueError(
-                    f"systems.{name}.models.{early[0]}.probe_epochs holds 0, where Adam has no moments yet; take it "
-                    "out, or 'adam' out of influence.solvers"
-                )
+            for model in system.models if "adam" in self.influence.solvers else ():
+                if 0 in system.models[model].probe_epochs:
+                    raise ValueError(f"systems.{name}.models.{model}: epoch 0 has no moments for 'adam'; drop either")
             for c, t, b, u in (self.maps and self.maps.pairs) or ():
                 require_known("maps.pairs", [c, b], tuple(name for s in self.systems for name in self.classes(s)))
                 if (c in self.classes(name)) != (b in self.classes(name)):
@@ -111,7 +110,7 @@ class Study(Section):
                         f"cross.test is {self.cross.test} and cross.train {self.cross.train}, but there are "
                         f"{self.probe.batches} probe batches and {counts[0]} training trajectories a class; lower them"
                     )
-        for key in ("coupling", "sensitivity", "symmetry"):
+        for key in ("coupling", "sensitivity", "symmetry", "fidelity"):
             if (part := getattr(self, key)) and (part.probes or 1) > self.probe.batches:
                 raise ValueError(f"{key}.probes is above probe.batches, {self.probe.batches}; lower it")
         for key in ("line", "box"):
@@ -162,14 +161,14 @@ class Study(Section):
     @property
     def asked(self) -> tuple[str, ...]:
         """The optional parts that this study asks for, sections of the configuration."""
-        return tuple(key for key in ("sensitivity", "cross", "maps", "symmetry") if getattr(self, key))
+        return tuple(key for key in ("sensitivity", "cross", "maps", "symmetry", "fidelity") if getattr(self, key))
 
     def seeds_of(self, part: str) -> list[int]:
         """The seeds that an optional part looks at; none if it was not asked for."""
         match getattr(self, part):
             case None:
                 return []
-            case Sensitivity(seeds=seeds):
+            case Sensitivity(seeds=seeds) | Fidelity(seeds=seeds):
                 return seeds
             case Symmetry(seeds=seeds):
                 return seeds or self.seeds
@@ -177,14 +176,16 @@ class Study(Section):
                 return [chosen.seed]
 
     def parts(self, system: str) -> tuple[str, ...]:
-        """The optional parts that are asked for, and what else figures need: epochs, conserved totals, symmetries."""
+        """The optional parts that are asked for, and what else figures need: epochs, conserved totals, ..."""
         shifts = [Action.parse(name).shift for name in self.actions(system)]
         has = {
             "epochs": any(len(model.probe_epochs) > 1 for model in self.systems[system].models.values()),
             "conserved": bool(self.system(system).conserved),
+            "dial": any(model.shares for model in self.systems[system].models.values()),
             "turns": any(not (x or y) for x, y in shifts[1:]),
             "lines": any((x > 0) != (y > 0) for x, y in shifts),
             "box": any(x and y for x, y in shifts),
+            "pbrf": self.fidelity is not None and self.fidelity.pbrf > 0,
         }
         return (*self.asked, *(part for part, there in has.items() if there))
 

@@ -88,23 +88,42 @@ def save_weights(network: nn.Module, path: Path) -> None:
 
 
 def save_moments(network: nn.Module, optimizer: dict[str, Any], path: Path) -> None:
-    """Write Adam's preconditioner sqrt(v̂) + ε of every trained parameter, from the state of its optimiser.
-
-    v̂ = v / (1 - β₂ᵗ) is the bias-corrected second moment of the gradients (Kingma & Ba 2015).
-    """
-    group = optimizer["param_groups"][0]
-    moments = {}
-    for number, (name, _) in enumerate(network.named_parameters()):
-        if state := optimizer["state"].get(number):
-            corrected = state["exp_avg_sq"].double() / (1 - group["betas"][1] ** float(state["step"]))
-            moments[name] = (corrected.sqrt() + group["eps"]).float().cpu()
+    """Write the state of Adam's optimiser of all the network's parameters, on the CPU, with their names."""
+    names = [name for name, _ in network.named_parameters()]
+    state = {
+        number: {key: value.cpu() if isinstance(value, torch.Tensor) else value for key, value in moments.items()}
+        for number, moments in optimizer["state"].items()
+    }
     with store.atomic(path) as temporary, temporary.open("wb") as stream:
-        torch.save(moments, stream)
+        torch.save({"names": names, "optimizer": optimizer | {"state": state}}, stream)
 
 
 def load_moments(folder: Path, epoch: int) -> dict[str, Tensor]:
-    """Adam's preconditioner at an epoch, by the name of the parameter."""
-    return torch.load(moments_of(folder, epoch), map_location="cpu", weights_only=True)
+    """Adam's preconditioner sqrt(v̂) + ε at an epoch, by the name of the parameter, of those that were trained.
+
+    v̂ = v / (1 - β₂ᵗ) is the bias-corrected second moment of the gradients (Kingma & Ba 2015).
+    """
+    saved = torch.load(moments_of(folder, epoch), map_location="cpu", weights_only=True)
+    if "optimizer" not in saved:
+        return saved  # of the release before this one, which kept the preconditioner alone
+    group, moments = saved["optimizer"]["param_groups"][0], {}
+    for number, name in enumerate(saved["names"]):
+        if state := saved["optimizer"]["state"].get(number):
+            corrected = state["exp_avg_sq"].double() / (1 - group["betas"][1] ** float(state["step"]))
+            moments[name] = (corrected.sqrt() + group["eps"]).float()
+    return moments
+
+
+def load_optimizer(folder: Path, epoch: int) -> dict[str, Any]:
+    """The state of Adam's optimiser at an epoch. Raises UserError where training kept its preconditioner alone."""
+    path = moments_of(folder, epoch)
+    saved = torch.load(path, map_location="cpu", weights_only=True) if path.is_file() else {}
+    if "optimizer" not in saved:
+        raise UserError(
+            f"{path}: no first moments of the optimiser, which training keeps since this release and a step of AdamW "
+            f"needs; delete {folder} to train again, or take adamw out of fidelity.kinds"
+        )
+    return saved["optimizer"]
 
 
 def moments_of(folder: Path, epoch: int) -> Path:
