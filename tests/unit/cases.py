@@ -103,7 +103,7 @@ def metric(linear: Linearization, x: Tensor, directions: Tensor, chunk: int = 64
 def jacobian(linear: Linearization, x: Tensor) -> np.ndarray:
     """Dense J (M, P) by reverse mode: an independent way to the tangents."""
     rows = torch.func.jacrev(lambda parameters: linear.predict(parameters, x))(linear.parameters)
-    return torch.cat([rows[name].reshape(x.numel(), p.numel()) for name, p in linear.parameters.items()], 1).numpy()
+    return torch.cat([rows[name].reshape(-1, p.numel()) for name, p in linear.parameters.items()], 1).numpy()
 
 
 def weights(function: Observable, linear: Linearization, x: Tensor, y: Tensor) -> Tensor:

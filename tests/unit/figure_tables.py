@@ -5,12 +5,26 @@ from itertools import product
 import numpy as np
 import pandas as pd
 
+from surroscope.plots.dial import SHOWN as DIALLED
 from surroscope.plots.dynamics import SHOWN
 
 MODELS = ("vit", "unet")  # not alphabetical: order must come from the table
 CLASSES = ("RP", "CRP")
 OBSERVABLES = ("smse", "mass", "energy")
-PARTS = ("sensitivity", "cross", "maps", "symmetry", "fidelity", "pbrf", "epochs", "turns", "conserved", "lines", "box")
+PARTS = (
+    "sensitivity",
+    "cross",
+    "maps",
+    "symmetry",
+    "dial",
+    "fidelity",
+    "pbrf",
+    "epochs",
+    "turns",
+    "conserved",
+    "lines",
+    "box",
+)
 REACH = 3
 CHANNELS = ("density", "momentum_x")
 RELATIONS = ("self", "intra-class", "inter-class")
@@ -73,6 +87,25 @@ def coupling_tables(random):
         "coupling_distance": keys(**about, distance=(0.01, 0.1, 1.0)),
     }
     return {name: summary(random, rows).assign(error=0.01) for name, rows in tables.items()}
+
+
+def dial_tables(random):
+    """What networks are known to share beside the measures shown of it, one of them infinite."""
+    measures = [
+        {"kind": kind, "metric": metric, "normalization": normalization, "measure": measure}
+        for kind, shown in DIALLED.items()
+        for metric, normalization, measure in shown
+    ]
+    networks = pd.DataFrame(keys(model=MODELS, seed=(10, 35), epoch=(1, 10)))
+    networks["share"] = np.where(networks["model"] == MODELS[0], 0.0, 1.0)
+    values = pd.DataFrame(measures).merge(networks, how="cross")
+    values["value"] = values["share"] + 0.1 * random.normal(size=len(values))
+    values.loc[0, "value"] = np.inf
+    points = [
+        {"threshold": threshold, "false_positive": x, "true_positive": y}
+        for threshold, x, y in ((np.inf, 0.0, 0.0), (2.0, 0.0, 0.5), (1.0, 0.5, 1.0), (0.0, 1.0, 1.0))
+    ]
+    return {"dial_measures": values, "dial_roc": pd.DataFrame(measures).merge(pd.DataFrame(points), how="cross")}
 
 
 def training_tables(random):
@@ -197,6 +230,7 @@ def all_tables(rows: int = 4, columns: int = 4) -> dict[str, pd.DataFrame]:
         "rollout_fields": rollout_fields(random, fields),
     } | (
         coupling_tables(np.random.default_rng(1))
+        | dial_tables(np.random.default_rng(2))
         | response_tables(random, fields)
         | training_tables(random)
         | fidelity_tables(np.random.default_rng(2))

@@ -56,7 +56,7 @@ REPORT = f"{RESULTS}/report.html"
 PROVENANCE = f"{RESULTS}/provenance.json"
 SAMPLE_SIZE = STUDY.sample_size
 UNIT = UNITS[STUDY.influence.normalization][1]
-TABLES = tables_for(STUDY.asked)
+TABLES = tables_for({part for system in STUDY.systems for part in STUDY.parts(system)})
 
 
 wildcard_constraints:

@@ -130,20 +130,25 @@ class Train(sections.Training, Network):
 
 
 class Tables(Job):
-    """architectures: model -> the architecture of arXiv 2509.00024 that it is: unet, vit or neither"""
+    """architectures: model -> the architecture of arXiv 2509.00024 that it is: unet, vit or neither
+
+    shares: model -> what it is known to share between classes and between times, of those of which it is known
+    """
 
     system: str
     models: list[str]
     architectures: dict[str, str]
     normalization: str
+    shares: dict[str, dict[str, float]]
     solver: str
 
     @classmethod
     def of(cls, study: Study, system: str) -> Self:
         models, theirs = study.systems[system].models, study.systems[system].equations is None
         architectures = {name: PUBLISHED.get(model.factory, "") for name, model in models.items() if theirs}
-        solver = study.influence.solvers[0]
-        return cls.take(study.influence, system=system, models=list(models), architectures=architectures, solver=solver)
+        shares = {name: dict(model.shares) for name, model in models.items() if model.shares}
+        found = {"models": list(models), "architectures": architectures, "shares": shares}
+        return cls.take(study.influence, system=system, solver=study.influence.solvers[0], **found)
 
 
 class Figures(sections.Figures, Job):

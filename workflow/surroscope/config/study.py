@@ -173,11 +173,12 @@ class Study(Section):
                 return [chosen.seed]
 
     def parts(self, system: str) -> tuple[str, ...]:
-        """The optional parts that are asked for, and what else figures need: epochs, conserved totals, symmetries."""
+        """The optional parts that are asked for, and what else figures need: epochs, conserved totals, ..."""
         shifts = [Action.parse(name).shift for name in self.actions(system)]
         has = {
             "epochs": any(len(model.probe_epochs) > 1 for model in self.systems[system].models.values()),
             "conserved": bool(self.system(system).conserved),
+            "dial": any(model.shares for model in self.systems[system].models.values()),
             "turns": any(not (x or y) for x, y in shifts[1:]),
             "lines": any((x > 0) != (y > 0) for x, y in shifts),
             "box": any(x and y for x, y in shifts),

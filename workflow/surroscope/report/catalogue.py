@@ -4,25 +4,41 @@ from collections.abc import Collection
 from dataclasses import replace
 from inspect import cleandoc
 
-from surroscope.report import coupling_figures, fidelity_figures, influence_figures, network_figures, response_figures
+from surroscope.report import (
+    coupling_figures,
+    dial_figures,
+    fidelity_figures,
+    influence_figures,
+    network_figures,
+    response_figures,
+)
 from surroscope.report.influence_figures import OF_OBSERVABLES
 from surroscope.report.spec import FigureSpec, Question
 
 FIGURES = {
     name: spec
     for question in Question
-    for figures in (network_figures, coupling_figures, influence_figures, response_figures, fidelity_figures)
+    for figures in (
+        network_figures,
+        coupling_figures,
+        dial_figures,
+        influence_figures,
+        response_figures,
+        fidelity_figures,
+    )
     for name, spec in figures.FIGURES.items()
     if spec.question == question
 }
 OF_PAPER = {"mass": "T: mass", "energy": "T: energy"}
 # The modules that draw them, which whoever counts the code of a figure has to name: nothing imports them by name.
 MODULES = sorted({spec.draw.partition(":")[0] for spec in FIGURES.values()})
-# Sections of the configuration that ask for tables, and what of them is for readers and drawn nowhere.
-SECTIONS = {"sensitivity", "cross", "maps", "symmetry", "fidelity"}
+# What of a configuration asks for tables, sections but for the shares of models, which ask for those of a dial; and
+# what is for readers and drawn nowhere.
+SECTIONS = {"sensitivity", "cross", "maps", "symmetry", "dial", "fidelity"}
 FOR_READERS: dict[str, tuple[str, ...]] = {
     "scalars": (),
     "attribution": ("cross",),
+    "dial": ("dial",),
     "fidelity_lag": ("fidelity",),
 }
 

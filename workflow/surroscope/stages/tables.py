@@ -10,7 +10,7 @@ import xarray as xr
 from surroscope.config import jobs
 from surroscope.diagnostics.scalars import Measured
 from surroscope.runtime import cli, store
-from surroscope.tables import coupling, fidelity, influence, parts, rollouts, scalars
+from surroscope.tables import coupling, dial, fidelity, influence, parts, rollouts, scalars
 
 # These tables are of one kind of influence, the study's first solver's, and so say which.
 OF_ONE_QUANTITY = ("two_time_training", "rollout_correlation", "checkpoints")
@@ -30,7 +30,8 @@ def stage(
     maps: Sequence[Path] = (),
     fidelities: Sequence[Path] = (),
 ) -> None:
-    matrices = [store.read(path).load().isel(solver=0) for path in influences]
+    solved = [store.read(path).load() for path in influences]
+    matrices = [dataset.isel(solver=0) for dataset in solved]
     kernels = [store.read(path) for path in couplings]
     flights = [store.read(path) for path in evaluations]
     history = pd.concat([pd.read_csv(path) for path in histories], ignore_index=True)
@@ -83,6 +84,9 @@ def stage(
     frames["rollout"].append(labelled(rollouts.rollout(last.persistence, last.seeds), "persistence", last))
     for name, table in parts.optional(sensitivities, crosses, maps).items():
         frames[name].append(table)
+    if settings.shares:
+        for name, table in dial.tables(solved, pd.concat(frames["checkpoints"]), settings.shares).items():
+            frames[name].append(table)
     measured_steps = [store.read(path).load() for path in fidelities]
     for model in settings.models if measured_steps else ():
         of_model = fidelity.tables([d for d in measured_steps if d.attrs["model"] == model], settings.solver)
