@@ -151,3 +151,10 @@ def test_shares_that_cannot_be_are_refused(shares: dict[str, float], found: str)
     with pytest.raises(UserError, match=r"models\.one\.shares") as error:
         check(values, "dial.yaml")
     assert found in str(error.value)
+
+
+def test_the_published_data_have_no_linear_system() -> None:
+    values = config()
+    values["data"] = {"dataset": "published", "source": "pdegym", "size": 16}
+    with pytest.raises(UserError, match="is pdegym, but systems holds 'AD'; choose from CE, NS"):
+        check(values, "dial.yaml")

@@ -56,8 +56,8 @@ def dynamics(table: pd.DataFrame, options: style.Options) -> Figure:
             # A band has no width at an epoch that stands alone.
             panel.vlines(median.index[finite], low[finite], top[finite], color=look["color"], linewidth=0.8)
         panel.set_ylabel(label)
-    figure.align_ylabels(axes)
     lowest_row(axes, len(shown))
+    figure.align_ylabels(axes[: len(shown)])  # a panel that is removed has no figure to be laid out in
     epochs = np.sort(table["epoch"].unique())
     axes[0].set_xticks(epochs[:: ceil(len(epochs) / 10)])
     axes[0].set_xlim(epochs[0] - 1, epochs[-1] + 1)
