@@ -26,7 +26,6 @@ PREDICTORS = {
     "adam": "Adam step",
     "euclidean": "dot product",
     "cosine": "cosine",
-    "low_rank": "low-rank metric",
 }
 RELATIONS = {"inter-class": ("#b0b0b0", "."), "intra-class": ("#0072b2", "."), "self": ("#000000", "x")}
 LABELS = {"spearman": "rank correlation", "slope": "slope"}
