@@ -24,6 +24,7 @@ PARTS = (
     "conserved",
     "lines",
     "box",
+    "untrained",
 )
 REACH = 3
 CHANNELS = ("density", "momentum_x")
@@ -110,12 +111,16 @@ def dial_tables(random):
 
 def training_tables(random):
     """The tables about the course of training, and what influence has to do with rollouts."""
-    checkpoints = pd.DataFrame(keys(model=MODELS, quantity=("span",), seed=(10, 35, 42), epoch=(1, 5, 10)))
+    checkpoints = pd.DataFrame(keys(model=MODELS, quantity=("span",), seed=(10, 35, 42), epoch=(0, 5, 10)))
     for name in SHOWN:
         checkpoints[name] = 1 + random.uniform(size=len(checkpoints))
-    checkpoints.loc[checkpoints["epoch"] == 1, "half_life"] = np.inf
+    checkpoints.loc[checkpoints["epoch"] == 0, "half_life"] = np.inf
     frames = keys(
-        model=MODELS, quantity=("span",), epoch=(1, 5, 10), perturbation_time=range(4), response_time=range(4)
+        model=MODELS, quantity=("span",), epoch=(0, 5, 10), perturbation_time=range(4), response_time=range(4)
+    )
+    bars = pd.DataFrame(keys(model=MODELS, quantity=("span",), relation=("intra-class", "inter-class"), bar=range(5)))
+    bars = bars.assign(
+        **{"from": bars["bar"] - 2.0, "to": bars["bar"] - 1.0, "density": random.uniform(size=len(bars))}
     )
     horizons = pd.DataFrame(keys(model=MODELS, quantity=("span",), horizon=range(1, 5)))
     value = random.uniform(-0.8, 0, size=len(horizons))
@@ -123,6 +128,7 @@ def training_tables(random):
     ends |= {"within": value / 2, "within_low": value / 2 - 0.2, "within_high": value / 2 + 0.1}
     return {
         "checkpoints": checkpoints,
+        "histogram": bars.assign(n_seeds=3, n_probes=6),
         "two_time_training": summary(random, frames),
         "rollout_correlation": horizons.assign(**ends, published=np.where(horizons["horizon"] == 1, -0.6, np.nan)),
         "drift": summary(random, keys(model=MODELS, channel=CHANNELS, snapshot=range(1, 6)), positive=True),

@@ -21,6 +21,7 @@ def evidence(*pairs: float, times: float = 0.98) -> Evidence:
         errors=(0.01, 0.03),
         seen=0.3,
         unseen=0.4,
+        agreement=(0.9, np.nan),
     )
 
 
@@ -86,6 +87,7 @@ def test_whose_the_decay_is(decay: Decay, words: str) -> None:
 def test_missing_references_are_left_out() -> None:
     bare = verdict(replace(evidence(0.9, 0.9, 0.9), untrained=(np.nan, np.nan), seen=np.nan, unseen=np.nan))
     assert not any(line.startswith(("Training", "Errors")) for line in bare.details)
+    assert any("correlates 0.90 between seeds." in line for line in bare.details)
 
 
 def test_controls_read_more_the_more_they_share() -> None:

@@ -182,6 +182,9 @@ class Study(Section):
         shifts = [Action.parse(name).shift for name in self.actions(system)]
         has = {
             "epochs": any(len(model.probe_epochs) > 1 for model in self.systems[system].models.values()),
+            "untrained": any(
+                0 in (e := model.probe_epochs) and max(e) for model in self.systems[system].models.values()
+            ),
             "conserved": bool(self.system(system).conserved),
             "dial": any(model.shares for model in self.systems[system].models.values()),
             "turns": any(not (x or y) for x, y in shifts[1:]),

@@ -42,6 +42,7 @@ class Evidence:
     noises: the same two at each other noise of the study
     errors: of one step on validation trajectories, and of no change
     seen, unseen: one-step error over that of no change at the last times trained on, and at later ones; NaN: none
+    agreement: correlation of the kernel transfer between seeds and between probe batches, NaN where there are no two
     """
 
     pairs: Mapping[tuple[str, str], Estimate]
@@ -52,6 +53,7 @@ class Evidence:
     errors: tuple[float, float]
     seen: float
     unseen: float
+    agreement: tuple[float, float]
 
 
 class Verdict(NamedTuple):
@@ -114,6 +116,13 @@ def details(evidence: Evidence, ordered: list[tuple[tuple[str, str], Estimate]])
             f"Errors where it was not trained: at later times than training saw, one step errs by "
             f"{percent(evidence.unseen)} of no change; at the last times that it saw by {percent(evidence.seen)}."
         )
+    between = [
+        f"{value:.2f} between {kind}"
+        for value, kind in zip(evidence.agreement, ("seeds", "probe batches"), strict=True)
+        if not np.isnan(value)
+    ]
+    if between:
+        lines.append(f"Agreement: what windows of classes share correlates {' and '.join(between)}.")
     lines += unsettled(evidence, ordered)
     return lines
 

@@ -51,6 +51,48 @@ def two_time(table: pd.DataFrame, options: style.Options) -> Figure:
     return figure
 
 
+def reference(table: pd.DataFrame, options: style.Options) -> Figure:
+    """Median H_std between times at epoch 0 and at the last one: a row a model that was probed at both."""
+    table = table.sort_values(["epoch", "perturbation_time", "response_time"], kind="stable")
+    shown = {
+        f"{model}, {'untrained' if epoch == 0 else f'epoch {epoch:g}'}": style.grid(
+            part[part["epoch"] == epoch], "two_time_training", "response_time", "perturbation_time", "median", table
+        )
+        for model, part, _ in style.by_model(table, options)
+        if part["epoch"].max() > 0 and 0 in set(part["epoch"])
+        for epoch in (0, part["epoch"].max())
+    }
+    figure = Figure(figsize=(style.DOUBLE_COLUMN, 1.45 * len(shown) + 0.4), layout="constrained")
+    axes = list(figure.subplots(len(shown) // 2, 2, squeeze=False, sharex=True, sharey=True).flat)
+    images = style.heatmaps(axes, shown, Normalize(0.0, options.heatmap_limit), **style.BETWEEN_TIMES)
+    for panel in axes:
+        for axis in (panel.xaxis, panel.yaxis):
+            style.tick_times(axis, table["response_time"])
+    values = np.concatenate([matrix.ravel() for matrix in shown.values()])
+    arrows = style.extend(values, 0.0, options.heatmap_limit)
+    figure.colorbar(images[0], ax=axes, label=style.influence_label("standard"), extend=arrows, shrink=0.9)
+    style.footnote(figure, style.sample_size(table), style.quantity_note(table), "median")
+    return figure
+
+
+def histogram(table: pd.DataFrame, options: style.Options) -> Figure:
+    """Density of H_std between different transitions, a panel a model."""
+    parts = style.by_model(table, options)
+    figure, axes = style.panels(len(parts), 2.4, sharey=True)
+    for panel, (model, part, look) in zip(axes, parts, strict=True):
+        for relation, colour in (("intra-class", look["color"]), ("inter-class", style.REFERENCE)):
+            bars = part[part["relation"] == relation].sort_values("from")
+            edges = [*bars["from"], bars["to"].iloc[-1]]
+            panel.stairs(bars["density"], edges, color=colour, fill=True, alpha=0.3)
+            panel.stairs(bars["density"], edges, color=colour, label=relation)
+        panel.axvline(0, color="black", linewidth=0.6)
+        panel.set(title=model, xlabel=style.influence_label("standard"), ylabel="density (per unit of $H$)")
+        panel.label_outer()
+        panel.legend()
+    style.footnote(figure, style.sample_size(table), style.quantity_note(table))
+    return figure
+
+
 def class_transfer(table: pd.DataFrame, options: style.Options) -> Figure:
     """Median H between classes: input class (x), response class (y), with the quartiles in small print."""
     medians = table["median"].to_numpy()

@@ -79,6 +79,36 @@ FIGURES = {
             classes that differ in both numbers correlate even where no class does by itself.
             """,
     ),
+    "reference": FigureSpec(
+        title="Influence between times, before and after training",
+        question=Question.TIMES,
+        table="two_time_training",
+        columns=quartiles(("model", "quantity"), ("epoch", "perturbation_time", "response_time"), single=("quantity",)),
+        draw="surroscope.plots.influence:reference",
+        needs=("untrained",),
+        caption="""
+            Median influence between perturbation time and response time within a class, of the network as it was
+            initialised and of the trained one, for {system}, {n}. H is in units of the standard deviation of its row
+            (dimensionless). An architecture has a ridge before it has seen data, since its gradients at neighbouring
+            times are alike; only what the right-hand map has and the left one has not is of training. A memoriser and a
+            converged network that cannot memorise may both end with a narrow ridge, so its width decides nothing.
+            """,
+    ),
+    "histogram": FigureSpec(
+        title="How influence is distributed",
+        question=Question.TIMES,
+        table="histogram",
+        columns=Columns(("model", "quantity", "relation"), ("from", "to"), ("density", *COUNTS), single=("quantity",)),
+        draw="surroscope.plots.influence:histogram",
+        shows="T: histogram",
+        caption="""
+            Distribution of influence H between different transitions, in units of the standard deviation of its row
+            (dimensionless), within a class and between classes, for {system}, {n}; the range holds the middle 98 % of
+            all pairs. A memoriser has all but nothing away from zero, between classes exactly nothing. A network that
+            cannot memorise is spread to both sides of zero once it has converged, since its influence then sums to
+            zero. An untrained network lies on the right, where all gradients point one way.
+            """,
+    ),
     "class_transfer": FigureSpec(
         title="Influence between classes",
         question=Question.CLASSES,

@@ -36,6 +36,8 @@ NUMBERS = {
             for end in ("", "_untrained", "_error")
         ),
         *(f"{name}_{of}" for name in ("matched_white", "matched_residual", "alignment") for of in ("class", "lag_8")),
+        "agreement_seeds_kernel",
+        "agreement_batches_kernel",
     ),
     "In time": (
         "two_time_diagonal",

@@ -13,7 +13,7 @@ from surroscope.runtime import cli, store
 from surroscope.tables import coupling, dial, fidelity, influence, parts, rollouts, scalars
 
 # These tables are of one kind of influence, the study's first solver's, and so say which.
-OF_ONE_QUANTITY = ("two_time_training", "rollout_correlation", "checkpoints")
+OF_ONE_QUANTITY = ("histogram", "two_time_training", "rollout_correlation", "checkpoints")
 
 
 def stage(
@@ -53,7 +53,9 @@ def stage(
         final, final_flights = zip(*by_epoch[epochs[-1]], strict=True)
         kind = influence.kind(final)
         names = [str(name) for name in final[0]["response_class"].values]
-        numbers[model] = scalars.sampled(last, errors, epochs[-1], kernel[epochs[-1]])
+        numbers[model] = scalars.sampled(
+            last, errors, epochs[-1], kernel[epochs[-1]], measured.get(0) if epochs[-1] else None
+        )
         if notice := scalars.notice(model, scalars.checks(last)["epsilon_share"]):
             print(notice, flush=True)
         of_model = (
@@ -64,6 +66,7 @@ def stage(
             | rollouts.of_model(final_flights, last)
             | {
                 "training": rollouts.training(errors),
+                "histogram": influence.histogram(last),
                 "spectrum": influence.spectrum(measured),
                 "two_time_training": influence.two_time_training(measured),
                 "rollout_correlation": rollouts.rollout_correlation(

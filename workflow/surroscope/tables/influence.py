@@ -15,6 +15,7 @@ from surroscope.influence.normalize import NORMALIZATIONS, standard
 from surroscope.influence.responses import MATRIX, Response
 from surroscope.influence.solvers import SOLVERS
 
+BARS = 40
 # Bins of distance and half their width in bins, as in arXiv 2509.00024; other systems get those of CE.
 BINS = {"CE": (19, 1), "NS": (15, 2)}
 
@@ -130,6 +131,25 @@ def spectrum(by_epoch: Mapping[int, Measured]) -> pd.DataFrame:
             | {name: SCALARS[name].value(m) for name in ("condition", "largest_metric_eigenvalue")}
         )
     return pd.DataFrame(rows)
+
+
+def histogram(m: Measured) -> pd.DataFrame:
+    """How often H_std of the cost lies in each of BARS bars of its 1 to 99 % range, within a class and between.
+
+    density: per unit of H_std, of the pairs of that relation; a transition on itself is in neither
+    """
+    size = m.standardised.shape[1] * m.standardised.shape[2]
+    h = m.standardised.reshape(-1, size, size)[:, ~np.eye(size, dtype=bool)]
+    kind = np.arange(size) // m.standardised.shape[2]
+    intra = (kind[:, None] == kind)[~np.eye(size, dtype=bool)]
+    low, high = map(float, np.quantile(h, (0.01, 0.99)))
+    edges = np.linspace(low, high, BARS + 1)
+    rows = []
+    for relation, values in (("intra-class", h[:, intra]), ("inter-class", h[:, ~intra])):
+        density = np.histogram(values, edges)[0] / (values.size * np.diff(edges))
+        bars = zip(edges[:-1].tolist(), edges[1:].tolist(), density.tolist(), strict=True)
+        rows += [{"relation": relation, "from": a, "to": b, "density": value} for a, b, value in bars]
+    return pd.DataFrame(rows).assign(**m.counts)
 
 
 def two_time_training(by_epoch: Mapping[int, Measured]) -> pd.DataFrame:

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from surroscope.diagnostics import bootstrap
+from surroscope.diagnostics import bootstrap, stability
 from surroscope.diagnostics.coupling import SCALARS as KERNEL
 from surroscope.diagnostics.coupling import TRANSFER, Coupled, pairs_of_classes, transfer_class, transfer_time
 from surroscope.diagnostics.coupling import errors as draws_errors
@@ -25,10 +25,26 @@ ONE_STEP = {
     "persistence": "SMSE of predicting no change",
     "train": "one-step SMSE on training transitions, mean of the epoch",
 }
+MAPS = {
+    "time": "the two-time map of influence",
+    "class": "the class matrix of influence",
+    "kernel": "the kernel transfer between windows of classes",
+}
+SECTORS = {f"sector_{name}": Scalar(stability.sector(name), "", positive=True) for name in stability.SECTORS}
 DESCRIPTIONS = (
     ONE_STEP
     | {name: scalar.description for name, scalar in (SCALARS | KERNEL).items()}
     | {"epsilon_share": "share of the absolute 1e-6 in the scale that H_std is divided by"}
+    | {f"sector_{name}": f"share of the class matrix's sum of squares in its {name} part" for name in stability.SECTORS}
+    | {
+        f"agreement_{between}_{of}": f"correlation of {words} between {between}, off the diagonal"
+        for of, words in MAPS.items()
+        for between in ("seeds", "batches")
+    }
+    | {
+        f"untrained_share_{of}": f"share of {MAPS[of]} that the network before training explains, off the diagonal"
+        for of in ("time", "class")
+    }
 )
 LARGE_EPSILON = 0.05
 # The kernel of a network "trained" and "untrained": from all draws, then from those of each replicate; may be empty.
@@ -116,21 +132,24 @@ class Sampled:
         return table.assign(n_probes=self.n_probes, n_seeds=self.n_seeds).dropna(subset="value")
 
 
-def sampled(m: Measured, history: pd.DataFrame, epoch: int, kernel: Kernel) -> Sampled:
-    """Every number of one model at one epoch."""
+def sampled(m: Measured, history: pd.DataFrame, epoch: int, kernel: Kernel, before: Measured | None = None) -> Sampled:
+    """Every number of one model at one epoch; before: what was measured at epoch 0, if it was probed."""
     at = history[history.epoch == epoch]
     errors = at[list(ONE_STEP)].to_numpy(float)
     one_step = bootstrap.sample(lambda seeds: np.median(errors[seeds], axis=0), at["seed"].to_numpy())
     parts = [
         (list(ONE_STEP), one_step, [True] * len(ONE_STEP), np.nan),
-        numbers_of(m, SCALARS),
+        numbers_of(m, SCALARS | SECTORS),
         numbers_of(kernel["trained"][0], KERNEL),
     ]
     if kernel["untrained"]:
         untrained = {name: KERNEL[name] for name in BESIDE}
         parts.append(numbers_of(kernel["untrained"][0], untrained, UNTRAINED))
+    if before:
+        parts.append(untrained_shares(m, before))
     # How far to trust the others: these have no interval.
-    extra = checks(m) | {f"{name}_error": se for name, se in draws_errors(kernel["trained"], list(TRANSFER)).items()}
+    extra = checks(m) | agreements(m, kernel["trained"][0])
+    extra |= {f"{name}_error": se for name, se in draws_errors(kernel["trained"], list(TRANSFER)).items()}
     values = np.array([*extra.values()])
     none = np.full((bootstrap.DRAWS, len(extra)), np.nan)
     parts.append(([*extra], (values, none), [True] * len(extra), m.counts["n_probes"]))
@@ -144,6 +163,32 @@ def sampled(m: Measured, history: pd.DataFrame, epoch: int, kernel: Kernel) -> S
         m.counts["n_seeds"],
         np.repeat(np.array(probes, float), [len(of_part) for of_part in names]),
     )
+
+
+def agreements(m: Measured, kernel: Coupled) -> dict[str, float]:
+    """How far the maps of influence and of the kernel agree between seeds and between probe batches."""
+    maps = {"time": stability.time_maps(m), "class": stability.class_maps(m), "kernel": stability.kernel_maps(kernel)}
+    seeds = {"time": m.seeds, "class": m.seeds, "kernel": kernel.seeds}
+    return {
+        f"agreement_{between}_{of}": value
+        for of, found in maps.items()
+        for between, value in stability.agreement(found, seeds[of]).items()
+    }
+
+
+def untrained_shares(
+    m: Measured, before: Measured
+) -> tuple[list[str], tuple[np.ndarray, np.ndarray], list[bool], float]:
+    """What the maps of the network before training explain of the trained ones', as `numbers_of` gives numbers."""
+
+    def shares(units: np.ndarray) -> np.ndarray:
+        then, now = before.take(units), m.take(units)
+        return np.array(
+            [stability.explained_share(of(now), of(then)) for of in (stability.time_maps, stability.class_maps)]
+        )
+
+    names = ["untrained_share_time", "untrained_share_class"]
+    return names, bootstrap.sample(shares, m.seeds), [True, True], m.counts["n_probes"]
 
 
 def numbers_of(
@@ -188,6 +233,7 @@ def conclusion(of_model: Sampled, m: Measured, kernel: Kernel, classes: Sequence
     untrained = rows["value"].reindex(
         [f"{name}{UNTRAINED}" for name in ("kernel_transfer_class", "kernel_transfer_time")]
     )
+    agreed = rows["value"].reindex(["agreement_seeds_kernel", "agreement_batches_kernel"])
     evidence = Evidence(
         pairs=pairs(c, classes),
         times=times,
@@ -201,6 +247,7 @@ def conclusion(of_model: Sampled, m: Measured, kernel: Kernel, classes: Sequence
         errors=(values.iloc[0], values.iloc[1]),
         seen=values.iloc[2],
         unseen=values.iloc[3],
+        agreement=(agreed.iloc[0], agreed.iloc[1]),
     )
     label, sentence = signature(half_life, transfer, *evidence.errors, reach=reach)
     return verdict(evidence)._asdict() | {"signature": {"label": label, "sentence": sentence}}
