@@ -89,6 +89,7 @@ def test_every_shipped_study_is_valid(path: Path) -> None:
         ("gradients.shards", 9, ["gradients.shards is 9", "4 probe batches"]),
         ("systems.CE.models.vit.probe_epochs", [50], ["systems.CE.models.vit", "50", "training.epochs is 20"]),
         ("systems.CE.models.vit.probe_epochs", [3, 2], ["probe_epochs", "increasing"]),
+        ("systems.CE.models.vit.probe_epochs", [-1, 2], ["probe_epochs.0", "-1", "greater than or equal to 0"]),
         ("systems.CE.models.vit.factory", "vit", ["systems.CE.models.vit.factory", "'vit'", "package.module:function"]),
         ("systems.CE.models.vit.training.learning_rate", -1.0, ["learning_rate", "-1.0", "greater than 0"]),
         ("systems.CE.models.vit.training.learning_rate", float("nan"), ["learning_rate", "nan"]),
@@ -290,3 +291,11 @@ def test_names_of_the_last_release_still_work_and_say_so_in_a_line(capsys: pytes
 def test_an_old_name_beside_its_new_one_is_an_unknown_key() -> None:
     with pytest.raises(UserError, match=r"influence\.rungs: unknown key"):
         check(changed("influence", {"rungs": 7, "max_iterations": 9}), "config.yaml")
+
+
+def test_adam_has_no_moments_at_epoch_0() -> None:
+    config = changed("systems.CE.models.vit.probe_epochs", [0, 20])
+    assert check(config, "config.yaml").systems["CE"].models["vit"].probe_epochs == [0, 20]
+    config["influence"] = config["influence"] | {"solvers": ["subspace", "adam"]}
+    with pytest.raises(UserError, match=r"systems\.CE\.models\.vit: epoch 0 has no moments for 'adam'"):
+        check(config, "config.yaml")

@@ -33,7 +33,12 @@ def looked_at(study: Study, shards: list[Path]) -> xr.Dataset:
     path = study.folder / "images.zarr"
     influence.stage(
         jobs.Influence(
-            solvers=["subspace"], span="perturbation", discarded_share=0.0, damping=DAMPING, damping_scale="absolute"
+            solvers=["subspace"],
+            span="perturbation",
+            modes=1,
+            discarded_share=0.0,
+            damping=DAMPING,
+            damping_scale="absolute",
         ),
         grams=contracted(study, *shards),
         orbits=study.folder / "orbits.zarr",

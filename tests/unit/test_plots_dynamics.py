@@ -84,6 +84,12 @@ def test_numbers_that_a_study_lacks_have_no_panel(tables: Tables) -> None:
     assert all(label.get_visible() for axes in lowest for label in axes.get_xticklabels())
 
 
+def test_an_odd_number_of_panels_is_laid_out(tables: Tables) -> None:
+    figure = draw("dynamics", tables["checkpoints"].assign(trust_horizon=np.nan), OPTIONS)
+    figure.draw_without_rendering()
+    assert len(figure.axes) == len(SHOWN) - 1
+
+
 def test_axes_are_logarithmic_where_every_number_is_positive(tables: Tables) -> None:
     table = tables["checkpoints"]
     for column, scale in ((table["diagonal_mean"], "log"), (table["diagonal_mean"] - 1.5, "linear")):

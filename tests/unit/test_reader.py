@@ -263,3 +263,31 @@ def test_gathered_transitions_are_consecutive_snapshots(data: Data) -> None:
     found = loop.gather(states, order)
     for part, gathered in zip((states[:, :-1], states[:, 1:]), found, strict=True):
         assert torch.equal(gathered, part.flatten(0, 1)[order])
+
+
+def test_epoch_0_is_the_network_as_initialised_and_changes_no_other(data: Data, capsys: pytest.CaptureFixture) -> None:
+    plain = trained(data, "one", "memory")
+    files = {path.name: path.read_bytes() for path in (plain / "checkpoints").glob("*.pt")}
+    capsys.readouterr()
+    both = trained(data, "one", "memory", TRAIN.model_copy(update={"save_epochs": [0, 1, 2]}))
+    assert "resuming after epoch 2" in capsys.readouterr().out
+    assert {path.name: path.read_bytes() for path in (both / "checkpoints").glob("*.pt")} == files
+    fresh = trained(data, "other", "memory", TRAIN.model_copy(update={"save_epochs": [0, 1, 2]}))
+    equal(fresh, both)
+    network = surrogate.build(TRAIN.factory, TRAIN.options, shape=CELLS, seed=TRAIN.seed)
+    validation = torch.from_numpy(transitions.trajectories(data.stores, data.split, "validation", KEPT))
+    for folder in (both, fresh):
+        found = torch.load(surrogate.weights_of(folder / "weights", 0))
+        assert all(torch.equal(found[name], tensor) for name, tensor in network.state_dict().items())
+        assert not surrogate.moments_of(folder / "weights", 0).exists()
+        first, *others = pd.read_csv(folder / "history").to_dict("records")
+        assert first["validation"] == pytest.approx(loop.one_step(network, validation, TRAIN.batch), rel=1e-12)
+        assert np.isnan([first[name] for name in ("train", "learning_rate", "seconds")]).all()
+        assert [first["epoch"], *(row["epoch"] for row in others)] == [0, 1, 2]
+        assert (first["seed"], first["persistence"]) == (TRAIN.seed, others[0]["persistence"])
+
+
+def test_a_study_of_the_untrained_network_alone(data: Data) -> None:
+    folder = trained(data, "one", "memory", TRAIN.model_copy(update={"epochs": 1, "save_epochs": [0]}))
+    assert [path.name for path in (folder / "weights").glob("*.pt")] == ["epoch0.pt"]
+    assert pd.read_csv(folder / "history")["epoch"].tolist() == [0, 1]

@@ -34,6 +34,7 @@ from surroscope.errors import UserError
 from surroscope.influence.linearize import FIXED
 from surroscope.influence.normalize import standard
 from surroscope.influence.responses import Response
+from surroscope.influence.span import solve_span
 from surroscope.models import surrogate
 from surroscope.runtime import store
 from surroscope.stages import cross, evaluate, full, influence, maps, sensitivity
@@ -41,7 +42,8 @@ from surroscope.tables.parts import attribution
 
 
 def settings(**changes: Any) -> jobs.Influence:
-    rules = {"solvers": ["subspace", "euclidean", "cosine", "adam"], "span": "perturbation", "discarded_share": 0.0}
+    rules = {"solvers": ["subspace", "low_rank", "euclidean", "cosine", "adam"], "span": "perturbation", "modes": 2}
+    rules |= {"discarded_share": 0.0}
     return jobs.Influence(**rules | {"damping": DAMPING, "damping_scale": "absolute"} | changes)
 
 
@@ -60,6 +62,10 @@ def test_influence_and_what_it_is_made_of_equal_dense_algebra(study: Study, shar
     at = found.isel(response=0)
     assert relative(at["influence"].sel(solver="subspace").values.reshape(SAMPLES, SAMPLES), h) < SINGLE
     assert relative(at["influence"].sel(solver="euclidean").values.reshape(SAMPLES, SAMPLES), g @ g.T) < 1e-5
+    k = g @ g.T
+    span = solve_span(k, g @ rows.T @ rows @ g.T / len(rows), discarded_share=0.0, precision="float32")
+    low_rank = span.low_rank(k, k, k, DAMPING, 2)
+    assert relative(at["influence"].sel(solver="low_rank").values.reshape(SAMPLES, SAMPLES), low_rank) < 1e-4
     coupling = found["coupling"].values.reshape(SAMPLES, SAMPLES, CHANNELS, CHANNELS)
     assert relative(coupling.sum(axis=(2, 3)), h) < SINGLE
     assert relative(coupling.transpose(1, 0, 3, 2), coupling) < 1e-9
@@ -260,7 +266,7 @@ def test_zero_gradients_of_some_samples_are_counted_and_have_no_influence(study:
     options = FULL | {"probes": [0], "dampings": [DAMPING], "max_iterations": 30}
     full.stage(jobs.Full(**study.common | options | changes), **study.inputs, solved=solved)
     assert f"2 of {SAMPLES} are exactly zero" in capsys.readouterr().out
-    solvers = ["subspace", "euclidean", "cosine", "adam", "full", "dense"]
+    solvers = ["subspace", "low_rank", "euclidean", "cosine", "adam", "full", "dense"]
     target = study.folder / "gated_influence.zarr"
     influence.stage(settings(solvers=solvers), grams=contracted(study, shard), full=solved, influence=target)
     found = store.read(target).load()

@@ -1,6 +1,7 @@
 """Every solver of the response against dense float64 algebra, on a table of small networks."""
 
 from copy import deepcopy
+from itertools import pairwise
 
 import numpy as np
 import pytest
@@ -61,6 +62,26 @@ def test_subspace_is_the_restriction_to_an_orthonormal_basis_of_the_span(name: s
         assert relative(span.influence(rows @ g.T, perturbation @ g.T, damping), rows @ steps) < tolerance
         assert relative(g.T @ span.coefficients(perturbation @ g.T, damping), steps) < 1e-6
     assert np.allclose(span.eigenvalues, np.linalg.eigvalsh(q.T @ p.eta @ q)[::-1], rtol=1e-6)
+
+
+@networks
+def test_a_low_rank_metric_leads_from_dot_products_to_the_span(name: str) -> None:
+    p = problem(name)
+    rows = p.rows("smse")
+    span, g = p.span(rows), rows.numpy()
+    dots, size, damping = g @ g.T, len(span.eigenvalues), 1e-2
+    found = [span.low_rank(dots, dots, dots, damping, modes) for modes in range(size + 1)]
+    assert np.allclose(found[0], dots / (span.eigenvalues[0] + damping), rtol=1e-12)
+    # On the gradients that span it nothing lies beyond.
+    assert relative(found[size], span.influence(dots, dots, damping)) < 1e-8
+    for smaller, larger in pairwise(found):
+        assert_ordered(smaller, larger)
+    # The definition: a metric with the leading modes, and the next eigenvalue in every other direction.
+    modes = g.T @ span.basis[:, : size // 2]
+    weights = span.eigenvalues[: size // 2] - span.eigenvalues[size // 2]
+    shift = span.eigenvalues[size // 2] + damping
+    inverse = np.linalg.inv((modes * weights) @ modes.T + shift * np.eye(g.shape[1]))
+    assert relative(found[size // 2], g @ inverse @ g.T) < 1e-7
 
 
 @networks

@@ -15,7 +15,7 @@ from .conftest import Project, fresh
 pytestmark = pytest.mark.slow
 
 PARTS = ("sensitivity", "cross", "maps", "symmetry", "epochs", "turns", "conserved", "lines", "box")
-QUANTITIES = ["span", "full", "euclidean", "cosine", "adam"]
+QUANTITIES = ["span", "full", "low_rank", "euclidean", "cosine", "adam"]
 
 
 @pytest.fixture(scope="module")

@@ -118,6 +118,7 @@ class Reduce(Job):
 class Influence(sections.Rules, Job):
     solvers: list[str]
     span: str
+    modes: int
 
     @classmethod
     def of(cls, study: Study, **wildcards: str) -> Self:

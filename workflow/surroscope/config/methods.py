@@ -71,7 +71,7 @@ def training(study: Study) -> Iterator[str]:
                 f"{label} on {name}: {model.factory}{options(model.options)}; {rule.epochs} epochs of AdamW, learning "
                 f"rate {rule.learning_rate:g}, weight decay {rule.weight_decay:g}, {rule.batch} transitions a step, "
                 f"{rule.precision}{', compiled' if rule.compile else ''}; probed after epoch "
-                f"{listed(model.probe_epochs)}."
+                f"{listed(model.probe_epochs)}{' (0: as initialised)' if 0 in model.probe_epochs else ''}."
             )
     yield (
         "The loss is the SMSE of one step, the mean over channels c and cells of (ŷ − y)² / (RMS_c(y) + 10⁻⁶), over "
@@ -96,6 +96,7 @@ def influence(study: Study) -> Iterator[str]:
         span=SPANS[rule.span],
         discarded_share=rule.discarded_share,
         damping=f"{rule.damping:g}{scale}",
+        modes=rule.modes,
         tolerance=rule.tolerance,
     )
     yield f"Shown is {SOLVERS[rule.solvers[0]].title}: {how}."

@@ -65,7 +65,7 @@ class Factory(Section):
 
 class Model(Factory):
     training: Training
-    probe_epochs: Annotated[list[Count], Field(min_length=1)]
+    probe_epochs: Annotated[list[Annotated[int, Field(ge=0)]], Field(min_length=1)]
     shares: dict[Literal["class", "time"], Annotated[float, Field(ge=0, le=1, strict=False)]] | None = None
 
     @model_validator(mode="after")
@@ -135,6 +135,7 @@ class Iterations(Section):
 class Influence(Rules, Iterations):
     solvers: Annotated[list[SolverName], Field(min_length=1), AfterValidator(once)] = ["subspace"]
     span: Literal["perturbation", "joint"] = "joint"
+    modes: Count = 10
     normalization: Normalization = "standard"
     memory_mb: Positive = 2000.0
 

@@ -91,6 +91,9 @@ class Study(Section):
                     f"systems.{name} has the observable {colliding!r}, whose figure would be {twice[0]}, the name of "
                     "another figure; rename the observable or the channel"
                 )
+            for model in system.models if "adam" in self.influence.solvers else ():
+                if 0 in system.models[model].probe_epochs:
+                    raise ValueError(f"systems.{name}.models.{model}: epoch 0 has no moments for 'adam'; drop either")
             for c, t, b, u in (self.maps and self.maps.pairs) or ():
                 require_known("maps.pairs", [c, b], tuple(name for s in self.systems for name in self.classes(s)))
                 if (c in self.classes(name)) != (b in self.classes(name)):

@@ -68,8 +68,8 @@ def influence_matrix(
     converge.
     """
     solver = next((name for name, one in SOLVERS.items() if solver in (name, one.metric)), solver)
-    if solver not in SOLVERS or SOLVERS[solver].needs == "moments":
-        known = dict.fromkeys(one.metric for one in SOLVERS.values() if one.needs != "moments")
+    if solver not in SOLVERS or SOLVERS[solver].needs in ("moments", "modes"):
+        known = dict.fromkeys(one.metric for one in SOLVERS.values() if one.needs not in ("moments", "modes"))
         raise UserError(f"solver is {solver!r}; choose from {', '.join(known)}")
     if not damping > 0:
         raise UserError(f"damping is {damping}; expected a positive number")

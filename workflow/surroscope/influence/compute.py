@@ -57,14 +57,23 @@ def span_of(grams: Grams, rows: np.ndarray, discarded_share: float) -> Span:
 
 
 def influence(
-    grams: Grams, responses: np.ndarray, perturbations: np.ndarray, rules: Rules, damping: float
+    grams: Grams,
+    responses: np.ndarray,
+    perturbations: np.ndarray,
+    rules: Rules,
+    damping: float,
+    modes: int | None = None,
 ) -> tuple[np.ndarray, Span]:
     """H[j, i] = g_j · (η + ε)⁻¹ g_i for rows j of responses and i of perturbations, and the span that it is taken in.
 
+    modes: how many of the span's the metric is known along, see `Span.low_rank`; None: it is that of the span
     Raises ValueError if a matrix is not finite or every gradient is zero.
     """
     rows = perturbations
     if rules.span == "joint":
         rows = np.concatenate([rows, responses[~np.isin(responses, rows)]])
     span = span_of(grams, rows, rules.discarded_share)
-    return span.influence(grams.k[np.ix_(responses, rows)], grams.k[np.ix_(perturbations, rows)], damping), span
+    left, right = grams.k[np.ix_(responses, rows)], grams.k[np.ix_(perturbations, rows)]
+    if modes is None:
+        return span.influence(left, right, damping), span
+    return span.low_rank(left, right, grams.k[np.ix_(responses, perturbations)], damping, modes), span

@@ -26,10 +26,11 @@ def label(
     solvers: Sequence[str],
     shape: tuple[int, int],
     rules: Rules,
+    modes: int = 0,
 ) -> xr.Dataset:
     """Influence of every solver that needs Gram matrices alone, for all probe batches.
 
-    shape: (classes, times), with N = classes x times
+    shape: (classes, times), with N = classes x times; modes: of the solver low_rank
     Variables: influence (solver, response, probe, *MATRIX), and of the span of each response: eigenvalue (response,
     probe, mode), NaN past its rank; rank and discarded_share (response, probe); damping (probe). zero_gradients
     (response, probe) counts the samples whose gradient of the response's observable is exactly zero.
@@ -48,8 +49,11 @@ def label(
             try:
                 within, span = compute.influence(grams, j, i, rules, damping[p])
                 for s, solver in enumerate(solvers):
-                    solve = SOLVERS[solver].solve
-                    matrix = solve(grams, j, i) if solve else within
+                    solve, matrix = SOLVERS[solver].solve, within
+                    if solve:
+                        matrix = solve(grams, j, i)
+                    elif SOLVERS[solver].needs == "modes":
+                        matrix, _ = compute.influence(grams, j, i, rules, damping[p], modes)
                     influence[s, r, p] = matrix.reshape(*shape, *shape)
             except ValueError as error:
                 raise ValueError(f"probe batch {p}, {response}: {error}") from None

@@ -17,8 +17,9 @@ from surroscope.influence.responses import Grams
 class Solver:
     """metric: what η is, as the column `quantity` of every table says it
     title: what captions and the report call influence in this metric; one for all solvers of a metric
-    how: the sentence of the methods section; {span}, {discarded_share}, {damping} and {tolerance} are filled in
-    needs: "grams", what the stage `reduce` writes; "moments", the optimiser's as well; "network", in the stage `full`
+    how: the sentence of the methods section, with {span}, {discarded_share}, {damping}, {modes}, {tolerance} filled in
+    needs: "grams", what the stage `reduce` writes; "modes", how many of them too, influence.modes; "moments", the
+        optimiser's; "network", in the stage `full`
     solve: (Gram matrices, rows j of the responses, rows i of the perturbations) to H[j, i], where neither a damping
         nor the network takes part; raises ValueError
     """
@@ -26,7 +27,7 @@ class Solver:
     metric: str
     title: str
     how: str
-    needs: Literal["grams", "moments", "network"] = "grams"
+    needs: Literal["grams", "modes", "moments", "network"] = "grams"
     solve: Callable[[Grams, np.ndarray, np.ndarray], np.ndarray] | None = None
 
 
@@ -66,6 +67,13 @@ SOLVERS = {
     ),
     "dense": Solver(
         "full", FULL, "η + {damping} is inverted in the space of all parameters by dense algebra", needs="network"
+    ),
+    "low_rank": Solver(
+        "low_rank",
+        "influence in a low-rank metric",
+        "η is taken along its leading modes within the span of {span}, of which there are {modes}, and beside them as "
+        "large as along the next; {damping} is added to its eigenvalues",
+        needs="modes",
     ),
     "euclidean": Solver(
         "euclidean",

@@ -31,6 +31,25 @@ class Span:
         """H[j, i] = g_j · (η̂ + ε)⁻¹ g_i, from the products of both kinds of gradients with the span's, (·, R) each."""
         return (responses @ self.basis / (self.eigenvalues + damping)) @ (perturbations @ self.basis).T
 
+    def low_rank(
+        self, responses: np.ndarray, perturbations: np.ndarray, dots: np.ndarray, damping: float, modes: int
+    ) -> np.ndarray:
+        """H[j, i] of a metric that is known along its k = `modes` leading modes v, and a multiple of 1 beside them:
+
+            H = c g_j · g_i + Σ_k (1 / (λ_k + ε) - c) (g_j · v_k) (v_k · g_i),    c = 1 / (λ_{k+1} + ε)
+
+        from the products that `influence` takes, and dots g_j · g_i. All modes that are not among the leading ones get
+        the step of the first of them, the shortest: η is replaced by a larger metric, so that of perturbations on
+        themselves H grows with k, from dot products at k = 0, times 1 / (λ_1 + ε), to that in the span at k = r, plus
+        c times what of the dot products lies beyond the span. Written with the eigenvalues M λ of JᵀJ the bracket is
+        M / (M λ) - c, which the authors of arXiv 2601.20172 publish with c = 1: there the unit of the data decides
+        which directions count.
+        """
+        leading = self.basis[:, :modes]
+        c = 1 / (self.eigenvalues[min(modes, len(self.eigenvalues) - 1)] + damping)
+        weights = 1 / (self.eigenvalues[:modes] + damping) - c
+        return c * dots + (responses @ leading * weights) @ (perturbations @ leading).T
+
     def coefficients(self, perturbations: np.ndarray, damping: float) -> np.ndarray:
         """W (R, perturbations) with (η̂ + ε)⁻¹ g_i = Σ_n W[n, i] g_n, from products with the span's gradients."""
         return self.basis / (self.eigenvalues + damping) @ (perturbations @ self.basis).T

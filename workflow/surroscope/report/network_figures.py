@@ -18,6 +18,7 @@ FIGURES = {
             ("epoch",),
             (*TRAINED, *VALIDATED, "persistence", "n_seeds"),
             ascending=(TRAINED, VALIDATED),
+            missing=TRAINED,  # of epoch 0
         ),
         draw="surroscope.plots.training:training",
         shows="T: optimisation curves",

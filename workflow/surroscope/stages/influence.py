@@ -35,6 +35,7 @@ def stage(
             solvers=by_gram,
             shape=shape,
             rules=rules,
+            modes=settings.modes,
         )
         shares = decompose.shares(source, rules)
         images = None if orbits is None else decompose.images(source, store.read(orbits).load(), rules)

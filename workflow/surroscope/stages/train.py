@@ -1,4 +1,4 @@
-"""Train one network with one seed -> weights at the named epochs, and a history of every epoch."""
+"""Train one network with one seed -> weights at the named epochs (0: as initialised), and a history of every epoch."""
 
 import resource
 import shutil
@@ -46,10 +46,15 @@ def stage(
             for part in mapped.PARTS
         )
         shape, boundary = tuple(train.shape[2:]), settings.boundary
-        network = surrogate.build(
-            settings.factory, settings.options, shape=shape, boundary=boundary, seed=settings.seed
+        build = partial(
+            surrogate.build,
+            settings.factory,
+            settings.options,
+            shape=shape,
+            boundary=boundary,
+            seed=settings.seed,
         )
-        network.to(place)
+        network = build().to(place)
         epochs = partial(
             loop.epochs,
             network,
@@ -70,7 +75,9 @@ def stage(
                 pass
             return
         saved = Checkpoints(checkpoints, identity(settings, stores, split))
-        resume = saved.load(settings.save_epochs)
+        # Those of epoch 0 are the network as built, and need not be kept for resuming.
+        trained = [epoch for epoch in settings.save_epochs if epoch]
+        resume = saved.load(trained)
         print(saved.message, flush=True)
         count = sum(parameter.numel() for parameter in network.parameters())
         processes = f" in {group.world} processes" if group.world > 1 else ""
@@ -85,22 +92,29 @@ def stage(
             bar.update(done * batches)
             for state in epochs(resume=group.from_first(resume), progress=lambda number, total: bar.update(1)):
                 saved.claim.require()
-                if state["epoch"] in settings.save_epochs:
+                if state["epoch"] in trained:
                     surrogate.save_weights(network, saved.weights(state["epoch"]))
                     surrogate.save_moments(network, state["optimizer"], saved.moments(state["epoch"]))
                 saved.save(state)
                 bar.set_postfix(epoch=state["epoch"], validation=f"{state['history'][-1]['validation']:.3g}")
 
-        final = saved.load(settings.save_epochs)
+        final = saved.load(trained)
         assert final is not None
         rows = pd.DataFrame(final["history"][: settings.epochs])
         print(cost(rows["seconds"][done:], loop.transitions_in(train), place), flush=True)
+        if 0 in settings.save_epochs:
+            untrained = build().to(place)
+            error = loop.one_step(untrained, validation, settings.batch, classes=len(stores))
+            # An epoch that trains nothing has no error of training, learning rate or time.
+            rows = pd.concat([pd.DataFrame({"epoch": [0], "validation": [error]}), rows], ignore_index=True)[list(rows)]
         rows.insert(0, "persistence", loop.persistence(validation))
         for name in ("seed", "model", "system"):
             rows.insert(0, name, getattr(settings, name))
         with store.writing(weights, provenance(settings)) as temporary:
             temporary.mkdir()
-            for epoch in settings.save_epochs:
+            if 0 in settings.save_epochs:
+                surrogate.save_weights(untrained, surrogate.weights_of(temporary, 0))
+            for epoch in trained:
                 shutil.copyfile(saved.weights(epoch), surrogate.weights_of(temporary, epoch))
                 shutil.copyfile(saved.moments(epoch), surrogate.moments_of(temporary, epoch))
         with store.atomic(history) as temporary:
