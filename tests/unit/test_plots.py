@@ -294,7 +294,7 @@ def test_figures_for_observables_and_parts() -> None:
 
 
 def test_a_part_brings_the_tables_of_its_figures() -> None:
-    every = {spec.table for spec in FIGURES.values()} | {"scalars", "attribution", "fidelity_lag"}
+    every = {spec.table for spec in FIGURES.values()} | {"scalars", "attribution", "fidelity_lag", "dial"}
     assert set(tables_for(PARTS)) == every
     assert len(tables_for(PARTS)) == len(every)
     optional = {
@@ -303,6 +303,7 @@ def test_a_part_brings_the_tables_of_its_figures() -> None:
         "maps": {"response_maps"},
         "symmetry": {"symmetry"},
         "fidelity": {"fidelity", "fidelity_lag", "fidelity_pairs"},
+        "dial": {"dial", "dial_measures", "dial_roc"},
     }
     assert every - set(tables_for()) == set.union(*optional.values())
     for part, own in optional.items():

@@ -11,10 +11,10 @@ PAIRS = Columns(
     missing=("fall",),
 )
 STEPS = """
-            Steps are real ones from the trained weights of {system}, on one transition each: proximal ones in the span
-            of the gradients and in all parameters, of gradient descent (these sized so that to first order their own
-            error falls by the share that is given), and one and ten of AdamW with its moments; its momentum and decay
-            move every error, and the last column leaves out what they do without the sample.
+            Real steps from the trained weights of {system}, on one transition each ({n} in the study; those that the
+            figure states are taken here): proximal ones, in the span of the gradients or in all parameters, and ones of
+            gradient descent, sized so that to first order their own error falls by the share given; and one and ten of
+            AdamW with its moments, whose momentum and decay move every error and are left out of the sample's part.
             """
 
 FIGURES = {
@@ -71,12 +71,12 @@ FIGURES = {
         draw="surroscope.plots.fidelity:pbrf",
         needs=("fidelity", "pbrf"),
         caption="""
-            Change of every error of {system} at the exact minimum of the proximal problem of one transition (lower its
-            error without moving predictions or parameters), whose first order is influence in all parameters, against
-            that influence; for a small and for a large step, in units of the step's own first-order fall. On the line
-            the network is linear as far as the step goes; what bends away from it is its curvature. A network that
-            memorised has all other transitions at the origin for any size of step; an untrained one has them along the
-            line, near the step's own.
+            Change of every error of {system} ({n} in the study, a few transitions of one here) at the exact minimum of
+            the proximal problem of one transition (lower its error without moving predictions or parameters), whose
+            first order is influence in all parameters, against that influence; for a small and for a large step, in
+            units of the step's own first-order fall. On the line the network is linear as far as the step goes; what
+            bends away from it is its curvature. A network that memorised has all other transitions at the origin for
+            any size of step; an untrained one has them along the line, near the step's own.
             """,
     ),
 }

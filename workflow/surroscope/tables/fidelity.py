@@ -47,8 +47,9 @@ def tables(datasets: Sequence[xr.Dataset], solver: str) -> dict[str, pd.DataFram
                     related.setdefault((*step, predictor, relation), []).append(found)
                 for relation, lag, found in by_lag(samples, classes, times, predicted, change):
                     lagged.setdefault((*step, predictor, relation, lag), []).append(found)
-            shown = "full" if step[0] == PBRF else own
-            if shown in foretold and (step[0] == PBRF or np.isnan(step[1]) or step[1] == middle(unit)):
+            # Pairs of a quantity that is not computed here (low-rank, or full without its steps) are those of the span.
+            shown = "full" if step[0] == PBRF else own if own in foretold else "span"
+            if step[0] == PBRF or np.isnan(step[1]) or step[1] == middle(unit):
                 pairs.append(scatter(step, shown, samples, classes, foretold[shown], change).assign(unit=number))
     names = ("kind", "fall", "predictor", "relation")
     frame = pd.DataFrame(

@@ -39,6 +39,8 @@ FIXED = {"calibrate": 5.0, "tables": 5.0, "figures": 30.0} | dict.fromkeys(
     ("gradients", "cross_gradients", "reduce", "influence", "sensitivity", "maps"), 1.0
 )
 OPENED = 0.05
+# Gradients of a whole batch that the proximal problem takes, for each of its two sizes.
+MINIMISED = 60
 # A byte that is written or read and verified, and a byte of raw data in its way to the store, in times of hashing it.
 MOVED, INGESTED = 3.0, 15.0
 TORCH = (
@@ -51,6 +53,7 @@ TORCH = (
     "full",
     "full_sweep",
     "orbits",
+    "fidelity",
     "evaluate",
 )
 # Floating-point operations of what a machine is timed on: enough to tell, over within a second or two.
@@ -304,3 +307,21 @@ class Model:
         return Work(probes * seconds, probes * (3 * gradients + 4 * products) * network.operations, size=size)
 
     _full_sweep = _full
+
+    def _fidelity(self, job: jobs.Fidelity, **_: str) -> Work:
+        network, n, _outputs = self.linearized(job)
+        stepped = -(-(job.snapshots - 1) // job.every) * (n // (job.snapshots - 1))
+        sized = len([kind for kind in job.kinds if kind != "adamw"]) * len(job.falls)
+        optimised = 2 if "adamw" in job.kinds else 0
+        passes = n * (1 + stepped * (sized + optimised) + optimised)
+        gradients = n + stepped * 11 * bool(optimised)
+        products = contracted = 0.0
+        if "full" in job.kinds or job.pbrf:
+            products = float(n * stepped * job.max_iterations)
+            contracted = sum(14 * stepped**2 * k * network.parameters for k in range(1, job.max_iterations + 1))
+        solved = DOUBLE * GRADIENT * job.pbrf * 2 * MINIMISED * n
+        seconds = passes * network.forward + (GRADIENT * gradients + solved) * network.step
+        seconds += PRODUCT * products * network.forward + contracted * self.product
+        operations = (passes + 3 * gradients + 4 * products + 3 * job.pbrf * 2 * MINIMISED * n) * network.operations
+        probes = len(job.batches)
+        return Work(probes * seconds, probes * operations, size=16.0 * probes * stepped * n * (sized + optimised))
