@@ -3,11 +3,14 @@
 import numpy as np
 import pytest
 import torch
+import xarray as xr
 from torch import nn
 
-from surroscope.diagnostics.coupling import relative
+from surroscope.diagnostics.coupling import SCALARS, relative
 from surroscope.influence import coupling
 from surroscope.influence.linearize import FIXED, Linearization, Method
+from surroscope.influence.responses import MATRIX
+from surroscope.tables.coupling import coupled
 
 STATES = torch.randn(4, 2, 3, 3, generator=torch.Generator().manual_seed(1), dtype=torch.float64)
 OUTPUTS = 18
@@ -160,3 +163,51 @@ def test_the_jackknife_gives_the_standard_error_of_a_mean() -> None:
     values = np.array([draws[chosen].mean() for chosen in coupling.replicates(np.arange(8))])
     groups = draws.reshape(4, 2).mean(axis=1)
     assert coupling.standard_error(values) == pytest.approx(groups.std(ddof=1) / 2)
+
+
+CLASSES, TIMES, NOISES = ["a", "b"], 3, [0.01, 0.1]
+
+
+def stored(seed: int, untrained: bool = True) -> xr.Dataset:
+    """What the stage writes of two probe batches, the untrained network in the first of them alone."""
+    random = np.random.default_rng(seed)
+    shape, between = (2 if untrained else 1, 2, 1 + coupling.JACKKNIFE), (2, TIMES, 2, TIMES)
+    lead = ("weights", "probe", "replicate")
+    variables = {}
+    for name in coupling.MEASURES:
+        axis = ("noise", 2) if name == "explained" else ("metric", 3)
+        variables[name] = ((*lead, axis[0], *MATRIX), random.uniform(0.1, 1, size=(*shape, axis[1], *between)))
+    for name, size in (("class", 2), ("window", TIMES), ("group", 2 * TIMES)):
+        values = random.uniform(0.1, 1, size=(*shape, 2, size, size))
+        variables[f"explained_{name}"] = ((*lead, "noise", name, f"{name}_too"), values)
+    for name in ("alignment", "distance"):
+        variables[name] = (("weights", "probe", *MATRIX), random.uniform(0.1, 1, size=(*shape[:2], *between)))
+    weights = ["trained", "untrained"][: shape[0]]
+    dataset = xr.Dataset(variables, {"weights": weights, "probe": [0, 1], "noise": NOISES}, attrs={"seed": seed})
+    return dataset.where((dataset["weights"] == "trained") | (dataset["probe"] == 0))
+
+
+def test_units_are_the_probe_batches_of_all_seeds_and_replicates_stand_beside_them() -> None:
+    datasets = [stored(1), stored(2)]
+    whole, *without = coupled(datasets, "trained")
+    assert whole.seeds.tolist() == [1, 1, 2, 2]
+    assert len(without) == coupling.JACKKNIFE
+    expected = datasets[1]["explained_class"].sel(weights="trained", probe=1, replicate=2, noise=0.1).values
+    np.testing.assert_array_equal(without[1].explained_class[3, 1], expected)
+    untrained = coupled(datasets, "untrained")[0]
+    assert untrained.seeds.tolist() == [1, 2]
+    assert np.isfinite(untrained.explained).all()
+    assert coupled([stored(1, untrained=False)], "untrained") == []
+
+
+def test_a_scalar_of_the_kernel_is_the_median_it_says() -> None:
+    whole = coupled([stored(1), stored(2)], "trained")[0]
+    own = whole.explained_class[:, 0]
+    pairs = [np.median(own[:, a, b] / own[:, a, a]) for a, b in ((0, 1), (1, 0))]
+    assert SCALARS["kernel_transfer_class"].value(whole) == pytest.approx(np.median(pairs))
+    assert SCALARS["kernel_transfer_class_least"].value(whole) == pytest.approx(np.mean(pairs))
+    windows = whole.explained_window[:, 0]
+    ways = (windows[:, 0, -1] / windows[:, 0, 0] + windows[:, -1, 0] / windows[:, -1, -1]) / 2
+    assert SCALARS["kernel_transfer_time"].value(whole) == pytest.approx(np.median(ways))
+    assert np.isnan(SCALARS["coupling_lag_8"].value(whole))
+    assert whole.take(np.array([2, 2])).seeds.tolist() == [2, 2]

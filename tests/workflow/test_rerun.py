@@ -32,7 +32,9 @@ def test_touched_and_commented_sources_change_nothing(quick: Project, tmp_path: 
             "workflow/surroscope/models/vit.py",
             "import math\n",
             "import math\n\nEDITED = True\n",
-            {"train": 2, "gradients": 3, "reduce": 3, "influence": 3, "evaluate": 3, "tables": 2} | DRAWING,
+            {"train": 2, "gradients": 3, "reduce": 3, "influence": 3, "tables": 2}
+            | {"coupling": 3, "evaluate": 3}
+            | DRAWING,
             id="the ViT",
         ),
         pytest.param(
@@ -44,6 +46,7 @@ def test_touched_and_commented_sources_change_nothing(quick: Project, tmp_path: 
                 "gradients": 1,
                 "reduce": 1,
                 "influence": 1,
+                "coupling": 1,
                 "evaluate": 1,
                 "tables": 1,
                 "figures": 1,
@@ -87,7 +90,9 @@ def test_touched_and_commented_sources_change_nothing(quick: Project, tmp_path: 
             QUICK,
             "seeds: [10]",
             "seeds: [10, 35]",
-            {"split": 2, "train": 3, "gradients": 4, "reduce": 4, "influence": 4, "evaluate": 4, "tables": 2} | DRAWING,
+            {"split": 2, "train": 3, "gradients": 4, "reduce": 4, "influence": 4, "tables": 2}
+            | {"coupling": 4, "evaluate": 4}
+            | DRAWING,
             id="a seed added",
         ),
         pytest.param(
@@ -99,6 +104,7 @@ def test_touched_and_commented_sources_change_nothing(quick: Project, tmp_path: 
                 "gradients": 1,
                 "reduce": 1,
                 "influence": 1,
+                "coupling": 1,
                 "evaluate": 1,
                 "tables": 1,
                 "figures": 1,
@@ -159,7 +165,7 @@ def test_touched_and_commented_sources_change_nothing(quick: Project, tmp_path: 
             "workflow/surroscope/influence/linearize.py",
             "import torch\n",
             "import torch\n\nEDITED = True\n",
-            {"gradients": 4, "reduce": 4, "influence": 4, "tables": 2} | DRAWING,
+            {"gradients": 4, "reduce": 4, "influence": 4, "coupling": 4, "tables": 2} | DRAWING,
             id="the linearization, whose shards were temporary",
         ),
         pytest.param(
@@ -168,6 +174,20 @@ def test_touched_and_commented_sources_change_nothing(quick: Project, tmp_path: 
             "import numpy as np\n\nEDITED = True\n",
             {"influence": 4, "tables": 2} | DRAWING,
             id="the solver, which needs the Gram matrices alone",
+        ),
+        pytest.param(
+            "workflow/surroscope/influence/coupling.py",
+            "import numpy as np\n",
+            "import numpy as np\n\nEDITED = True\n",
+            {"coupling": 4, "tables": 2} | DRAWING,
+            id="the kernel's measures",
+        ),
+        pytest.param(
+            "workflow/surroscope/diagnostics/verdict.py",
+            "import numpy as np\n",
+            "import numpy as np\n\nEDITED = True\n",
+            {"tables": 2} | DRAWING,
+            id="what a verdict says",
         ),
         pytest.param(
             QUICK,
@@ -190,7 +210,7 @@ def test_touched_and_commented_sources_change_nothing(quick: Project, tmp_path: 
             QUICK,
             "probe: {batches: 2",
             "probe: {batches: 1",
-            {"gradients": 4, "reduce": 4, "influence": 4, "evaluate": 4, "tables": 2} | DRAWING,
+            {"gradients": 4, "reduce": 4, "influence": 4, "coupling": 4, "evaluate": 4, "tables": 2} | DRAWING,
             id="the number of probe batches, which training does not see",
         ),
         pytest.param(
@@ -212,6 +232,7 @@ def test_touched_and_commented_sources_change_nothing(quick: Project, tmp_path: 
                 "gradients": 4,
                 "reduce": 4,
                 "influence": 4,
+                "coupling": 4,
                 "evaluate": 4,
             }
             | {"tables": 2}
