@@ -52,7 +52,7 @@ def solved(told: Study) -> xr.Dataset:
     )
     assert store.read(shard)["state"].shape == (1, SAMPLES, CHANNELS, SIZE, SIZE)
     path = told.folder / "told_influence.zarr"
-    rules = {"span": "perturbation", "discarded_share": 1e-4, "damping": 1e-6, "damping_scale": "absolute"}
+    rules = {"span": "perturbation", "discarded_share": 1e-4, "damping": 1e-6, "damping_scale": "absolute", "modes": 3}
     influence.stage(jobs.Influence(solvers=SOLVERS, **rules), grams=contracted(told, shard), influence=path)
     return store.read(path).load()
 
