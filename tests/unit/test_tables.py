@@ -276,6 +276,16 @@ def test_a_difference_between_two_networks_has_the_interval_of_paired_draws() ->
     assert same[["published_low", "published_high"]].isna().all(axis=None)
 
 
+def test_networks_of_which_one_was_probed_untrained_differ_in_what_both_have() -> None:
+    m = measured()
+    both = [scalar_tables.sampled(m, history(), 5, kernel(m), before) for before in (None, m)]
+    names = (both[1] - both[0]).names
+    assert names == (both[0] - both[1]).names == both[0].names
+    assert set(both[1].names) - set(names) == {"untrained_share_time", "untrained_share_class"}
+    table = both[1].table().set_index("name")
+    assert table.loc["untrained_share_time", "value"] == pytest.approx(1)
+
+
 def test_checks_are_columns_of_checkpoints_and_rows_of_the_main_numbers() -> None:
     """A matrix whose rows deviate by 1e-6 is divided by twice that; zero gradients are counted by observable."""
     m = measured()

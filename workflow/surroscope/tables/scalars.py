@@ -1,7 +1,7 @@
 """Tables of the numbers that sum a checkpoint up, and the verdict on them."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from itertools import combinations
 from typing import Any
 
@@ -119,10 +119,13 @@ class Sampled:
     n_probes: np.ndarray
 
     def __sub__(self, other: "Sampled") -> "Sampled":
-        """The difference in each draw, which takes the same seeds and probe batches of both."""
+        """The difference in each draw, which takes the same seeds and probe batches of both, of what both have."""
+        names = [name for name in self.names if name in other.names]
+        mine, theirs = ([sampled.names.index(name) for name in names] for sampled in (self, other))
         with np.errstate(invalid="ignore"):  # of two that are infinite there is none
-            estimate, draws = self.estimate - other.estimate, self.draws - other.draws
-        return replace(self, estimate=estimate, draws=draws, positive=np.zeros_like(self.positive))
+            estimate = self.estimate[mine] - other.estimate[theirs]
+            draws = self.draws[:, mine] - other.draws[:, theirs]
+        return Sampled(names, estimate, draws, np.zeros(len(names), bool), self.n_seeds, self.n_probes[mine])
 
     def table(self) -> pd.DataFrame:
         """A row a number, with its 95 % interval; none for what a study cannot have (a lag beyond its times)."""
