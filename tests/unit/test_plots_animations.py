@@ -70,7 +70,7 @@ def test_colours_that_are_clipped_in_any_frame_are_said_in_all(tables: Tables) -
     for value, arrows in ((1.0, "neither"), (9.0, "max"), (-1.0, "min")):
         table.loc[table["epoch"] == 10, "median"] = value
         drawn = moving("two_time_training", table.assign(q25=-1.0, q75=9.0))
-        assert panels(drawn.figure)["vit, epoch 1"].images[0].colorbar.extend == arrows
+        assert panels(drawn.figure)["vit, epoch 0"].images[0].colorbar.extend == arrows
 
 
 def test_a_frame_of_a_rollout_is_the_table_at_its_snapshot(tables: Tables) -> None:

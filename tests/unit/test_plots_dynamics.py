@@ -47,8 +47,8 @@ def test_checkpoints_are_medians_and_ranges_over_seeds(name: str, tables: Tables
         np.testing.assert_array_equal(shown[np.isfinite(shown[:, 1])], finite[["epoch", "median"]])
         assert ends(finite, "epoch", "low", "high") in corners(axes)
     crosses = [list(line.get_xdata()) for line in axes.lines if line.get_marker() == "x"]
-    assert crosses == ([[1], [1]] if name == "half_life" else [])
-    assert list(axes.get_xticks()) == [1, 5, 10]
+    assert crosses == ([[0], [0]] if name == "half_life" else [])
+    assert list(axes.get_xticks()) == [0, 5, 10]
 
 
 def test_a_checkpoint_alone_shows_its_range(tables: Tables) -> None:

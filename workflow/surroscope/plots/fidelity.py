@@ -127,8 +127,8 @@ def _scatter(
             if panel in grid[0]:
                 panel.set_title(title)
             if panel in grid[-1]:
-                panel.set_xlabel("predicted")
-        axes[0].set_ylabel(f"{model}: measured")
+                panel.set_xlabel("predicted (dimensionless)")
+        axes[0].set_ylabel(f"{model}: measured\n(dimensionless)")
     handles, labels = grid[0, 0].get_legend_handles_labels()
     figure.legend(handles, labels, loc="outside upper center", ncols=3)
     foretold = f"foretold by: {PREDICTORS[table['predictor'].iloc[0]]}"

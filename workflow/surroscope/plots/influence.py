@@ -62,7 +62,7 @@ def reference(table: pd.DataFrame, options: style.Options) -> Figure:
         if part["epoch"].max() > 0 and 0 in set(part["epoch"])
         for epoch in (0, part["epoch"].max())
     }
-    figure = Figure(figsize=(style.DOUBLE_COLUMN, 1.45 * len(shown) + 0.4), layout="constrained")
+    figure = Figure(figsize=(style.DOUBLE_COLUMN, 1.45 * len(shown) + 0.4), layout="compressed")
     axes = list(figure.subplots(len(shown) // 2, 2, squeeze=False, sharex=True, sharey=True).flat)
     images = style.heatmaps(axes, shown, Normalize(0.0, options.heatmap_limit), **style.BETWEEN_TIMES)
     for panel in axes:

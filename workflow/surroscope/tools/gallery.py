@@ -32,7 +32,8 @@ is computed first). How all of them look is in `workflow/surroscope/plots/public
 it; any change there redraws every figure and the report, and nothing else. [T] is *Generalization vs.
 Memorization in Autoregressive Deep Learning*, [S] *Loss Landscape Geometry and the Learning of Symmetries*; where a
 figure names one, it has that figure's definition, at this study's size. Networks stand side by side or in one
-panel, with one range of colours. Of an animation the last frame is shown.
+panel, with one range of colours. Of an animation the last frame is shown. A dash: the figure is newer than the
+pictures.
 
 | figure | shows | table |{heads}
 |---|---|---|{rules}
@@ -84,10 +85,16 @@ def gallery(study: Study, configuration: Path) -> str:
     for name in names(study):
         spec = figure(name)
         title = f"**{name}**: {spec.title}" + (", moves" if spec.moving else "")
-        pictures = [f"![{name}, {s}](gallery/{s}-{name}.png)" if name in of(study, s) else "" for s in systems]
+        pictures = [picture(s, name) if name in of(study, s) else "" for s in systems]
         cells = [title, shown(spec), f"`{spec.table}.csv`", *pictures]
         lines.append(f"| {' | '.join(cells)} |\n")
     return "".join(lines)
+
+
+def picture(system: str, name: str) -> str:
+    """A small picture that there is, or a dash for a figure that is newer than the study's last run."""
+    file = GALLERY.with_suffix("") / f"{system}-{name}.png"
+    return f"![{name}, {system}](gallery/{file.name})" if file.is_file() else "–"
 
 
 def of(study: Study, system: str) -> tuple[str, ...]:
