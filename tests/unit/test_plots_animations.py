@@ -16,7 +16,7 @@ from surroscope.report.draw import draw
 
 Tables = dict[str, pd.DataFrame]
 OPTIONS = Options(models=MODELS, heatmap_limit=3.0)
-EPOCHS, SNAPSHOTS = (1, 5, 10), (0, 1, 2)
+EPOCHS, SNAPSHOTS = (0, 5, 10), (0, 1, 2)
 
 
 def moving(name: str, table: pd.DataFrame) -> Moving:
