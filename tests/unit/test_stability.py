@@ -34,7 +34,7 @@ def test_equal_maps_agree_whatever_is_on_the_diagonal() -> None:
     maps = np.stack([RANDOM.normal(size=(4, 4))] * 4) + RANDOM.normal(size=(4, 1, 4)) * np.eye(4)
     assert stability.agreement(maps, SEEDS) == {"seeds": pytest.approx(1), "batches": pytest.approx(1)}
     assert stability.agreement(maps * np.array([1.0, 1, -1, -1])[:, None, None], SEEDS)["seeds"] == pytest.approx(-1)
-    assert stability.explained_share(maps, -2 * maps) == pytest.approx(1)
+    assert stability.correlation(maps, -2 * maps) == pytest.approx(-1)
 
 
 def test_one_seed_one_batch_or_two_classes_have_no_agreement() -> None:
@@ -42,4 +42,4 @@ def test_one_seed_one_batch_or_two_classes_have_no_agreement() -> None:
     assert np.isnan(stability.agreement(maps, np.array([1, 1]))["seeds"])
     assert np.isnan(stability.agreement(maps, np.array([1, 2]))["batches"])
     assert np.isnan(stability.agreement(maps[:, :2, :2], np.array([1, 1]))["batches"])
-    assert np.isnan(stability.explained_share(maps[:, :2, :2], maps[:, :2, :2]))
+    assert np.isnan(stability.correlation(maps[:, :2, :2], maps[:, :2, :2]))

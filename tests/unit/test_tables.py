@@ -281,9 +281,22 @@ def test_networks_of_which_one_was_probed_untrained_differ_in_what_both_have() -
     both = [scalar_tables.sampled(m, history(), 5, kernel(m), before) for before in (None, m)]
     names = (both[1] - both[0]).names
     assert names == (both[0] - both[1]).names == both[0].names
-    assert set(both[1].names) - set(names) == {"untrained_share_time", "untrained_share_class"}
+    assert set(both[1].names) - set(names) == {"untrained_correlation_time", "untrained_correlation_class"}
     table = both[1].table().set_index("name")
-    assert table.loc["untrained_share_time", "value"] == pytest.approx(1)
+    assert table.loc["untrained_correlation_time", "value"] == pytest.approx(1)
+
+
+def test_the_histogram_holds_all_pairs_in_its_range_and_none_of_a_transition_on_itself() -> None:
+    m = measured()
+    table = influence.histogram(m)
+    for relation, part in table.groupby("relation"):
+        share = (part["density"] * (part["to"] - part["from"])).sum()
+        assert 0.95 < share <= 1, relation
+    size = m.standardised.shape[1] * m.standardised.shape[2]
+    own = np.broadcast_to(np.eye(size).reshape(m.standardised.shape[1:]), m.standardised.shape)
+    alone = influence.histogram(replace(m, standardised=own))
+    assert np.isfinite(alone["density"]).all()
+    assert (alone.loc[alone["density"] > 0, "from"] <= 0).all()
 
 
 def test_checks_are_columns_of_checkpoints_and_rows_of_the_main_numbers() -> None:

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from surroscope.diagnostics.signature import Estimate
-from surroscope.diagnostics.verdict import CONTROLS, LIMITS, Decay, Evidence, verdict
+from surroscope.diagnostics.verdict import CONTROLS, LIMITS, Decay, Evidence, likened, verdict
 
 
 def evidence(*pairs: float, times: float = 0.98) -> Evidence:
@@ -15,13 +15,14 @@ def evidence(*pairs: float, times: float = 0.98) -> Evidence:
     return Evidence(
         pairs={pair: Estimate(v, v - 0.01, v + 0.01) for pair, v in zip(names, pairs, strict=False)},
         times=Estimate(times, times - 0.01, times + 0.01),
-        untrained=(0.5, 0.9),
-        noises={0.1: (float(np.median(pairs)), times)},
+        training=((0.5, 0.9), (0.7, 0.95)),
+        noises={0.1: (pairs, times)},
         decay=Decay(Estimate(3.0), 1.0, np.inf, 11),
         errors=(0.01, 0.03),
         seen=0.3,
         unseen=0.4,
         agreement=(0.9, np.nan),
+        controls=True,
     )
 
 
@@ -63,18 +64,53 @@ def test_what_is_open_is_told() -> None:
     sure = verdict(evidence(0.95, 0.97, 0.99))
     assert any(line.startswith("How sure") for line in sure.details)
     wide = evidence(0.95, 0.97, 0.99)
-    wide = replace(wide, pairs=wide.pairs | {("a", "b"): Estimate(0.92, 0.85, 0.99)}, noises={0.1: (0.8, 0.98)})
-    told = [plain(line) for line in verdict(wide).details]
-    assert any(line.startswith("Not settled") and "a and b" in line for line in told)
-    assert "Another choice: a noise of 0.1 moves classes to 80 %, partly shared." in told
+    # A pair that is not the median moves over the limit.
+    pairs = wide.pairs | {("a", "b"): Estimate(0.92, 0.85, 0.99)}
+    told = [
+        plain(line) for line in verdict(replace(wide, pairs=pairs, noises={0.1: ((0.8, 0.97, 0.99), 0.98)})).details
+    ]
+    assert any(line.startswith("Not settled") and "a and b" in line and "times" not in line for line in told)
+    another = "Another choice gives another label: with a noise of 0.1: times shared, classes partly shared."
+    assert another in told
     assert not any(line.startswith("How sure") for line in told)
+
+
+def test_one_unit_has_no_interval_and_says_so() -> None:
+    bare = evidence(0.95, 0.97, 0.99)
+    none = replace(bare, pairs={pair: Estimate(e.value) for pair, e in bare.pairs.items()}, times=Estimate(0.98))
+    told = verdict(none).details
+    assert "How sure: one seed with one probe batch has no interval." in told
+    assert not any("no limit lies" in line for line in told)
+
+
+def test_nothing_is_said_where_no_step_changes_anything() -> None:
+    assert verdict(evidence(np.nan, 0.9, 0.9)).label == "undecided"
+
+
+@pytest.mark.parametrize(
+    ("value", "kind", "expected"),
+    [
+        (0.0, "classes", "0 %"),
+        (0.2, "classes", "25 % to 50 %"),
+        (0.6, "classes", "75 % to 100 %"),
+        (0.9, "classes", "all, or reads more than theirs"),
+        (0.7, "times", "50 % to 75 %"),
+    ],
+)
+def test_controls_are_told_as_a_range_of_shares(value: float, kind: str, expected: str) -> None:
+    assert plain(likened(value, kind)) == expected
+
+
+def test_controls_of_another_system_are_not_told() -> None:
+    assert not any("Controls" in line for line in verdict(replace(evidence(0.9), controls=False)).details)
 
 
 @pytest.mark.parametrize(
     ("decay", "words"),
     [
-        (Decay(Estimate(3.0), 1.0, np.inf, 11), "of its errors, not of what it shares"),
-        (Decay(Estimate(3.0), 1.0, 6.0, 11), "part of the decay is of its errors alone"),
+        (Decay(Estimate(3.0), 1.0, np.inf, 11), "begins with the errors"),
+        (Decay(Estimate(3.0), 1.0, 6.0, 11), "begins with the errors"),
+        (Decay(Estimate(3.0), np.inf, np.inf, 11), "neither factor does it alone"),
         (Decay(Estimate(3.0), 1.0, 2.0, 11), "the network keeps times apart"),
         (Decay(Estimate(np.inf), 1.0, np.inf, 11), "does not halve within 11 steps"),
         (Decay(Estimate(np.nan), 1.0, np.inf, 11), "none to halve"),
@@ -85,7 +121,7 @@ def test_whose_the_decay_is(decay: Decay, words: str) -> None:
 
 
 def test_missing_references_are_left_out() -> None:
-    bare = verdict(replace(evidence(0.9, 0.9, 0.9), untrained=(np.nan, np.nan), seen=np.nan, unseen=np.nan))
+    bare = verdict(replace(evidence(0.9, 0.9, 0.9), training=None, seen=np.nan, unseen=np.nan))
     assert not any(line.startswith(("Training", "Errors")) for line in bare.details)
     assert any("correlates 0.90 between seeds." in line for line in bare.details)
 
@@ -93,6 +129,6 @@ def test_missing_references_are_left_out() -> None:
 def test_controls_read_more_the_more_they_share() -> None:
     for readings in CONTROLS.values():
         assert list(readings) == sorted(readings)
-        assert list(readings.values()) == sorted(readings.values())
-        assert readings[0.0] == 0.0
+        assert [low for low, _ in readings.values()] == sorted(low for low, _ in readings.values())
+        assert readings[0.0] == (0.0, 0.0)
     assert 0 < LIMITS[0] < LIMITS[1] < 1

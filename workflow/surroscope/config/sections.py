@@ -190,7 +190,7 @@ class Coupling(Section):
 
     draws: Annotated[int, Field(ge=8)] = 12
     patterns: Annotated[int, Field(ge=4)] = 4
-    noises: Annotated[list[Positive], Field(min_length=1), AfterValidator(once)] = [1e-2, 1e-1, 1e-3]
+    noises: Annotated[list[Positive], Field(min_length=1), AfterValidator(once)] = [1.0, 0.3, 0.1]
     probes: Count | None = None
     untrained_probes: Annotated[int, Field(ge=0)] = 1
 

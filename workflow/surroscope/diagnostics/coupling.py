@@ -58,9 +58,9 @@ class Coupled:
 
 
 def relative(share: np.ndarray) -> np.ndarray:
-    """τ(a|b) / τ(a|a), (..., G, G): what b tells of a, in units of what a tells of itself; 0 where that is nothing."""
+    """τ(a|b) / τ(a|a), (..., G, G): what b tells of a, in units of what a tells of itself; NaN of nothing."""
     own = np.diagonal(share, axis1=-2, axis2=-1)[..., None]
-    return np.divide(share, own, out=np.zeros_like(share), where=own > 0)
+    return np.divide(share, own, out=np.full_like(share, np.nan), where=own > 0)
 
 
 def pairs_of_classes(c: Coupled, noise: int = 0) -> np.ndarray:

@@ -22,18 +22,20 @@ def statistics(predicted: np.ndarray, measured: np.ndarray) -> dict[str, float]:
     """Of changes (n,): how well predictions fit. NaN where a statistic is not defined, as among equal values.
 
     slope: s of the line D = s P through zero, of least squares; r2: 1 - Σ (D - s P)² / Σ (D - mean D)², below zero
-    where the line does worse than the mean; spearman: correlation of ranks; sign: share of right signs
+    where the line does worse than the mean; spearman: correlation of ranks; sign: share of right signs, of
+    predictions that are not zero
     """
     moved, spread = (predicted**2).sum(), ((measured - measured.mean()) ** 2).sum()
     slope = (predicted * measured).sum() / moved if moved else np.nan
     r2 = 1 - ((measured - slope * predicted) ** 2).sum() / spread if spread else np.nan
+    known = np.isfinite(predicted).all() and np.isfinite(measured).all() and predicted.any()
     ranks = rankdata(predicted), rankdata(measured)
     ordered = len(predicted) > 2 and np.ptp(ranks[0]) > 0 and np.ptp(ranks[1]) > 0
     return {
         "slope": float(slope),
         "r2": float(r2),
         "spearman": float(np.corrcoef(*ranks)[0, 1]) if ordered else np.nan,
-        "sign": float((np.sign(predicted) == np.sign(measured)).mean()),
+        "sign": float((np.sign(predicted) == np.sign(measured))[predicted != 0].mean()) if known else np.nan,
     }
 
 
@@ -56,7 +58,8 @@ def by_lag(
 ) -> Iterator[tuple[str, int, np.ndarray]]:
     """Relation, distance in time, and each statistic over all pairs of that distance together, (4,).
 
-    Both changes are taken per unit of the step's own first-order fall, so that every perturbation counts alike.
+    Both changes are taken per unit of the step's own first-order fall, so that every perturbation counts alike; those
+    of which nothing is foretold, whose gradient is zero, are left out.
     """
     own = np.abs(predicted[np.arange(len(samples)), samples])[:, None]
     p, d = predicted / own, measured / own
@@ -65,6 +68,6 @@ def by_lag(
     others = np.arange(len(classes)) != samples[:, None]
     for relation, mask in {"intra-class": same & others, "inter-class": ~same}.items():
         for steps in range(int(lag.max()) + 1):
-            pairs = mask & (lag == steps)
+            pairs = mask & (lag == steps) & np.isfinite(p).all(axis=1)[:, None]
             if pairs.any():
                 yield relation, steps, np.array(list(statistics(p[pairs], d[pairs]).values()))

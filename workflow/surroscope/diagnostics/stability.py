@@ -10,7 +10,7 @@ import numpy as np
 
 from surroscope.diagnostics.correlation import pearson
 from surroscope.diagnostics.coupling import Coupled, relative
-from surroscope.diagnostics.scalars import Measured
+from surroscope.diagnostics.scalars import Measured, defined_median
 
 SECTORS = ("mean", "row", "column", "antisymmetric", "trace", "symmetric")
 
@@ -38,6 +38,8 @@ def off_diagonal(maps: np.ndarray) -> np.ndarray:
 def agreement(maps: np.ndarray, seeds: np.ndarray) -> dict[str, float]:
     """Median Pearson correlation of the maps (n, G, G) off the diagonal, of any two: NaN where there are no two.
 
+    Constant maps, which correlate with nothing, are left out.
+
     seeds: of means over the probe batches of each seed; batches: of the batches of a seed
     """
     flat = off_diagonal(maps)
@@ -46,19 +48,17 @@ def agreement(maps: np.ndarray, seeds: np.ndarray) -> dict[str, float]:
         "seeds": list(combinations([part.mean(axis=0) for part in of_seed], 2)),
         "batches": [pair for part in of_seed for pair in combinations(part, 2)],
     }
-    return {
-        name: float(np.median([pearson(one, two) for one, two in found])) if found and flat.shape[-1] > 2 else np.nan
-        for name, found in pairs.items()
-    }
+    values = {name: [pearson(one, two) for one, two in found] for name, found in pairs.items()}
+    return {name: defined_median(np.array(found)) if flat.shape[-1] > 2 else np.nan for name, found in values.items()}
 
 
-def explained_share(maps: np.ndarray, before: np.ndarray) -> float:
-    """Squared Pearson correlation of two median maps off the diagonal, both (n, G, G): what the one tells of the other.
+def correlation(maps: np.ndarray, before: np.ndarray) -> float:
+    """Pearson correlation of two median maps (n, G, G) off the diagonal; its square is what one explains of the other.
 
     NaN where a map has fewer than three such entries.
     """
     one, two = (off_diagonal(np.median(part, axis=0)) for part in (maps, before))
-    return pearson(one, two) ** 2 if one.size > 2 else np.nan
+    return pearson(one, two) if one.size > 2 else np.nan
 
 
 def sectors(matrix: np.ndarray) -> dict[str, float]:
@@ -76,7 +76,7 @@ def sectors(matrix: np.ndarray) -> dict[str, float]:
     trace = np.trace(even) / (size - 1) * (np.eye(size) - 1 / size)
     parts = (mean, row, column, antisymmetric, trace, even - trace)
     power = np.array([np.square(part).sum() for part in parts])
-    return dict(zip(SECTORS, (power / power.sum()).tolist(), strict=True))
+    return dict(zip(SECTORS, (power / np.square(matrix).sum()).tolist(), strict=True))
 
 
 def sector(name: str) -> Callable[[Measured], float]:

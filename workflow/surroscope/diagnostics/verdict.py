@@ -4,7 +4,7 @@ It rests on the kernel transfer alone, which orders networks of known sharing at
 influence does not between classes. docs/verdict.md says where the limits come from, and what a verdict cannot say.
 """
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import NamedTuple
 
@@ -12,11 +12,12 @@ import numpy as np
 
 from surroscope.diagnostics.signature import Estimate
 
-# Kernel transfer of trained control networks by the share of the width that all groups use: the dial study
-# (docs/dial.md), medians over seeds and epochs 1, 8 and 30. Between classes, and between the first and the last times.
+# Smallest and largest kernel transfer of trained control networks by the share of the width that all groups use: small
+# convolutions on this system, of two seeds (docs/dial.md).
+CONTROLLED = "CE"
 CONTROLS = {
-    "classes": {0.0: 0.0, 0.25: 0.13, 0.5: 0.27, 0.75: 0.56, 1.0: 0.66},
-    "times": {0.0: 0.0, 0.25: 0.14, 0.5: 0.54, 0.75: 0.87, 1.0: 0.99},
+    "classes": {0.0: (0.0, 0.0), 0.25: (0.01, 0.33), 0.5: (0.11, 0.38), 0.75: (0.39, 0.71), 1.0: (0.54, 0.78)},
+    "times": {0.0: (0.0, 0.0), 0.25: (0.02, 0.32), 0.5: (0.27, 0.61), 0.75: (0.8, 0.9), 1.0: (0.98, 0.99)},
 }
 # Below the first: kept apart; from the second on: shared; between them partly. docs/verdict.md says why these.
 LIMITS = (0.2, 0.9)
@@ -38,22 +39,25 @@ class Evidence:
     """What a verdict rests on: kernel transfer, 0 where nothing is shared and 1 where everything is.
 
     pairs: of classes, the mean of both directions; times: between the first and the last window of them
-    untrained: median over pairs, and between times, of the network before training, NaN where it was not looked at
-    noises: the same two at each other noise of the study
+    training: median over pairs, and between times, before training and after it in the same probe batches; None where
+        the untrained network was not looked at
+    noises: of each other noise of the study, every pair in the order of `pairs`, and between times
     errors: of one step on validation trajectories, and of no change
     seen, unseen: one-step error over that of no change at the last times trained on, and at later ones; NaN: none
     agreement: correlation of the kernel transfer between seeds and between probe batches, NaN where there are no two
+    controls: whether the control networks are of the same system
     """
 
     pairs: Mapping[tuple[str, str], Estimate]
     times: Estimate
-    untrained: tuple[float, float]
-    noises: Mapping[float, tuple[float, float]]
+    training: tuple[tuple[float, float], tuple[float, float]] | None
+    noises: Mapping[float, tuple[Sequence[float], float]]
     decay: Decay
     errors: tuple[float, float]
     seen: float
     unseen: float
     agreement: tuple[float, float]
+    controls: bool
 
 
 class Verdict(NamedTuple):
@@ -71,24 +75,29 @@ def verdict(evidence: Evidence) -> Verdict:
     if not validation < WEAK * persistence:
         sentence = f"{accuracy}: too little was learned for what it shares to say anything about generalisation."
         return Verdict("too weak to say", sentence, [])
+    values = [estimate.value for estimate in evidence.pairs.values()]
+    if np.isnan([*values, evidence.times.value]).any():
+        sentence = "Of some classes or times no step changes the predictions. Look at the data and the weights."
+        return Verdict("undecided", sentence, [f"{accuracy}."])
     ordered = sorted(evidence.pairs.items(), key=lambda item: item[1].value)
     (least, lowest), (most, highest) = ordered[0], ordered[-1]
-    places = {place(estimate.value) for _, estimate in ordered}
-    classes = places.pop() if len(places) == 1 else "partly shared"
-    label = f"times {place(evidence.times.value)}, classes {classes}"
-    between = (
-        f"between classes {spelled(lowest)}"
-        if len(ordered) == 1
-        else (
+    between = f"between classes {spelled(lowest)}"
+    if len(values) > 1:
+        between = (
             f"between classes from {spelled(lowest)}, of {' and '.join(least)}, to {spelled(highest)}, of "
             f"{' and '.join(most)}"
         )
-    )
     sentence = (
         f"Of what random steps change in its predictions it shares {spelled(evidence.times)} between the first and the "
         f"last times and {between}."
     )
-    return Verdict(label, sentence, [*details(evidence, ordered), f"{accuracy}."])
+    return Verdict(label_of(values, evidence.times.value), sentence, [*details(evidence), f"{accuracy}."])
+
+
+def label_of(pairs: Sequence[float], times: float) -> str:
+    """Where times and classes lie; classes of which pairs lie apart are partly shared."""
+    places = {place(value) for value in pairs}
+    return f"times {place(times)}, classes {places.pop() if len(places) == 1 else 'partly shared'}"
 
 
 def place(value: float) -> str:
@@ -97,18 +106,22 @@ def place(value: float) -> str:
     return "shared" if value >= shared else "kept apart" if value < apart else "partly shared"
 
 
-def details(evidence: Evidence, ordered: list[tuple[tuple[str, str], Estimate]]) -> list[str]:
+def details(evidence: Evidence) -> list[str]:
     """What a verdict rests on, a sentence each."""
-    middle = float(np.median([estimate.value for _, estimate in ordered]))
-    lines = [
-        f"Controls: it reads like a network that shares {likened(evidence.times.value, 'times')} of its width "
-        f"between times, and {likened(middle, 'classes')} between classes (median pair)."
-    ]
-    if not np.isnan(evidence.untrained[0]):
-        before = [percent(value) for value in evidence.untrained]
+    lines = []
+    if evidence.controls:
+        middle = float(np.median([estimate.value for estimate in evidence.pairs.values()]))
         lines.append(
-            f"Training: before it, {before[1]} between times and {before[0]} between classes (median pair), which its "
-            "architecture alone brings."
+            "Controls (small convolutions of known sharing): what it has between times is read by those that share "
+            f"{likened(evidence.times.value, 'times')} of their width, what it has between classes (median pair) by "
+            f"those that share {likened(middle, 'classes')}."
+        )
+    if evidence.training:
+        (classes_before, times_before), (classes_after, times_after) = evidence.training
+        lines.append(
+            f"Training, in the probe batches in which both were looked at: from {percent(times_before)} to "
+            f"{percent(times_after)} between times, from {percent(classes_before)} to {percent(classes_after)} between "
+            "classes (median pair). What was there before is the architecture's."
         )
     lines.append(decayed(evidence.decay))
     if not np.isnan(evidence.unseen):
@@ -123,8 +136,7 @@ def details(evidence: Evidence, ordered: list[tuple[tuple[str, str], Estimate]])
     ]
     if between:
         lines.append(f"Agreement: what windows of classes share correlates {' and '.join(between)}.")
-    lines += unsettled(evidence, ordered)
-    return lines
+    return [*lines, *unsettled(evidence)]
 
 
 def decayed(decay: Decay) -> str:
@@ -134,44 +146,47 @@ def decayed(decay: Decay) -> str:
         return "Decay: most transitions have no influence on themselves, so there is none to halve."
     if not np.isfinite(half):
         return f"Decay: signed influence within a class does not halve within {reach} steps."
+
+    def after(value: float) -> str:
+        return f"after {value:.2g}" if np.isfinite(value) else f"not within {reach}"
+
     if decay.kernel <= half:
-        whose = f"and the kernel after {decay.kernel:.2g}: the network keeps times apart"
-    elif np.isfinite(decay.kernel):
-        whose = f"the kernel after {decay.kernel:.2g}: part of the decay is of its errors alone"
+        whose = "the network keeps times apart"
+    elif decay.residuals > half:
+        whose = "neither factor does it alone"
     else:
-        whose = f"the kernel not within {reach}: the decay is of its errors, not of what it shares"
-    residuals = f"{decay.residuals:.2g}" if np.isfinite(decay.residuals) else f"more than {reach}"
+        whose = "it begins with the errors, not with what the network shares"
     return (
-        f"Decay: signed influence within a class halves after {half:.2g} steps, residuals after {residuals}, {whose}."
+        f"Decay: signed influence within a class halves after {half:.2g} steps, the likeness of residuals "
+        f"{after(decay.residuals)}, the kernel {after(decay.kernel)}: {whose}."
     )
 
 
-def unsettled(evidence: Evidence, ordered: list[tuple[tuple[str, str], Estimate]]) -> list[str]:
-    """Which limits an interval spans, and whether another noise would move a number over one."""
-    open_ones = [" and ".join(pair) for pair, e in ordered if any(map(e.spans, LIMITS))]
-    if any(map(evidence.times.spans, LIMITS)):
-        open_ones.append("times")
-    lines = [f"Not settled, since the 95 % interval spans a limit: {', '.join(open_ones)}."] if open_ones else []
-    middle = float(np.median([estimate.value for _, estimate in ordered]))
-    for noise, (classes, times) in evidence.noises.items():
-        moved = [
-            f"{kind} to {percent(value)}, {place(value)}"
-            for kind, value, own in (("classes", classes, middle), ("times", times, evidence.times.value))
-            if place(value) != place(own)
-        ]
-        if moved:
-            lines.append(f"Another choice: a noise of {noise:g} moves {' and '.join(moved)}.")
-    if not lines:
-        return ["How sure: no limit lies within a 95 % interval, and no other noise of the study moves a label."]
-    return lines
+def unsettled(evidence: Evidence) -> list[str]:
+    """Which limits an interval spans, and whether another noise would give another label."""
+    estimates = {" and ".join(pair): estimate for pair, estimate in evidence.pairs.items()} | {"times": evidence.times}
+    lines = []
+    if np.isnan([estimate.low for estimate in estimates.values()]).any():
+        lines.append("How sure: one seed with one probe batch has no interval.")
+    elif spanning := [name for name, estimate in estimates.items() if any(map(estimate.spans, LIMITS))]:
+        lines.append(f"Not settled, since the 95 % interval spans a limit: {', '.join(spanning)}.")
+    label = label_of([estimate.value for estimate in evidence.pairs.values()], evidence.times.value)
+    others = {noise: label_of(*transfers) for noise, transfers in evidence.noises.items()}
+    if moved := [f"with a noise of {noise:g}: {other}" for noise, other in others.items() if other != label]:
+        lines.append(f"Another choice gives another label: {'; '.join(moved)}.")
+    return lines or ["How sure: no limit lies within a 95 % interval, and no other noise gives another label."]
 
 
 def likened(value: float, kind: str) -> str:
-    """The share of its width that all groups use in a control which reads the same."""
-    shares, readings = zip(*CONTROLS[kind].items(), strict=True)
-    if value >= readings[-1]:
-        return "all"
-    return f"{percent(float(np.interp(value, readings, shares)))}"
+    """The shares of their width, as a range, of controls whose readings hold the value, or lie on both sides of it."""
+    ranges = CONTROLS[kind]
+    if value > max(high for _, high in ranges.values()):
+        return "all, or reads more than theirs"
+    holding = [share for share, (low, high) in ranges.items() if low <= value <= high]
+    if not holding:
+        below = max(share for share, (_, high) in ranges.items() if high < value)
+        holding = [below, min(share for share, (low, _) in ranges.items() if low > value)]
+    return " to ".join(dict.fromkeys(percent(share) for share in (holding[0], holding[-1])))
 
 
 def percent(value: float) -> str:

@@ -74,7 +74,9 @@ def explained(
         τ(a|b) = 1 - tr(A_a (A_b / σ² + I)⁻¹) / tr(A_a),    A_g = mean over n in g of J_nᵀ J_n,
 
     is explained by the changes at group b, observed with noise of variance σ² (Gaussian process regression with the
-    network's tangent kernel). 0 if the groups share no parameter; τ(a|a) is what noise leaves of a group's own.
+    network's tangent kernel). 0 if the groups share no parameter; τ(a|a) is what noise leaves of a group's own, NaN
+    where no parameter moves group a. A_b is of as many directions as draws times inputs: with a small noise too few
+    draws tell too little, which the jackknife does not see (docs/coupling.md has how much).
 
     observed, asked: the draws that A_b and A_a are estimated from; labels: the group of each input (N,)
     """
@@ -90,7 +92,8 @@ def explained(
         told = np.square(solved).sum(axis=0).reshape(len(gram), -1).sum(axis=1)
         share[:, b] = [told[inputs].sum() for inputs in groups]
     whole = np.einsum("nknk->n", gram[:, asked][:, :, :, asked])
-    return share / np.array([whole[inputs].sum() for inputs in groups])[:, None]
+    whole = np.array([whole[inputs].sum() for inputs in groups])[:, None]
+    return np.divide(share, whole, out=np.full_like(share, np.nan), where=whole > 0)
 
 
 def damped(gram: np.ndarray, draws: np.ndarray, damping: float) -> np.ndarray:

@@ -143,6 +143,8 @@ def histogram(m: Measured) -> pd.DataFrame:
     kind = np.arange(size) // m.standardised.shape[2]
     intra = (kind[:, None] == kind)[~np.eye(size, dtype=bool)]
     low, high = map(float, np.quantile(h, (0.01, 0.99)))
+    if low == high:  # of a network that shares nothing all are zero
+        low, high = low - 0.5, high + 0.5
     edges = np.linspace(low, high, BARS + 1)
     rows = []
     for relation, values in (("intra-class", h[:, intra]), ("inter-class", h[:, ~intra])):

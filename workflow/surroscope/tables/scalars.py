@@ -15,7 +15,7 @@ from surroscope.diagnostics.coupling import errors as draws_errors
 from surroscope.diagnostics.scalars import SCALARS, Measured, Scalar, lag_medians
 from surroscope.diagnostics.scalars import half_life as half_life_of
 from surroscope.diagnostics.signature import Estimate, signature
-from surroscope.diagnostics.verdict import Decay, Evidence, verdict
+from surroscope.diagnostics.verdict import CONTROLLED, Decay, Evidence, verdict
 from surroscope.influence.normalize import epsilon_share
 from surroscope.tables import published
 
@@ -42,7 +42,7 @@ DESCRIPTIONS = (
         for between in ("seeds", "batches")
     }
     | {
-        f"untrained_share_{of}": f"share of {MAPS[of]} that the network before training explains, off the diagonal"
+        f"untrained_correlation_{of}": f"correlation of {MAPS[of]} with that before training, off the diagonal"
         for of in ("time", "class")
     }
 )
@@ -149,7 +149,7 @@ def sampled(m: Measured, history: pd.DataFrame, epoch: int, kernel: Kernel, befo
         untrained = {name: KERNEL[name] for name in BESIDE}
         parts.append(numbers_of(kernel["untrained"][0], untrained, UNTRAINED))
     if before:
-        parts.append(untrained_shares(m, before))
+        parts.append(untrained_correlations(m, before))
     # How far to trust the others: these have no interval.
     extra = checks(m) | agreements(m, kernel["trained"][0])
     extra |= {f"{name}_error": se for name, se in draws_errors(kernel["trained"], list(TRANSFER)).items()}
@@ -179,19 +179,19 @@ def agreements(m: Measured, kernel: Coupled) -> dict[str, float]:
     }
 
 
-def untrained_shares(
+def untrained_correlations(
     m: Measured, before: Measured
 ) -> tuple[list[str], tuple[np.ndarray, np.ndarray], list[bool], float]:
-    """What the maps of the network before training explain of the trained ones', as `numbers_of` gives numbers."""
+    """Of the maps of the network before training with the trained ones, as `numbers_of` gives numbers."""
 
-    def shares(units: np.ndarray) -> np.ndarray:
+    def correlations(units: np.ndarray) -> np.ndarray:
         then, now = before.take(units), m.take(units)
         return np.array(
-            [stability.explained_share(of(now), of(then)) for of in (stability.time_maps, stability.class_maps)]
+            [stability.correlation(of(now), of(then)) for of in (stability.time_maps, stability.class_maps)]
         )
 
-    names = ["untrained_share_time", "untrained_share_class"]
-    return names, bootstrap.sample(shares, m.seeds), [True, True], m.counts["n_probes"]
+    names = ["untrained_correlation_time", "untrained_correlation_class"]
+    return names, bootstrap.sample(correlations, m.seeds), [False, False], m.counts["n_probes"]
 
 
 def numbers_of(
@@ -224,7 +224,7 @@ def main_numbers(numbers: Mapping[str, Sampled], system: str, architectures: Map
     return pd.concat(tables, ignore_index=True)
 
 
-def conclusion(of_model: Sampled, m: Measured, kernel: Kernel, classes: Sequence[str]) -> dict[str, Any]:
+def conclusion(of_model: Sampled, m: Measured, kernel: Kernel, classes: Sequence[str], system: str) -> dict[str, Any]:
     """The verdict on a model, and the published signature: each a `label` and a `sentence`."""
     rows = of_model.table().set_index("name")[list(Estimate._fields)]
     names = ("half_life", "class_transfer_ratio", "kernel_transfer_time")
@@ -233,16 +233,14 @@ def conclusion(of_model: Sampled, m: Measured, kernel: Kernel, classes: Sequence
     values = rows["value"].reindex(
         ["validation", "persistence", "one_step_error_seen_times", "one_step_error_unseen_times"]
     )
-    untrained = rows["value"].reindex(
-        [f"{name}{UNTRAINED}" for name in ("kernel_transfer_class", "kernel_transfer_time")]
-    )
     agreed = rows["value"].reindex(["agreement_seeds_kernel", "agreement_batches_kernel"])
+    before = kernel["untrained"][0] if kernel["untrained"] else None
     evidence = Evidence(
         pairs=pairs(c, classes),
         times=times,
-        untrained=tuple(untrained),
+        training=None if before is None else trained_from(before, c),
         noises={
-            noise: (transfer_class(c, number), transfer_time(c, number))
+            noise: (both_ways(c, number)[np.triu_indices(len(classes), 1)].tolist(), transfer_time(c, number))
             for number, noise in enumerate(c.noises)
             if number
         },
@@ -251,6 +249,7 @@ def conclusion(of_model: Sampled, m: Measured, kernel: Kernel, classes: Sequence
         seen=values.iloc[2],
         unseen=values.iloc[3],
         agreement=(agreed.iloc[0], agreed.iloc[1]),
+        controls=system == CONTROLLED,
     )
     label, sentence = signature(half_life, transfer, *evidence.errors, reach=reach)
     return verdict(evidence)._asdict() | {"signature": {"label": label, "sentence": sentence}}
@@ -260,14 +259,23 @@ def halved(c: Coupled, measure: str) -> float:
     return half_life_of(lag_medians(c.between_inputs(measure))["intra"])
 
 
+def both_ways(c: Coupled, noise: int = 0) -> np.ndarray:
+    """Kernel transfer between classes, the mean of both directions, (C, C)."""
+    transfer = pairs_of_classes(c, noise)
+    return (transfer + transfer.T) / 2
+
+
+def trained_from(before: Coupled, c: Coupled) -> tuple[tuple[float, float], tuple[float, float]]:
+    """Kernel transfer between classes (median pair) and times, untrained and trained, in the batches that both have."""
+    count = before.counts["n_probes"]
+    same = c.take(np.concatenate([np.flatnonzero(c.seeds == seed)[:count] for seed in dict.fromkeys(c.seeds.tolist())]))
+    untrained, trained = ((transfer_class(part), transfer_time(part)) for part in (before, same))
+    return untrained, trained
+
+
 def pairs(c: Coupled, classes: Sequence[str]) -> dict[tuple[str, str], Estimate]:
     """Kernel transfer between each two classes, the mean of both directions, with its interval."""
-
-    def both_ways(units: np.ndarray) -> np.ndarray:
-        transfer = pairs_of_classes(c.take(units))
-        return (transfer + transfer.T) / 2
-
-    estimate, draws = bootstrap.sample(both_ways, c.seeds)
+    estimate, draws = bootstrap.sample(lambda units: both_ways(c.take(units)), c.seeds)
     low, high = bootstrap.ends(estimate, draws, c.counts["n_seeds"], True)
     return {
         (classes[a], classes[b]): Estimate(*(float(of[a, b]) for of in (estimate, low, high)))
