@@ -93,7 +93,7 @@ def test_nothing_is_said_where_no_step_changes_anything() -> None:
         (0.0, "classes", "0 %"),
         (0.2, "classes", "25 % to 50 %"),
         (0.6, "classes", "75 % to 100 %"),
-        (0.9, "classes", "all, or reads more than theirs"),
+        (0.95, "classes", "all, or reads more than theirs"),
         (0.7, "times", "50 % to 75 %"),
     ],
 )

@@ -39,7 +39,7 @@ def signature(
     if not validation < persistence:
         return "not trained", (
             f"One-step error {validation:.3g} does not beat persistence ({persistence:.3g}): "
-            "influence of an untrained network says nothing about generalisation."
+            "influence of a network that has learned too little says nothing about generalisation."
         )
     if np.isnan(half_life.value) or np.isnan(transfer.value):
         return "undecided", (

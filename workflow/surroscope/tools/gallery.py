@@ -53,9 +53,9 @@ or nothing between classes.
 **Confounded**: that measure is the product of what a network shares and of what is left to learn, and at a minimum of
 the training error it sums to zero over the training set whatever the network shares, so that help within a class is
 paid for by harm between classes. A convolution of 26 parameters, which cannot memorise, ends there too
-([dial.md](dial.md)). Measured apart ([coupling.md](coupling.md)), the rows *kernel transfer* and *matched white* below
-say what is shared, and *alignment* how alike what is left to learn is: where the first stay near 1 at lag 8 while
-the last is near 0, the decay with time is of the errors and not of the network. Networks of this study that were
+([dial.md](dial.md)). Measured apart ([coupling.md](coupling.md)), *kernel transfer* and *matched white* say what is
+shared, and *alignment* how alike what is left to learn is: where the first stay near 1 at lag 8 while the last is near
+0, as in the default study, the decay with time begins with the errors and not with the network. Networks of this study that were
 trained again without a class or without half of the times agree with the kernel and not with the signature
 ([verdict.md](verdict.md)).
 
