@@ -164,6 +164,11 @@ def nonlinear(
                 tolerance=AT_REST,
                 max_evaluations=EVALUATIONS,
             )
+            if reached[k, f] > AT_REST:
+                raise ValueError(
+                    f"the proximal problem of transition {sample} is not solved after {EVALUATIONS} gradients "
+                    f"(relative gradient {reached[k, f]:.1e}); raise fidelity.full_damping, or set fidelity.pbrf to 0"
+                )
             change[k, f] = (steps.costs(linear, step[None], states, targets) - before)[0]
         progress(1)
     pair = ("pbrf", "pbrf_fall")

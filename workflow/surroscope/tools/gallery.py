@@ -55,8 +55,8 @@ the training error it sums to zero over the training set whatever the network sh
 paid for by harm between classes. A convolution of 26 parameters, which cannot memorise, ends there too
 ([dial.md](dial.md)). Measured apart ([coupling.md](coupling.md)), *kernel transfer* and *matched white* say what is
 shared, and *alignment* how alike what is left to learn is: where the first stay near 1 at lag 8 while the last is near
-0, as in the default study, the decay with time begins with the errors and not with the network. Networks of this study that were
-trained again without a class or without half of the times agree with the kernel and not with the signature
+0, as in the default study, the decay with time begins with the errors and not with the network. Networks that were
+trained again without a class or without half of the times did as the kernel says and not as the signature does
 ([verdict.md](verdict.md)).
 
 **Open**: whether the same holds for networks trained to errors of 10⁻³ and below, at 128 × 128, on the published data.
