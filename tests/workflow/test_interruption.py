@@ -88,7 +88,7 @@ def test_one_core_and_two_cores_give_the_same_tables(tiny: Project, tmp_path: Pa
 def test_a_deleted_shard_reruns_itself_and_what_follows(tiny: Project, tmp_path: Path) -> None:
     project = tiny.copy(tmp_path / "project")
     project.remove("results/tiny/NS/vit/seed10/epoch60/gradients/shard0.zarr")
-    jobs = {"gradients": 1, "reduce": 1, "influence": 1, "tables": 1, "figures": 1, "report": 1}
+    jobs = {"gradients": 1, "reduce": 1, "influence": 1, "fidelity": 1, "tables": 1, "figures": 1, "report": 1}
     assert project.planned() == jobs
 
 

@@ -19,8 +19,8 @@ FIGURES = {
             transition that the other tells, and violet whether a step that mends a random pattern of error mends it at
             the other too; dotted is the network before training. Where orange falls while blue and violet stay up,
             the decay of black begins with the errors and not with the network. A memoriser, with parameters of its own
-            for each time or class, has blue and violet at zero; a network that cannot memorise keeps blue near 1 at every
-            stage, and an untrained one may do so by its architecture alone.
+            for each time or class, has blue and violet at zero; a network that cannot memorise keeps blue near 1 at
+            every stage, and an untrained one may do so by its architecture alone.
             """,
     ),
     "coupling_classes": FigureSpec(
