@@ -50,6 +50,7 @@ def test_a_module_plans_the_quick_study(alone: Counter[str], tmp_path: Path, pre
     assert workflow_of_another(tmp_path / "other", QUICK, prefix, alias).planned() == alone
 
 
+@pytest.mark.slow
 def test_a_module_runs_in_its_prefix_alone(tiny: Project, tmp_path: Path) -> None:
     project = workflow_of_another(tmp_path / "other", TINY, 'prefix: "some where"', "as surroscope_*")
     project.edit(project.configfile, "dataset: tiny,", "dataset: tiny, reader: mapped,")

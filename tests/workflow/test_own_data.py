@@ -5,6 +5,7 @@ from pathlib import Path
 
 import numpy as np
 import pandas as pd
+import pytest
 import yaml
 
 from surroscope.report.catalogue import figure, figures_for
@@ -74,6 +75,7 @@ def test_a_shallow_water_study_by_configuration_alone(tmp_path: Path) -> None:
     assert "shallow water" in (project.folder / "results/own/report.html").read_text()
 
 
+@pytest.mark.slow
 def test_a_study_on_a_line(tmp_path: Path) -> None:
     for waves in (1, 2):
         data_sets.burgers(tmp_path / f"u{waves}.npy", waves)
