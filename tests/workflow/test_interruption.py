@@ -79,6 +79,7 @@ def test_a_killed_head_is_recovered_by_unlocking(tiny: Project, tmp_path: Path) 
     assert project.tables() == tiny.tables()
 
 
+@pytest.mark.slow
 def test_one_core_and_two_cores_give_the_same_tables(tiny: Project, tmp_path: Path) -> None:
     project = fresh(tmp_path / "project", TINY)
     project.run(TABLES, cores=1)
@@ -92,6 +93,7 @@ def test_a_deleted_shard_reruns_itself_and_what_follows(tiny: Project, tmp_path:
     assert project.planned() == jobs
 
 
+@pytest.mark.slow
 def test_an_upstream_run_and_then_the_rest_leave_nothing_stale(tiny: Project, tmp_path: Path) -> None:
     change = ("learning_rate: 2.0e-3", "learning_rate: 1.0e-3")
     direct, stepwise = (tiny.copy(tmp_path / name) for name in ("direct", "stepwise"))
