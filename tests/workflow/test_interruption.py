@@ -49,6 +49,7 @@ DOWNSTREAM = {
 }
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("stage", DOWNSTREAM)
 def test_a_killed_stage_is_finished_by_the_next_run(tiny: Project, tmp_path: Path, stage: str) -> None:
     project = tiny.copy(tmp_path / "project")
@@ -67,6 +68,7 @@ def test_a_killed_stage_is_finished_by_the_next_run(tiny: Project, tmp_path: Pat
     assert not list(project.folder.glob("**/.*.partial-*"))
 
 
+@pytest.mark.slow
 def test_a_killed_head_is_recovered_by_unlocking(tiny: Project, tmp_path: Path) -> None:
     project = tiny.copy(tmp_path / "project")
     project.remove(*DOWNSTREAM["train"])
