@@ -7,7 +7,7 @@ CLAWPACK := .venv-clawpack
 BIN := $(CURDIR)/$(VENV)/bin
 export PATH := $(BIN):$(PATH)
 
-.PHONY: run test test-slow test-gpu test-slurm test-browser recover archive verify estimate gallery schema lint format bench bench-linearize bench-reduction bench-peers bench-reader bench-ingest bench-statistics bench-solvers snakemake-report clean
+.PHONY: run test test-slow test-gpu test-slurm test-browser recover archive verify estimate gallery schema lint format bench bench-linearize bench-reduction bench-peers bench-reader bench-ingest bench-statistics bench-solvers bench-coupling snakemake-report clean
 .DEFAULT_GOAL := run
 
 run: $(VENV)/ready
@@ -87,6 +87,9 @@ bench-statistics: $(VENV)/ready
 	OMP_NUM_THREADS=1 python benchmarks/class_statistics.py
 
 # Where Clawpack cannot be installed, the benchmark says so and measures ours alone.
+bench-coupling: $(VENV)/ready
+	OMP_NUM_THREADS=1 python benchmarks/coupling.py
+
 bench-solvers: $(VENV)/ready
 	-$(MAKE) --no-print-directory $(CLAWPACK)/ready
 	OMP_NUM_THREADS=1 python benchmarks/solvers.py

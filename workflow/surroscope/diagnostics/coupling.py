@@ -9,7 +9,6 @@ from surroscope.diagnostics.scalars import Scalar, class_medians
 from surroscope.influence.coupling import standard_error
 
 LAG = 8
-BETWEEN_INPUTS = ("explained", "coupling", "matched_white", "matched_residual")
 
 
 @dataclass(frozen=True)

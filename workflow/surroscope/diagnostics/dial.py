@@ -9,13 +9,13 @@ from collections.abc import Callable
 import numpy as np
 from scipy.stats import spearmanr
 
+from surroscope.diagnostics.coupling import LAG
 from surroscope.diagnostics.scalars import class_medians, class_transfer, defined_median, half_life, lag_medians
 from surroscope.diagnostics.scalars import off_diagonal_ratio as intra_ratio
 from surroscope.influence.normalize import NORMALIZATIONS
 
 # A network that has at least this share in common counts as one that shares.
 SHARES = 0.5
-LAG = 8
 
 
 def centred(influence: np.ndarray) -> np.ndarray:

@@ -112,11 +112,6 @@ class AdamW:
         made = max(int(state["step"]) for state in found.values() if state)
         return cls(first, second, made, group["lr"], group["weight_decay"], tuple(group["betas"]), group["eps"])
 
-    @property
-    def share(self) -> float:
-        """The weight of a new gradient in the next step, (1 - β₁) / (1 - β₁ᵗ), by which the rate is multiplied."""
-        return (1 - self.betas[0]) / (1 - self.betas[0] ** (self.made + 1))
-
     def on_samples(self, linear: Linearization, states: Tensor, targets: Tensor, count: int) -> tuple[Tensor, Tensor]:
         """δ (I, P) of `count` steps on each sample alone, and the drift (1, P): the same with gradients of zero.
 

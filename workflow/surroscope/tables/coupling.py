@@ -8,12 +8,10 @@ import pandas as pd
 import xarray as xr
 
 from surroscope.diagnostics import coherence
-from surroscope.diagnostics.coupling import BETWEEN_INPUTS, Coupled, relative
+from surroscope.diagnostics.coupling import Coupled, relative
 from surroscope.diagnostics.scalars import Measured
-from surroscope.influence.coupling import normalized, standard_error
+from surroscope.influence.coupling import MEASURES, normalized, standard_error
 from surroscope.tables.influence import BINS, pooled
-
-MEASURES = (*BETWEEN_INPUTS, "alignment")
 
 
 def coupled(datasets: Sequence[xr.Dataset], weights: str) -> list[Coupled]:
@@ -58,7 +56,7 @@ def of_model(
         if not replicates:
             continue
         whole = replicates[0]
-        between = {name: [c.between_inputs(name) for c in replicates] for name in MEASURES}
+        between = {name: [c.between_inputs(name) for c in replicates] for name in (*MEASURES, "alignment")}
         if weights == "trained":
             between["influence"] = [cosine]
         for name, values in between.items():
