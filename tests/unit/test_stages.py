@@ -95,7 +95,7 @@ def stores(tmp_path: Path) -> list[Path]:
 
 
 def divide(stores: list[Path], path: Path, seed: int = 1) -> dict:
-    settings = jobs.Split(seed=seed, classes=["CE-RP", "CE-CRP"], train=0.5, validation=0.2)
+    settings = jobs.Split(seed=seed, classes=["CE-RP", "CE-CRP"], train=0.5, validation=0.2, trajectories=9)
     split.stage(settings, stores=stores, split=path)
     return json.loads(path.read_text())
 

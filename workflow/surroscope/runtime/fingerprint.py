@@ -13,9 +13,12 @@ import hashlib
 import site
 import sys
 import sysconfig
+from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
 from surroscope.errors import UserError
+from surroscope.importing import module_of
 
 # The FORMAT of these is raised by hand when what they leave on disk changes its meaning. Nothing else of them, and
 # nothing of the modules below them, is part of a fingerprint.
@@ -45,6 +48,14 @@ def of_code(*modules: str) -> str:
         digest.update(module.encode())
         digest.update(_outline(module, module.partition(".")[0])[0].encode())
     return digest.hexdigest()[:16]
+
+
+def of_stage(stage: str, settings: Mapping[str, Any], *modules: str) -> str:
+    """Fingerprint of what a stage runs: its own module, those that its settings name by factories, and `modules`."""
+    factories = [
+        entry["factory"] for entry in [settings, *settings.get("observables", {}).values()] if "factory" in entry
+    ]
+    return of_code(f"surroscope.stages.{stage}", *map(module_of, factories), *modules)
 
 
 def _collect(module: str, package: str, closure: set[str]) -> None:

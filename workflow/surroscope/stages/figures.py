@@ -9,7 +9,7 @@ import pandas as pd
 from surroscope.config import jobs
 from surroscope.errors import UserError
 from surroscope.plots import style
-from surroscope.report.catalogue import figure
+from surroscope.report.catalogue import MODULES, figure
 from surroscope.report.draw import draw
 from surroscope.runtime import cli, store
 
@@ -38,4 +38,4 @@ def stage(settings: jobs.Figures, *, tables: list[Path], files: cli.Outputs) -> 
 
 
 if __name__ == "__main__":
-    cli.run(stage)
+    cli.run(stage, *MODULES)

@@ -10,7 +10,7 @@ import os
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
 
 import numpy as np
 import xarray as xr
@@ -38,7 +38,9 @@ class Source:
     snapshot_bytes: int
 
 
-def stage(settings: jobs.Ingest, *, raw: list[Path], store: cli.Output, listing: Path | None = None) -> None:
+def stage(
+    settings: jobs.Ingest, *, raw: cli.Foreigns, store: cli.Output, listing: Annotated[Path | None, cli.FOREIGN] = None
+) -> None:
     sources, times, origin = inspect(settings, raw)
     if listing is not None:
         origin |= {key: value for key, value in verified(raw, listing).items() if key != "files"}
