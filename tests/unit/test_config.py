@@ -52,6 +52,12 @@ def test_every_shipped_study_is_valid(path: Path) -> None:
         ("data.files", {"a": "a.nc"}, ["data", "source is 'simulation'", "files go with source: files"]),
         ("data.source", "files", ["data", "source is 'files' and files {}"]),
         ("data.dtype", "int8", ["data.dtype", "'int8'", "float64"]),
+        (
+            "data.channels",
+            {"density": "(-8) ** (1/3) * rho"},
+            ["data.channels", "density: ", "complex", "mend its pow"],
+        ),
+        ("data.channels", {"density": "1 / (1 - 1) * rho"}, ["data.channels", "density: ", "division by zero"]),
         ("data.channels", {"density": "rho; 1"}, ["data.channels", "'rho; 1' is no expression"]),
         ("data.dimensions", {"z": "lev"}, ["data.dimensions", "trajectory, time, channel, y, x"]),
         ("data.dimensions", ["x", "x"], ["data.dimensions", "in order"]),

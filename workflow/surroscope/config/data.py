@@ -4,6 +4,7 @@ import glob
 import os
 from typing import Annotated, Any, Literal
 
+import numpy as np
 from pydantic import BeforeValidator, Field, PlainValidator, field_validator, model_validator
 
 from surroscope.config.base import Count, Name, Positive, Section, once, require_known
@@ -77,11 +78,12 @@ class Data(Generation, Layout):
     @field_validator("channels")
     @classmethod
     def _expressions(cls, channels: dict[str, str]) -> dict[str, str]:
-        for expression in channels.values():
+        for channel, expression in channels.items():
             try:
-                expressions.names(expression)
+                # Of no values, which shows all that does not depend on them.
+                expressions.evaluate(expression, lambda *_: np.empty(0))
             except UserError as error:
-                raise ValueError(str(error)) from None
+                raise ValueError(f"{channel}: {error}") from None
         return channels
 
     @model_validator(mode="after")
