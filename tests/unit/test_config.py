@@ -73,6 +73,16 @@ def test_every_shipped_study_is_valid(path: Path) -> None:
         ("study", None, ["study", "missing"]),
         ("seeds", [1, 1], ["seeds", "twice"]),
         ("seeds", [-1], ["seeds.0", "-1", "greater than or equal to 0"]),
+        (
+            "systems.CE.classes",
+            ["CE-RP", False],
+            ["systems.CE.classes.1", "found False; expected text; put it in quotes"],
+        ),
+        (
+            "systems.CE.models",
+            {1: DEFAULT["systems"]["CE"]["models"]["vit"]},
+            ["CE.models.1", "found 1; expected text"],
+        ),
         ("systems.CE.classes", ["CE-RP", "CE-RP"], ["systems.CE.classes", "'CE-RP' stands twice"]),
         ("systems.CE.observables", ["smse", "smse"], ["systems.CE.observables", "'smse' stands twice"]),
         ("symmetry", {"line": 32}, ["symmetry.line is 32", "31 cells"]),

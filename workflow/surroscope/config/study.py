@@ -277,6 +277,7 @@ class Study(Section):
 
 PLAIN = {
     "list_type": "expected a list",
+    "string_type": "expected text; put it in quotes",
     "tuple_type": "expected a list of lists, each [class, time, class, time]",
     "string_pattern_mismatch": "expected letters, digits, '_', '-' and '.', a letter or digit first",
 }
