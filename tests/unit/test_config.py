@@ -96,6 +96,11 @@ def test_every_shipped_study_is_valid(path: Path) -> None:
         ("maps.pairs", [["CE-RP", 5, "NS-BB", 5]], ["maps.pairs", "'NS-BB'", "CE-CRP"]),
         ("maps.pairs", [["CE-RP", 5, "CE-RP", "5"]], ["maps.pairs.0.3", "'5'", "integer"]),
         ("systems.CE.models.persistence", DEFAULT["systems"]["CE"]["models"]["vit"], ["CE.models", "'persistence'"]),
+        ("systems.CE.models.tables", DEFAULT["systems"]["CE"]["models"]["vit"], ["CE.models", "'tables'", "rename it"]),
+        ("study", "report.html", ["study", "'report.html'", "rename it"]),
+        ("study", "default.tar.gz", ["study", "'default.tar.gz'", "rename it"]),
+        ("study", "x" * 101, ["study", "at most 100 characters"]),
+        ("systems", {"provenance.json": DEFAULT["systems"]["CE"]}, ["systems.provenance.json", "rename it"]),
         ("systems.CE.models.vit.training.learning_rate", "2e-3", ["learning_rate", "'2e-3'", "2.0e-3"]),
         ("influence.discarded_share", 2.0, ["influence.discarded_share", "less than 1"]),
         ("seeds", [], ["seeds", "at least 1"]),
@@ -158,6 +163,20 @@ def test_a_system_of_ones_own_is_an_entry_of_the_configuration() -> None:
     sliced = json.loads(settings(study, "ingest", system="SW", ic="dam"))
     assert sliced["channels"] == WATER["channels"]
     assert sliced["grid"] == [1, 32]
+
+
+def test_names_that_would_be_one_link_of_the_page_are_refused() -> None:
+    system = water()["systems"]["SW"]
+    files = {name: f"{name}.nc" for name in "abcd"}
+    systems = {name: system | {"classes": list(classes)} for name, classes in (("S.W", "ab"), ("s-w", "cd"))}
+    with pytest.raises(UserError, match=r"systems holds S\.W and s-w, one name but for case and punctuation"):
+        check(water(files=files) | {"systems": systems}, "water.yaml")
+    config = changed("observables", {name: {"factory": "a:b"} for name in ("my-own", "my.own")})
+    config["systems"]["CE"]["observables"] = ["smse", "my-own", "my.own"]
+    with pytest.raises(
+        UserError, match=r"the observable 'my\.own', whose figure would be two_time_my\.own, the name of"
+    ):
+        check(config, "water.yaml")
 
 
 @pytest.mark.parametrize("kind", ["observable", "channel"])

@@ -1,11 +1,15 @@
 """What all parts of the configuration share."""
 
+import re
 import sys
+from collections.abc import Iterable
 from typing import Annotated, Any
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field
 
-Name = Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9_.-]*$")]
+Name = Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9_.-]*$", max_length=100)]
+# Of files that lie beside the folders of studies and systems: report.html, provenance.json, default.tar.gz, ...
+OF_FILES = (".html", ".json", ".log", ".tsv", ".tar.gz")
 Count = Annotated[int, Field(ge=1)]
 Positive = Annotated[float, Field(gt=0, allow_inf_nan=False)]
 NonNegative = Annotated[float, Field(ge=0, allow_inf_nan=False)]
@@ -19,6 +23,21 @@ def once(entries: list[Any]) -> list[Any]:
     return entries
 
 
+def alike(names: Iterable[str]) -> list[str]:
+    """The first of the names that are one but for case and punctuation, as the page's links have them; or none."""
+    groups: dict[str, list[str]] = {}
+    for name in names:
+        groups.setdefault(re.sub(r"[^a-z0-9]+", "-", name.lower()), []).append(name)
+    return next((group for group in groups.values() if len(group) > 1), [])
+
+
+def _no_file(name: str) -> str:
+    if name.lower().endswith(OF_FILES):
+        raise ValueError(f"a folder of results has this name, where files end in {', '.join(OF_FILES)}; rename it")
+    return name
+
+
+Folder = Annotated[Name, AfterValidator(_no_file)]
 Seeds = Annotated[list[Annotated[int, Field(ge=0)]], Field(min_length=1), AfterValidator(once)]
 
 

@@ -12,6 +12,8 @@ from surroscope.influence.normalize import NORMALIZATIONS
 from surroscope.influence.solvers import SOLVERS
 
 BASELINE = "persistence"
+# Folders of a system's results beside those of its models.
+OF_SYSTEM = {"figures", "splits", "tables"}
 # Names of the registries, which no type checker can read.
 SolverName = Literal[*SOLVERS]  # type: ignore[valid-type]
 Normalization = Literal[*NORMALIZATIONS]  # type: ignore[valid-type]
@@ -90,9 +92,11 @@ class SystemStudy(Section):
 
     @field_validator("models")
     @classmethod
-    def _not_the_baseline(cls, models: dict[str, Model]) -> dict[str, Model]:
+    def _own_names(cls, models: dict[str, Model]) -> dict[str, Model]:
         if BASELINE in models:
             raise ValueError(f"a model is called {BASELINE!r}, the name of the baseline in the tables; rename it")
+        if taken := sorted(OF_SYSTEM & set(models)):
+            raise ValueError(f"a model is called {taken[0]!r}, a folder of results of the system; rename it")
         return models
 
 
