@@ -5,6 +5,7 @@ import itertools
 import json
 import re
 import textwrap
+from datetime import date
 from pathlib import Path
 from typing import Any
 
@@ -32,6 +33,17 @@ def changed(path: str, value: Any) -> dict[str, Any]:
     else:
         section[last] = value
     return config
+
+
+def bomb(depth: int) -> list[Any]:
+    """What ten aliases in each of so many lists stand for."""
+    return [bomb(depth - 1)] * 10 if depth else [0]
+
+
+def endless() -> list[Any]:
+    itself: list[Any] = []
+    itself.append(itself)
+    return itself
 
 
 @pytest.mark.parametrize("path", STUDIES, ids=lambda path: path.stem)
@@ -118,6 +130,28 @@ def test_every_shipped_study_is_valid(path: Path) -> None:
         ("systems.CE.observables", ["mass"], ["systems.CE.observables", "smse"]),
         ("systems.CE.observables", ["smse", "spin"], ["'spin'", "choose from"]),
         ("systems.MHD", DEFAULT["systems"]["CE"], ["systems holds 'MHD'", "CE, NS", "systems.MHD.equations"]),
+        ("figures.dpi", 10**30, ["figures.dpi", "found 10000", "less than or equal to 1200"]),
+        ("figures.dpi", 10**4000, ["figures.dpi", "found a number of 13288 bits", "less than or equal to 1200"]),
+        ("figures.heatmap_limit", 1e300, ["figures.heatmap_limit", "1e+300", "less than or equal to 1000000"]),
+        ("influence.damping", 10**400, ["influence.damping", "found a number of 1329 bits"]),
+        ("systems.CE.models.vit.training.epochs", 10**30, ["vit.training.epochs", "less than or equal to 1000000"]),
+        ("systems.CE.models.vit.training.weight_decay", 1e200, ["vit.training.weight_decay", "less than or equal to"]),
+        ("seeds", [10**30], ["seeds.0", "less than or equal to 9007199254740992"]),
+        ("data.seed", 10**30, ["data.seed", "less than or equal to 9007199254740992"]),
+        ("data.size", [8, 10**30], ["data.size.1", "less than or equal to 16384"]),
+        ("systems.CE.trajectories", 10**30, ["systems.CE.trajectories", "less than or equal to 1000000"]),
+        ("systems.CE.trajectories", 10**6, ["data.block is 30", "33334 jobs a class", "raise it"]),
+        (
+            "systems.CE.models.vit.options",
+            {"a": [{"b": date(2020, 1, 1)}]},
+            ["options", "a.0.b is of type date", "quot"],
+        ),
+        ("systems.CE.models.vit.options", {"a": b"hallo"}, ["vit.options", "a is of type bytes", "quotes"]),
+        ("systems.CE.models.vit.options", {"a": {1: 2}}, ["vit.options", "a is of type dict", "keys that are text"]),
+        ("systems.CE.models.vit.options", {"a": {"b": 10**30}}, ["vit.options", "a.b is beyond 2**53", "smaller"]),
+        ("systems.CE.models.vit.options", {"a": bomb(9)}, ["holds more than 100000 entries", "alias"]),
+        ("systems.CE.models.vit.options", {"a": endless()}, ["holds more than 100000 entries", "50 deep"]),
+        ("study", ["x" * 10**4], ["study", "'xxx", "...; expected text"]),
         ("influence.damping", 0.0, ["influence.damping", "greater than 0"]),
     ],
 )

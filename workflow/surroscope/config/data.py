@@ -7,13 +7,14 @@ from typing import Annotated, Any, Literal
 import numpy as np
 from pydantic import BeforeValidator, Field, PlainValidator, field_validator, model_validator
 
-from surroscope.config.base import Count, Name, Positive, Section, once, require_known
+from surroscope.config.base import LARGEST, MOST, Count, Name, Positive, Section, once, require_known
 from surroscope.data import expressions, pdegym
 from surroscope.data.files import by_number
 from surroscope.errors import UserError
 from surroscope.observables.catalogue import COMPUTED
 
 PAIR = Field(min_length=2, max_length=2)
+Cells = Annotated[int, Field(ge=1, le=2**14)]
 
 
 def _square(size: Any) -> Any:
@@ -50,7 +51,7 @@ class Generation(Section):
     """Of simulated data."""
 
     preset: Literal["paper", "calibrated"] = "calibrated"
-    seed: int = 0
+    seed: Annotated[int, Field(ge=-LARGEST, le=LARGEST)] = 0
     refinement: Count = 2
 
 
@@ -66,8 +67,8 @@ class Layout(Section):
 class Data(Generation, Layout):
     dataset: Name
     source: Literal["simulation", "pdegym", "files"] = "simulation"
-    size: Annotated[list[Count], PAIR, BeforeValidator(_square, Count | Annotated[list[Count], PAIR])] = [128, 128]
-    snapshots: Annotated[int, Field(ge=3)] = 21
+    size: Annotated[list[Cells], PAIR, BeforeValidator(_square, Cells | Annotated[list[Cells], PAIR])] = [128, 128]
+    snapshots: Annotated[int, Field(ge=3, le=MOST)] = 21
     block: Count = 64
     revision: Annotated[str | dict[str, str], PlainValidator(_revision, str | dict[str, str])] = "main"
     format: Literal["xarray", "well", "pdebench", "apebench"] = "xarray"

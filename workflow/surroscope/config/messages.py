@@ -25,5 +25,13 @@ def line(source: str, error: Any) -> str:
     message = PLAIN.get(error["type"], message)
     if error["type"] == "float_type" and isinstance(value, str) and re.fullmatch(r"[-+]?\d+e[-+]?\d+", value):
         message = f"YAML reads it as text; write it with a point, {value.replace('e', '.0e')}"
-    found = f"found {value!r}; " if not isinstance(value, dict | BaseModel) else ""
+    found = f"found {shown(value)}; " if not isinstance(value, dict | BaseModel) else ""
     return ": ".join(part for part in (source, key, found + message) if part)
+
+
+def shown(value: Any) -> str:
+    """A value as Python writes it, or its beginning."""
+    if isinstance(value, int) and value.bit_length() > 2**10:
+        return f"a number of {value.bit_length()} bits"
+    text = repr(value)
+    return text if len(text) <= 200 else f"{text[:200]}..."

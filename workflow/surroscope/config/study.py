@@ -4,7 +4,7 @@ from typing import Annotated, Any
 
 from pydantic import Field, ValidationError, model_validator
 
-from surroscope.config.base import Folder, Name, Section, Seeds, alike, renamed, require_known
+from surroscope.config.base import Folder, Name, Section, Seeds, alike, renamed, require_bounded, require_known
 from surroscope.config.data import Data
 from surroscope.config.messages import line
 from surroscope.config.sections import (
@@ -34,6 +34,7 @@ from surroscope.system import CLASSES, SYSTEMS, System
 
 PACKAGE = "surroscope"
 BOX = 17  # arXiv 2601.20172
+JOBS = 10_000
 
 
 class Study(Section):
@@ -73,6 +74,11 @@ class Study(Section):
         if taken := sorted(set(self.observables) & (set(catalogue.BUILTIN) | known_ones)):
             raise ValueError(f"observables defines {taken[0]!r}, the name of one that there is already; rename it")
         for name, system in self.systems.items():
+            if self.data.source == "simulation" and len(self.blocks(name)) > JOBS:
+                raise ValueError(
+                    f"data.block is {self.data.block}, which makes {len(self.blocks(name))} jobs a class for "
+                    f"systems.{name}.trajectories = {system.trajectories}; raise it, to {JOBS} jobs or fewer"
+                )
             test = split_counts(system.trajectories, self.split.train, self.split.validation)[2]
             if self.probe.batches > test:
                 raise ValueError(
@@ -280,6 +286,7 @@ class Study(Section):
 def check(config: dict[str, Any], source: str) -> Study:
     """The configuration as a Study. Raises UserError, one line for each key that is wrong."""
     try:
+        require_bounded(config, source)
         return Study.model_validate(renamed(config, source))
     except ValidationError as error:
         raise UserError("\n".join(line(source, found) for found in error.errors())) from None

@@ -131,6 +131,8 @@ def load(model: type[Model], text: str, source: str = "--settings") -> Model:
         raise UserError(f"{source}: unknown key {sorted(unknown)[0]!r}; known keys are {', '.join(sorted(known))}")
     try:
         return model.model_validate_json(json.dumps(content))
+    except TypeError as error:  # dates and bytes of YAML
+        raise UserError(f"{source}: {error}; put it in quotes") from None
     except ValidationError as error:
         first = error.errors()[0]
         key = ".".join(map(str, first["loc"]))
