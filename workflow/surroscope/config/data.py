@@ -73,6 +73,7 @@ class Data(Generation, Layout):
     revision: Annotated[str | dict[str, str], PlainValidator(_revision, str | dict[str, str])] = "main"
     format: Literal["xarray", "well", "pdebench", "apebench"] = "xarray"
     files: dict[Name, Annotated[list[str], Field(min_length=1), BeforeValidator(_several, str | list[str])]] = {}
+    links: Literal["inside", "anywhere"] = "inside"
     keep_raw: bool = True
     reader: Literal["memory", "mapped"] = "memory"
 
@@ -96,7 +97,7 @@ class Data(Generation, Layout):
             )
         if (self.source == "files") != bool(self.files):
             raise ValueError(f"source is {self.source!r} and files {dict(self.files)}; files go with source: files")
-        theirs = {"format", "channels", "dimensions", "dtype", "time_step"} & self.model_fields_set
+        theirs = {"format", "channels", "dimensions", "dtype", "time_step", "links"} & self.model_fields_set
         if theirs and self.source != "files":
             raise ValueError(f"{', '.join(sorted(theirs))} goes with source: files, found {self.source!r}; remove it")
         if self.source == "pdegym" and (

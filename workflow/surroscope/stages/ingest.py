@@ -21,6 +21,7 @@ from surroscope.config import jobs
 from surroscope.data import expressions
 from surroscope.data.checks import Distinct, Statistics, require_physical
 from surroscope.data.formats import Fields
+from surroscope.data.links import require_inside
 from surroscope.errors import UserError
 from surroscope.runtime import cli, progress
 from surroscope.runtime.store import flags, names, of_file, writing
@@ -38,7 +39,12 @@ class Source:
     snapshot_bytes: int
 
 
-def stage(settings: jobs.Ingest, *, raw: list[Path], store: cli.Output, listing: Path | None = None) -> None:
+def stage(
+    settings: jobs.Ingest, *, raw: list[Path], store: cli.Output, listing: Path | None = None, links: str = "inside"
+) -> None:
+    """links: whether HDF5 files may read others "inside" their folder alone, or "anywhere" """
+    for path in raw if links == "inside" else ():
+        require_inside(path)
     sources, times, origin = inspect(settings, raw)
     if listing is not None:
         origin |= {key: value for key, value in verified(raw, listing).items() if key != "files"}
