@@ -158,6 +158,16 @@ STATE = "'state'"
             {"dimensions": ["trajectory", "time", "x", "y"]},
             "names its dimensions .trajectory, time, channel, y",
         ),
+        (
+            states().astype("c8"),
+            {},
+            "'state' has numbers of type complex64, expected float32; write its real and imagi",
+        ),
+        (
+            states(),
+            {"channels": dict.fromkeys(CE.channels, "(-8) ** (1 / 3) * state[0]")},
+            r"raw\.nc: channel density: '.-8. .*' gives complex numbers, expected real ones; mend its powers",
+        ),
         (states().astype("i2"), {}, "numbers of type int16, expected float32; write it in floating point"),
         (states(), {"dimensions": {"trajectory": "sample", "time": "t", "y": "y", "x": "x"}}, "data.dimensions"),
     ],
@@ -237,10 +247,13 @@ def test_times_that_are_none_are_refused(tmp_path: Path, times: list[float]) -> 
     settings = native.settings((3, 4, 4, 8, 8), format="pdebench", channels={name: name for name in CE.channels})
     with pytest.raises(UserError, match=r"raw\.h5: its times are \[0\.0, .*expected 4 or more in equal steps"):
         ingest.stage(settings, raw=[raw], store=tmp_path / "a.zarr")
-    with h5py.File(raw, "a") as file:
-        del file["t-coordinate"]
-    with pytest.raises(UserError, match=r"raw\.h5: holds no times of its snapshots; set data\.time_step"):
-        ingest.stage(settings, raw=[raw], store=tmp_path / "a.zarr")
+    for others in (np.arange(4) * 1j, None):
+        with h5py.File(raw, "a") as file:
+            del file["t-coordinate"]
+            if others is not None:
+                file["t-coordinate"] = others
+        with pytest.raises(UserError, match=r"raw\.h5: holds no times .* in real numbers; set data\.time_step"):
+            ingest.stage(settings, raw=[raw], store=tmp_path / "a.zarr")
     ingest.stage(settings.model_copy(update=dict(time_step=0.1)), raw=[raw], store=tmp_path / "a.zarr")
     np.testing.assert_allclose(store.read(tmp_path / "a.zarr")["time"].values, [0, 0.1, 0.2, 0.3])
 

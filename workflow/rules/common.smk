@@ -8,7 +8,12 @@ from pathlib import Path
 
 # Relative, so that a project that was moved or copied is still up to date.
 SOURCES = os.path.relpath(Path(workflow.current_basedir).parent)
-sys.path[:0] = [os.path.abspath(SOURCES), os.getcwd()]
+sys.path.insert(0, os.path.abspath(SOURCES))
+
+from surroscope.runtime.environment import prepare, working_folder_last
+
+# Snakemake puts the folders of its files first, which may be this one.
+working_folder_last()
 
 from surroscope.data import pdegym
 from surroscope.runtime import cost, fingerprint, provenance, sessions, store
@@ -17,10 +22,10 @@ from surroscope.influence.solvers import SOLVERS
 from surroscope.report.catalogue import MODULES, caption, figure, figures_for, tables_for
 from surroscope.config import jobs, memory
 from surroscope.config.study import check
-from surroscope.runtime.environment import prepare
 from surroscope.errors import UserError
 
-prepare(Path(SOURCES))
+AT = Path(SOURCES).resolve()
+prepare(AT, alone=Path(workflow.main_snakefile).resolve().parent in (AT, AT.parent))
 
 
 def near(path):

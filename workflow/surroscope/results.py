@@ -9,6 +9,7 @@ import xarray as xr
 
 from surroscope.errors import UserError
 from surroscope.runtime import provenance, store
+from surroscope.tables.reading import read_csv
 
 
 def open_study(path: str | Path) -> xr.DataTree:
@@ -70,4 +71,4 @@ def read_table(path: str | Path, system: str, name: str) -> pd.DataFrame:
         known = ", ".join(sorted(other.stem for other in file.parent.glob("*.csv"))) or "none"
         raise UserError(f"{file}: no such table; there are: {known}")
     store.require_whole(file)
-    return pd.read_csv(file)
+    return read_csv(file)

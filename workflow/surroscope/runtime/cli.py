@@ -21,6 +21,7 @@ from pydantic import BaseModel, ValidationError
 from surroscope.errors import UserError
 from surroscope.runtime import fingerprint
 from surroscope.runtime import provenance as origin
+from surroscope.runtime.environment import working_folder_last
 from surroscope.runtime.store import StaleWriterError, claimed, recording
 
 VERSIONED = ("surroscope", "torch", "numpy", "xarray", "zarr", "dask", "pandas", "matplotlib")
@@ -47,6 +48,7 @@ def run(stage: Callable[..., None], *modules: str) -> None:
     a pydantic model: its fields as JSON, or the path of a YAML or JSON file; Path, int, str: one value;
     list[Path]: one or more; Sequence[Path] with a default: any number; with a default it may be left out
     """
+    working_folder_last()
     hints = get_type_hints(stage, include_extras=True)
     parameters = inspect.signature(stage).parameters
     models = {name: hint for name, hint in hints.items() if isinstance(hint, type) and issubclass(hint, BaseModel)}
@@ -158,6 +160,8 @@ def load(model: type[Model], text: str, source: str = "--settings") -> Model:
         raise UserError(f"{source}: unknown key {sorted(unknown)[0]!r}; known keys are {', '.join(sorted(known))}")
     try:
         return model.model_validate_json(json.dumps(content))
+    except TypeError as error:  # dates and bytes of YAML
+        raise UserError(f"{source}: {error}; put it in quotes") from None
     except ValidationError as error:
         first = error.errors()[0]
         key = ".".join(map(str, first["loc"]))
@@ -191,6 +195,7 @@ def tool(call: Callable[..., object], **texts: str) -> None:
     The command line follows from the signature: a parameter is a path, a keyword an option, and one that is False by
     default is a switch. Its help is the docstring of the module, and of each parameter `texts`, or else its default.
     """
+    working_folder_last()
     parser = argparse.ArgumentParser(
         description=sys.modules[call.__module__].__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )

@@ -71,15 +71,16 @@ def _collect(module: str, package: str, closure: set[str]) -> None:
 def _source(module: str, package: str) -> Path | None:
     """The file of a module; None if it has none, or is a library's and not of `package`."""
     relative = Path(*module.split("."))
+    # As Python finds modules, so that a dask.py in the working folder, which comes last, is nobody's.
+    if module.partition(".")[0] in sys.builtin_module_names:
+        return None
     for folder in sys.path:
         place = Path(folder or ".").resolve()
         library = place in LIBRARIES or place.name in LIBRARY_NAMES
-        if library and module.partition(".")[0] != package:
-            continue
         for candidate in (relative.with_suffix(".py"), relative / "__init__.py"):
             path = Path(folder or ".") / candidate
             if path.is_file():
-                return path
+                return None if library and module.partition(".")[0] != package else path
     return None
 
 

@@ -21,6 +21,7 @@ from itertools import takewhile
 from pathlib import Path
 
 from surroscope.errors import UserError
+from surroscope.runtime.environment import SAFE
 
 VISIBLE = "CUDA_VISIBLE_DEVICES"
 # CUDA takes no device that is named after one of these.
@@ -49,6 +50,7 @@ def main() -> None:
     if "surroscope.runtime.torchrun" in start:
         # Of the warnings of torch's C++ one is about a choice of ours, the others are about host names.
         os.environ.setdefault("TORCH_CPP_LOG_LEVEL", "ERROR")
+    os.environ.update(SAFE)
     os.execvp(start[0], start)
 
 

@@ -6,7 +6,6 @@ from io import BytesIO
 from pathlib import Path
 from typing import Annotated, Any
 
-import pandas as pd
 from PIL import Image
 
 from surroscope.config import jobs
@@ -24,6 +23,7 @@ from surroscope.report.page import (
 )
 from surroscope.runtime import cli, cost, fingerprint, store
 from surroscope.runtime.provenance import record, stores_of
+from surroscope.tables.reading import read_csv
 
 QUESTION = (
     "One-step error cannot tell whether a surrogate learned one operator or a collection of local solutions. What it "
@@ -60,7 +60,7 @@ def stage(
                     Verdict(name, model, **verdict | {"influence": QUANTITIES[verdict["influence"]]})
                     for model, verdict in verdicts.items()
                 ),
-                scalars=tuple(MainNumber(**row) for row in pd.read_csv(own["scalars"]).to_dict("records")),
+                scalars=tuple(MainNumber(**row) for row in read_csv(own["scalars"]).to_dict("records")),
                 figures=tuple(
                     ReportFigure(
                         name=path.stem,
