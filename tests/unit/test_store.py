@@ -161,6 +161,16 @@ def test_a_job_writes_what_it_claimed(tmp_path: Path) -> None:
     assert [file.name for file in tmp_path.iterdir()] == ["table.csv"]
 
 
+def test_a_claim_that_fails_takes_the_ones_before_it_along(tmp_path: Path) -> None:
+    (tmp_path / "file").touch()
+    with pytest.raises(FileExistsError), store.claimed([tmp_path / "table.csv", tmp_path / "file" / "below.csv"]):
+        raise AssertionError("it was let in")
+    assert [path.name for path in tmp_path.iterdir()] == ["file"]
+    with store.atomic(tmp_path / "table.csv") as temporary:
+        temporary.touch()
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["file", "table.csv"]
+
+
 def test_a_claim_that_is_lost_is_not_released(tmp_path: Path) -> None:
     older, newer = store.Claim(tmp_path / "resume"), store.Claim(tmp_path / "resume")
     older.release()
