@@ -23,10 +23,6 @@ onstart:
 
 onsuccess:
     surroscope.onsuccess()
-
-
-onerror:
-    surroscope.onerror()
 """
 
 

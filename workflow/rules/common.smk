@@ -22,6 +22,9 @@ from surroscope.runtime.environment import prepare
 from surroscope.errors import UserError
 
 prepare(Path(SOURCES))
+# Before Snakemake takes its lock. Jobs have Snakemakes of their own, which are not meant.
+if workflow.is_main_process and not workflow.output_settings.dryrun:
+    sessions.arrive()
 
 
 def near(path):
