@@ -12,14 +12,14 @@ import sys
 from collections.abc import Callable, Sequence
 from importlib import metadata
 from pathlib import Path
-from typing import Annotated, Any, TypeVar, get_args, get_origin, get_type_hints
+from typing import Annotated, Any, NoReturn, TypeVar, get_args, get_origin, get_type_hints
 
 import psutil
 import yaml
 from pydantic import BaseModel, ValidationError
 
 from surroscope.errors import UserError
-from surroscope.runtime import fingerprint
+from surroscope.runtime import fingerprint, launch
 from surroscope.runtime.store import StaleWriterError, claimed
 
 VERSIONED = ("surroscope", "torch", "numpy", "xarray", "zarr", "dask", "pandas", "matplotlib")
@@ -54,7 +54,8 @@ def run(stage: Callable[..., None]) -> None:
         _add_option(parser, name, hints[name], parameter.default)
     arguments = vars(parser.parse_args())
     # Clusters end a job so: as an exception, it takes what is half-written along.
-    signal.signal(signal.SIGTERM, lambda *_: sys.exit("error: ended by SIGTERM; nothing half-written is kept"))
+    signal.signal(signal.SIGTERM, _end)
+    launch.end_with_parent()
     outputs = [path for name, hint in hints.items() if WRITTEN in get_args(hint) for path in _listed(arguments[name])]
     try:
         loaded = {name: load(model, arguments[name], f"--{name}") for name, model in models.items()}
@@ -91,6 +92,12 @@ def _add_option(parser: argparse.ArgumentParser, name: str, hint: Any, default: 
 
 def _listed(paths: Path | list[Path]) -> list[Path]:
     return paths if isinstance(paths, list) else [paths]
+
+
+def _end(*_: object) -> NoReturn:
+    # A second one, from a parent that ended too, would end the clearing up.
+    signal.signal(signal.SIGTERM, signal.SIG_IGN)
+    sys.exit("error: ended by SIGTERM; nothing half-written is kept")
 
 
 def _withdraw(error: StaleWriterError) -> None:
