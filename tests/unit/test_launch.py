@@ -95,7 +95,7 @@ def test_jobs_of_two_gpus_do_not_wait_for_each_other(machine: Machine) -> None:
 
 
 STAGE = """
-import os, signal, sys, time
+import os, time
 from pathlib import Path
 from pydantic import BaseModel
 from surroscope.runtime import cli, store

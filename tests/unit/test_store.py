@@ -1,6 +1,9 @@
 """Stores are written whole or not at all, and what was changed afterwards is not read."""
 
 import os
+import subprocess
+import sys
+import time
 from pathlib import Path
 
 import numpy as np
@@ -151,6 +154,46 @@ def test_a_job_that_began_earlier_leaves_what_the_newer_one_is_writing(tmp_path:
         with pytest.raises(store.StaleWriterError):
             write_late()
     assert half.read_text() == "half"
+
+
+JOB = """
+from pydantic import BaseModel
+from surroscope.runtime import cli, store
+
+class Settings(BaseModel):
+    pass
+
+def stage(settings: Settings, table: cli.Output):
+    print("began", flush=True)
+    input()
+    with store.atomic(table) as temporary:
+        temporary.touch()
+    print("written\\n" * 100)
+
+if __name__ == "__main__":
+    cli.run(stage)
+"""
+
+
+def test_a_job_that_is_refused_says_so_in_the_log_that_both_write(tmp_path: Path) -> None:
+    (tmp_path / "job.py").write_text(JOB)
+    log, jobs = tmp_path / "log", []
+    for _ in range(2):
+        with log.open("w") as stream:
+            command = [sys.executable, "job.py", "--settings", "{}", "--table", "table.csv"]
+            job = subprocess.Popen(command, cwd=tmp_path, stdin=subprocess.PIPE, stdout=stream, stderr=stream)
+        while "began" not in log.read_text():
+            assert job.poll() is None
+            time.sleep(0.01)
+        jobs.append(job)
+    for job in jobs:
+        job.communicate(b"\n")
+    assert [job.returncode for job in jobs] == [1, 0]
+    began, refused, *written = log.read_text().splitlines()
+    assert began == "began"
+    assert refused.startswith("refused: table.csv: not written by ")
+    assert refused.endswith("has begun to write it later; let that one finish")
+    assert written == ["written"] * 100 + [""]
 
 
 def test_a_job_writes_what_it_claimed(tmp_path: Path) -> None:

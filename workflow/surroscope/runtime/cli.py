@@ -3,11 +3,13 @@
 import argparse
 import contextlib
 import errno
+import fcntl
 import inspect
 import json
 import os
 import re
 import signal
+import stat
 import sys
 from collections.abc import Callable, Sequence
 from importlib import metadata
@@ -56,6 +58,7 @@ def run(stage: Callable[..., None]) -> None:
     # Clusters end a job so: as an exception, it takes what is half-written along.
     signal.signal(signal.SIGTERM, _end)
     launch.end_with_parent()
+    _share_log()
     outputs = [path for name, hint in hints.items() if WRITTEN in get_args(hint) for path in _listed(arguments[name])]
     try:
         loaded = {name: load(model, arguments[name], f"--{name}") for name, model in models.items()}
@@ -98,6 +101,13 @@ def _end(*_: object) -> NoReturn:
     # A second one, from a parent that ended too, would end the clearing up.
     signal.signal(signal.SIGTERM, signal.SIG_IGN)
     sys.exit("error: ended by SIGTERM; nothing half-written is kept")
+
+
+def _share_log() -> None:
+    """Have what is written to a log go to its end: a job that writes the same log, of the same results, may have begun
+    it anew, and neither is to write over what the other says."""
+    if stat.S_ISREG(os.fstat(2).st_mode):
+        fcntl.fcntl(2, fcntl.F_SETFL, fcntl.fcntl(2, fcntl.F_GETFL) | os.O_APPEND)
 
 
 def _withdraw(error: StaleWriterError) -> None:
