@@ -7,6 +7,7 @@ import sys
 import time
 from pathlib import Path
 
+import psutil
 import pytest
 
 from surroscope.errors import UserError
@@ -91,6 +92,46 @@ def test_jobs_of_two_gpus_do_not_wait_for_each_other(machine: Machine) -> None:
     for job in jobs:
         seen, _ = job.communicate(timeout=120)
         assert (job.returncode, seen.strip()) == (0, "GPU-a,GPU-b")
+
+
+STAGE = """
+import os, time
+from pathlib import Path
+from pydantic import BaseModel
+from surroscope.runtime import cli, store
+
+class Settings(BaseModel):
+    pass
+
+def stage(settings: Settings, table: cli.Output):
+    with store.atomic(table.with_name(os.environ.get("RANK", "table"))) as temporary:
+        temporary.touch()
+        print(os.getpid(), flush=True)
+        time.sleep(600)
+
+if __name__ == "__main__":
+    cli.run(stage)
+"""
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="other systems do not tell a process that its parent has ended")
+@pytest.mark.parametrize("by", ["", "surroscope.runtime.launch --", "surroscope.runtime.launch --processes 2 --"])
+def test_a_job_ends_with_the_shell_that_snakemake_started_it_by(tmp_path: Path, by: str) -> None:
+    (tmp_path / "job.py").write_text(STAGE)
+    text = f"{sys.executable} -m {by} job --settings '{{}}' --table table.csv > log; true"
+    environment = os.environ | {"PYTHONPATH": f"{ROOT / 'workflow'}{os.pathsep}{tmp_path}"}
+    with subprocess.Popen(
+        ["bash", "-c", text, "snakemake"], cwd=tmp_path, env=environment, stderr=subprocess.PIPE
+    ) as job:
+        while not (tmp_path / "log").exists() or len((tmp_path / "log").read_text().splitlines()) < 1 + ("2" in by):
+            assert job.poll() is None
+            time.sleep(0.01)
+        running = psutil.Process(job.pid).children(recursive=True)
+        job.kill()
+        assert not psutil.wait_procs(running, timeout=60)[1]
+        assert job.stderr
+        assert b"error: ended by SIGTERM; nothing half-written is kept" in job.stderr.read()
+    assert sorted(path.name for path in tmp_path.iterdir() if path.name != "__pycache__") == ["job.py", "log"]
 
 
 def test_gpus_that_were_given_stay_as_they_are(machine: Machine) -> None:

@@ -50,7 +50,7 @@ def queued(folder: Path) -> list[str]:
 
 
 def locked(folder: Path) -> bool:
-    return (folder / ".snakemake" / "locks").exists()
+    return any((folder / ".snakemake" / "locks").iterdir())
 
 
 def test_only_the_jobs_of_the_folder_are_cancelled(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -109,13 +109,46 @@ def test_stages_that_run_on_this_machine_are_ended(folder: Path) -> None:
         other.kill()
 
 
-def test_a_head_says_that_it_is_there(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.chdir(tmp_path)
-    sessions.arrive()
-    (found,) = sessions.of(tmp_path)
-    assert (found.host, found.pid, found.here) == (socket.gethostname(), os.getpid(), True)
-    sessions.leave()
+PARSED = """
+from pathlib import Path
+from surroscope.runtime import sessions
+
+sessions.arrive()
+(found,) = sessions.of(Path())
+assert found.here and found.alive
+print(found.file, flush=True)
+input()
+"""
+
+
+def test_a_head_says_that_it_is_there_until_it_ends(tmp_path: Path) -> None:
+    command = [sys.executable, "-c", PARSED]
+    with subprocess.Popen(command, cwd=tmp_path, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as running:
+        assert running.stdout
+        told = running.stdout.readline().strip()
+        assert [str(found.file.relative_to(tmp_path)) for found in sessions.of(tmp_path)] == [told]
+        running.communicate("\n")
+    assert running.returncode == 0
     assert not sessions.of(tmp_path)
+
+
+def test_one_that_was_killed_and_not_waited_for_is_over(folder: Path) -> None:
+    with subprocess.Popen(["sleep", "60"]) as running:
+        head(folder, socket.gethostname(), running.pid)
+        running.kill()
+        while psutil.Process(running.pid).status() != psutil.STATUS_ZOMBIE:
+            time.sleep(0.01)
+        recover(folder)
+    assert not locked(folder)
+
+
+def test_one_that_starts_meanwhile_keeps_its_lock(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    with subprocess.Popen(["sleep", "60"]) as running:
+        monkeypatch.setattr("surroscope.tools.recover.clean", lambda at: head(at, socket.gethostname(), running.pid))
+        with pytest.raises(UserError, match=f"process {running.pid}"):
+            recover(folder)
+        running.kill()
+    assert locked(folder)
 
 
 def test_half_written_results_go(folder: Path) -> None:
@@ -128,6 +161,29 @@ def test_half_written_results_go(folder: Path) -> None:
     assert list(half.parent.iterdir()) == [whole]
 
 
+def test_of_data_that_others_may_use_only_what_the_dead_left_goes(folder: Path) -> None:
+    data, shared = folder / "data", folder.parent / "shared"
+    store = shared / "store" / "tiny" / "NS"
+    store.mkdir(parents=True)
+    data.symlink_to(shared)
+    with subprocess.Popen(["true"]) as ended:
+        ended.wait()
+    here = socket.gethostname()
+    writers = {
+        "dead": f"{here}-{ended.pid}-0a1b2c3d",
+        "alive": f"{here}-{os.getpid()}-0a1b2c3d",
+        "far": "n7-1-0a1b2c3d",
+    }
+    for case, writer in writers.items():
+        (store / f".{case}.zarr.writer").write_text(writer)
+        (store / f".{case}.partial-{writer}.zarr").mkdir()
+        (store / f".{case}.zarr.writer-{writer}").touch()
+    recover(folder)
+    left = sorted({path.name.split(".")[1] for path in store.iterdir()})
+    assert left == ["alive", "far"]
+    assert len(list(store.iterdir())) == 6
+
+
 def test_without_the_commands_of_slurm_its_jobs_are_not_forgotten(
     folder: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -136,6 +192,27 @@ def test_without_the_commands_of_slurm_its_jobs_are_not_forgotten(
     with pytest.raises(UserError, match="there is no squeue here"):
         recover(folder)
     assert locked(folder)
+
+
+@pytest.mark.parametrize("trace", [".snakemake/slurm_logs", "results/tiny/NS/vit/seed10/epoch60/grams.workers"])
+def test_a_queue_that_does_not_answer_matters_where_slurm_ran(folder: Path, trace: str) -> None:
+    text = "echo 'slurm_load_jobs error: Unable to contact\n slurm controller' >&2; exit 1"
+    (folder.parent / "bin" / "squeue").write_text(f"#!/bin/sh\n{text}\n")
+    (folder / trace).mkdir(parents=True)
+    with pytest.raises(UserError, match=r"run by SLURM, but squeue fails \(.*Unable to contact slurm controller\)"):
+        recover(folder)
+    assert locked(folder)
+    recover(folder, elsewhere=True)
+    assert not locked(folder)
+
+
+def test_a_queue_that_does_not_answer_is_said_where_slurm_never_ran(
+    folder: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (folder.parent / "bin" / "squeue").write_text("#!/bin/sh\necho no controller >&2; exit 1\n")
+    recover(folder)
+    assert "no job of SLURM was looked for: squeue fails (no controller)" in capsys.readouterr().out
+    assert not locked(folder)
 
 
 def test_a_job_that_does_not_end_keeps_the_lock(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -2,6 +2,9 @@
 
 import hashlib
 import os
+import subprocess
+import sys
+import time
 from pathlib import Path
 
 import numpy as np
@@ -154,6 +157,46 @@ def test_a_job_that_began_earlier_leaves_what_the_newer_one_is_writing(tmp_path:
     assert half.read_text() == "half"
 
 
+JOB = """
+from pydantic import BaseModel
+from surroscope.runtime import cli, store
+
+class Settings(BaseModel):
+    pass
+
+def stage(settings: Settings, table: cli.Output):
+    print("began", flush=True)
+    input()
+    with store.atomic(table) as temporary:
+        temporary.touch()
+    print("written\\n" * 100)
+
+if __name__ == "__main__":
+    cli.run(stage)
+"""
+
+
+def test_a_job_that_is_refused_says_so_in_the_log_that_both_write(tmp_path: Path) -> None:
+    (tmp_path / "job.py").write_text(JOB)
+    log, jobs = tmp_path / "log", []
+    for _ in range(2):
+        with log.open("w") as stream:
+            command = [sys.executable, "job.py", "--settings", "{}", "--table", "table.csv"]
+            job = subprocess.Popen(command, cwd=tmp_path, stdin=subprocess.PIPE, stdout=stream, stderr=stream)
+        while "began" not in log.read_text():
+            assert job.poll() is None
+            time.sleep(0.01)
+        jobs.append(job)
+    for job in jobs:
+        job.communicate(b"\n")
+    assert [job.returncode for job in jobs] == [1, 0]
+    began, refused, *written = log.read_text().splitlines()
+    assert began == "began"
+    assert refused.startswith("refused: table.csv: not written by ")
+    assert refused.endswith("has begun to write it later; let that one finish")
+    assert written == ["written"] * 100 + [""]
+
+
 def test_a_job_writes_what_it_claimed(tmp_path: Path) -> None:
     path = tmp_path / "table.csv"
     with store.claimed([path]), store.recording({"code": "abc"}), store.atomic(path) as temporary:
@@ -199,6 +242,16 @@ def test_of_data_all_but_the_states_is_checked_when_it_is_opened(tmp_path: Path)
             store.read(path, contents=False)
     with pytest.raises(store.DamagedStoreError, match=r"file mean/c/"):
         store.read(path, contents=False)
+
+
+def test_a_claim_that_fails_takes_the_ones_before_it_along(tmp_path: Path) -> None:
+    (tmp_path / "file").touch()
+    with pytest.raises(FileExistsError), store.claimed([tmp_path / "table.csv", tmp_path / "file" / "below.csv"]):
+        raise AssertionError("it was let in")
+    assert [path.name for path in tmp_path.iterdir()] == ["file"]
+    with store.atomic(tmp_path / "table.csv") as temporary:
+        temporary.touch()
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["file", "table.csv"]
 
 
 def test_a_claim_that_is_lost_is_not_released(tmp_path: Path) -> None:

@@ -1,5 +1,10 @@
 """Training: resumed is uninterrupted bit for bit, seeds fix everything, and bad gradients stop it."""
 
+import contextlib
+import io
+import itertools
+import os
+import pickle
 import shutil
 from pathlib import Path
 from typing import Any
@@ -220,21 +225,103 @@ def test_a_folder_without_identity_is_never_resumed_from(tmp_path: Path) -> None
     assert Checkpoints(tmp_path / "resume", {"code": "a"}).load([]) is None
 
 
-@pytest.mark.parametrize("name", ["latest.pt", "epoch2.pt", "epoch2.moments.pt"])
-def test_a_damaged_checkpoint_is_not_resumed_from(tmp_path: Path, name: str) -> None:
-    folder = Checkpoints(tmp_path / "resume", {})
+def kept(path: Path) -> Checkpoints:
+    """A folder with a checkpoint of epoch 2, and what is needed of it."""
+    folder = Checkpoints(path, {})
     surrogate.save_weights(network(), folder.weights(2))
     moments = network()
     surrogate.save_moments(moments, torch.optim.AdamW(moments.parameters()).state_dict(), folder.moments(2))
     folder.save(state(2) | {"network": network().state_dict()})
     assert folder.load([2]) is not None
-    data = bytearray((tmp_path / "resume" / name).read_bytes())
+    folder.claim.release()
+    return folder
+
+
+def pickled(data: bytes) -> bytes:
+    """A zip archive as torch writes it, of an object that no checkpoint holds."""
+    stream = io.BytesIO()
+    torch.save(Path("nowhere"), stream)
+    return stream.getvalue()
+
+
+DAMAGE = {
     # More than the padding between the parts of the file.
-    for place in range(len(data) // 2, len(data) // 2 + 128):
-        data[place] ^= 1
-    (tmp_path / "resume" / name).write_bytes(data)
+    "flipped": lambda data: (
+        data[: len(data) // 2] + bytes(byte ^ 1 for byte in data[len(data) // 2 :][:128]) + data[-9:]
+    ),
+    "directory": lambda data: data[:-100] + bytes(byte ^ 255 for byte in data[-100:-90]) + data[-90:],
+    "cut": lambda data: data[:-7],
+    "empty": lambda data: b"",
+    "zero": lambda data: bytes(len(data)),
+    "pickle": lambda data: pickle.dumps({"epoch": 2, "history": []}),
+    "pickle in an archive": pickled,
+}
+
+
+@pytest.mark.parametrize("recorded", [True, False], ids=["digests", "of an earlier version"])
+@pytest.mark.parametrize("damage", DAMAGE)
+@pytest.mark.parametrize("name", ["latest.pt", "epoch2.pt", "epoch2.moments.pt"])
+def test_a_damaged_checkpoint_is_set_aside_and_not_resumed_from(
+    tmp_path: Path, name: str, damage: str, recorded: bool
+) -> None:
+    file = kept(tmp_path / "resume").folder / name
+    if not recorded:
+        (file.parent / "digests.json").unlink()
+    damaged = DAMAGE[damage](file.read_bytes())
+    file.write_bytes(damaged)
+    folder = Checkpoints(tmp_path / "resume", {})
     assert folder.load([2]) is None
-    assert "damaged; starting afresh" in folder.message
+    assert f"{name} is damaged; starting afresh at epoch 1, and keeping it as {name}.damaged" in folder.message
+    assert not file.exists()
+    assert (file.parent / f"{name}.damaged").read_bytes() == damaged
+    folder.save(state(1))
+    assert folder.load([]) == state(1)
+
+
+def test_no_changed_byte_of_a_checkpoint_is_resumed_from(tmp_path: Path) -> None:
+    """A byte of the archive's directory too, which would make torch read what is no part of the file."""
+    saved = kept(tmp_path / "resume")
+    data = (saved.folder / "latest.pt").read_bytes()
+    for place in range(len(data) - 600, len(data), 3):
+        (saved.folder / "latest.pt").write_bytes(data[:place] + bytes([data[place] ^ 255]) + data[place + 1 :])
+        assert Checkpoints(saved.folder, {}).load([]) is None
+    (saved.folder / "latest.pt").write_bytes(data)
+    assert Checkpoints(saved.folder, {}).load([]) is not None
+
+
+def test_runs_that_are_killed_while_they_save_leave_a_checkpoint(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    replace = os.replace
+    found = []
+    for allowed in range(8):
+        folder = Checkpoints(tmp_path / str(allowed), {})
+        folder.save(state(1))
+        for _ in range(3):
+            moves = itertools.count()
+
+            def killed(source: Path, target: Path, moves=moves, allowed=allowed) -> None:
+                if next(moves) >= allowed:
+                    raise KeyboardInterrupt
+                replace(source, target)
+
+            with monkeypatch.context() as patched, contextlib.suppress(KeyboardInterrupt):
+                patched.setattr(os, "replace", killed)
+                folder.save(folder.load([]) | {"epoch": 2})
+            folder = Checkpoints(tmp_path / str(allowed), {})
+            last = folder.load([])
+            assert last is not None, folder.message
+        found.append(last["epoch"])
+    assert sorted(set(found)) == [1, 2]
+
+
+@pytest.mark.parametrize("damaged", [b"", b"\xff", b"[]"])
+def test_an_identity_that_is_damaged_is_another(tmp_path: Path, damaged: bytes) -> None:
+    saved = kept(tmp_path / "resume")
+    (saved.folder / "identity.json").write_bytes(damaged)
+    folder = Checkpoints(saved.folder, {})
+    assert folder.load([]) is None
+    assert "starting afresh" in folder.message
 
 
 class Dropping(torch.nn.Module):

@@ -81,6 +81,28 @@ def test_a_killed_head_is_recovered_by_unlocking(tiny: Project, tmp_path: Path) 
     assert project.tables() == tiny.tables()
 
 
+def test_a_head_is_known_before_it_locks_and_no_longer_than_it_lives(tmp_path: Path) -> None:
+    project = fresh(tmp_path / "project", TINY)
+    places = [project.folder / ".snakemake" / name for name in ("locks", "heads")]
+
+    def standing() -> list[bool]:
+        return [any(place.glob("*")) for place in places]
+
+    for quiet in ("--dry-run", "--unlock"):
+        project.run(quiet)
+        assert standing() == [False, False]
+    head = start(project)
+    while not any(seen := standing()):
+        assert head.poll() is None
+        time.sleep(0.001)
+    assert seen == [False, True]
+    wait_for_stage(head, "simulate")
+    assert standing() == [True, True]
+    head.send_signal(signal.SIGINT)
+    assert head.wait() != 0
+    assert standing() == [False, False]
+
+
 @pytest.mark.slow
 def test_one_core_and_two_cores_give_the_same_tables(tiny: Project, tmp_path: Path) -> None:
     project = fresh(tmp_path / "project", TINY)

@@ -25,10 +25,6 @@ onstart:
 
 onsuccess:
     surroscope.onsuccess()
-
-
-onerror:
-    surroscope.onerror()
 """
 
 

@@ -26,6 +26,9 @@ from surroscope.errors import UserError
 
 AT = Path(SOURCES).resolve()
 prepare(AT, alone=Path(workflow.main_snakefile).resolve().parent in (AT, AT.parent))
+# Before Snakemake takes its lock. Jobs have Snakemakes of their own, which are not meant.
+if workflow.is_main_process and not workflow.output_settings.dryrun:
+    sessions.arrive()
 
 
 def near(path):

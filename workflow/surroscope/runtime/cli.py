@@ -3,23 +3,25 @@
 import argparse
 import contextlib
 import errno
+import fcntl
 import inspect
 import json
 import os
 import re
 import signal
+import stat
 import sys
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from importlib import metadata
 from pathlib import Path
-from typing import Annotated, Any, TypeVar, get_args, get_origin, get_type_hints
+from typing import Annotated, Any, NoReturn, TypeVar, get_args, get_origin, get_type_hints
 
 import psutil
 import yaml
 from pydantic import BaseModel, ValidationError
 
 from surroscope.errors import UserError
-from surroscope.runtime import fingerprint
+from surroscope.runtime import fingerprint, launch
 from surroscope.runtime import provenance as origin
 from surroscope.runtime.environment import working_folder_last
 from surroscope.runtime.store import StaleWriterError, claimed, recording
@@ -66,7 +68,9 @@ def run(stage: Callable[..., None], *modules: str) -> None:
     arguments = vars(parser.parse_args())
     made_by = arguments.pop("made_by")
     # Clusters end a job so: as an exception, it takes what is half-written along.
-    signal.signal(signal.SIGTERM, lambda *_: sys.exit("error: ended by SIGTERM; nothing half-written is kept"))
+    signal.signal(signal.SIGTERM, _end)
+    launch.end_with_parent()
+    _share_log()
     outputs, foreign = (_marked(WRITTEN, hints, arguments), _marked(FOREIGN, hints, arguments))
     read = [path for path in _paths(arguments.values()) if path not in {*outputs, *foreign}]
     try:
@@ -120,6 +124,19 @@ def _name(stage: Callable[..., None]) -> str:
     """Of its module, which may be the one that runs."""
     spec = sys.modules[stage.__module__].__spec__
     return (spec.name if spec else stage.__module__).rpartition(".")[2]
+
+
+def _end(*_: object) -> NoReturn:
+    # A second one, from a parent that ended too, would end the clearing up.
+    signal.signal(signal.SIGTERM, signal.SIG_IGN)
+    sys.exit("error: ended by SIGTERM; nothing half-written is kept")
+
+
+def _share_log() -> None:
+    """Have what is written to a log go to its end: a job that writes the same log, of the same results, may have begun
+    it anew, and neither is to write over what the other says."""
+    if stat.S_ISREG(os.fstat(2).st_mode):
+        fcntl.fcntl(2, fcntl.F_SETFL, fcntl.fcntl(2, fcntl.F_GETFL) | os.O_APPEND)
 
 
 def _withdraw(error: StaleWriterError) -> None:

@@ -8,9 +8,12 @@ stage's already.
 """
 
 import argparse
+import contextlib
+import ctypes
 import fcntl
 import os
 import shlex
+import signal
 import socket
 import subprocess
 import sys
@@ -20,9 +23,13 @@ from collections.abc import Sequence
 from itertools import takewhile
 from pathlib import Path
 
+import psutil
+
 from surroscope.errors import UserError
 from surroscope.runtime.environment import SAFE
 
+# Of Linux's <sys/prctl.h>.
+PR_SET_PDEATHSIG = 1
 VISIBLE = "CUDA_VISIBLE_DEVICES"
 # CUDA takes no device that is named after one of these.
 NO_DEVICE = ("", "-1", "NoDevFiles")
@@ -40,6 +47,7 @@ def main() -> None:
     parser.add_argument("module", help="the module to run")
     parser.add_argument("arguments", nargs=argparse.REMAINDER, help="its arguments")
     asked = parser.parse_args()
+    end_with_parent()
     start = command(asked.module, asked.arguments, asked.processes, shlex.split(asked.launcher), asked.tasks)
     try:
         # With a launcher the scheduler has bound the GPUs of every task.
@@ -52,6 +60,15 @@ def main() -> None:
         os.environ.setdefault("TORCH_CPP_LOG_LEVEL", "ERROR")
     os.environ.update(SAFE)
     os.execvp(start[0], start)
+
+
+def end_with_parent() -> None:
+    """Have a job of Snakemake's get SIGTERM when its parent ends, as its shell may alone: Snakemake then takes the job
+    for failed, and may start it again. It lasts through exec. Systems other than Linux cannot do it."""
+    if sys.platform == "linux":
+        with contextlib.suppress(psutil.Error):
+            if any("snakemake" in word for parent in psutil.Process().parents() for word in parent.cmdline()):
+                ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, signal.SIGTERM)
 
 
 def command(

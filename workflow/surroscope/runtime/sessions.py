@@ -1,5 +1,6 @@
 """Which Snakemake processes work in a folder: each leaves a file with its machine and number while it runs."""
 
+import atexit
 import os
 import socket
 from dataclasses import dataclass
@@ -28,18 +29,19 @@ class Session:
     @property
     def alive(self) -> bool:
         """Whether it runs, on this machine."""
-        return psutil.pid_exists(self.pid) and abs(born(self.pid) - self.born) <= CLOCK
+        try:
+            ended = psutil.Process(self.pid).status() == psutil.STATUS_ZOMBIE
+            return not ended and abs(born(self.pid) - self.born) <= CLOCK
+        except psutil.NoSuchProcess:
+            return False
 
 
 def arrive() -> None:
-    """Note that this process works in the current folder."""
-    FOLDER.mkdir(parents=True, exist_ok=True)
-    _file().touch()
-
-
-def leave() -> None:
-    """It has ended."""
-    _file().unlink(missing_ok=True)
+    """Note that this process works in the current folder, until it ends."""
+    file = FOLDER.absolute() / f"{socket.gethostname()}_{os.getpid()}_{born(os.getpid())}"
+    file.parent.mkdir(parents=True, exist_ok=True)
+    file.touch()
+    atexit.register(file.unlink, missing_ok=True)
 
 
 def of(folder: Path) -> list[Session]:
@@ -54,7 +56,3 @@ def of(folder: Path) -> list[Session]:
 def born(pid: int) -> int:
     """When a process began, in seconds; its number may have been another's before."""
     return int(psutil.Process(pid).create_time())
-
-
-def _file() -> Path:
-    return FOLDER / f"{socket.gethostname()}_{os.getpid()}_{born(os.getpid())}"

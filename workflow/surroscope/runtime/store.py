@@ -15,7 +15,7 @@ import socket
 import uuid
 import warnings
 from collections.abc import Iterable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -91,14 +91,12 @@ _MADE: dict[str, Any] = {}
 @contextmanager
 def claimed(paths: Iterable[Path]) -> Iterator[None]:
     """Claim what a job is going to write from before it reads anything: a job that began later wins, however late."""
-    mine = {path: Claim(path) for path in paths}
-    _CLAIMED.update(mine)
-    try:
+    with ExitStack() as stack:
+        for path in paths:
+            _CLAIMED[path] = claim = Claim(path)
+            stack.callback(claim.release)
+            stack.callback(_CLAIMED.pop, path)
         yield
-    finally:
-        for path, claim in mine.items():
-            del _CLAIMED[path]
-            claim.release()
 
 
 @contextmanager
