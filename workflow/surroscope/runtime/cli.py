@@ -121,9 +121,9 @@ def _paths(values: Iterable[Any]) -> list[Path]:
 
 
 def _name(stage: Callable[..., None]) -> str:
-    """Of its module, which may be the one that runs."""
+    """Of its module, which may be the one that runs, without the package that all are in."""
     spec = sys.modules[stage.__module__].__spec__
-    return (spec.name if spec else stage.__module__).rpartition(".")[2]
+    return (spec.name if spec else stage.__module__).removeprefix("surroscope.stages.")
 
 
 def _end(*_: object) -> NoReturn:

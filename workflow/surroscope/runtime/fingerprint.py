@@ -51,11 +51,15 @@ def of_code(*modules: str) -> str:
 
 
 def of_stage(stage: str, settings: Mapping[str, Any], *modules: str) -> str:
-    """Fingerprint of what a stage runs: its own module, those that its settings name by factories, and `modules`."""
+    """Fingerprint of what a stage runs: its own module, those that its settings name by factories, and `modules`.
+
+    stage: one of `surroscope.stages`, or a module's whole name
+    """
+    own = f"surroscope.stages.{stage}"
     factories = [
         entry["factory"] for entry in [settings, *settings.get("observables", {}).values()] if "factory" in entry
     ]
-    return of_code(f"surroscope.stages.{stage}", *map(module_of, factories), *modules)
+    return of_code(own if _source(own, "surroscope") else stage, *map(module_of, factories), *modules)
 
 
 def _collect(module: str, package: str, closure: set[str]) -> None:
