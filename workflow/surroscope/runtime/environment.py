@@ -13,6 +13,8 @@ FIXED = {
     "MALLOC_MMAP_THRESHOLD_": str(2**32),
     "MALLOC_TRIM_THRESHOLD_": str(2**34),
 }
+# The process of the Snakemake that starts a job, on the machine that the job runs on.
+HEAD = "SURROSCOPE_HEAD"
 
 
 def prepare(sources: Path) -> None:
@@ -21,4 +23,4 @@ def prepare(sources: Path) -> None:
     for name, folder in first.items():
         others = [part for part in os.environ.get(name, "").split(os.pathsep) if part not in ("", folder)]
         os.environ[name] = os.pathsep.join([folder, *others])
-    os.environ.update(FIXED)
+    os.environ.update(FIXED | {HEAD: str(os.getpid())})
