@@ -37,25 +37,25 @@ test-browser: $(VENV)/ready
 
 # After Snakemake was killed: ends the jobs that it left behind and unlocks.
 recover: $(VENV)/ready
-	python -m surroscope.tools.recover
+	python -P -m surroscope.tools.recover
 
 # Of the study CONFIG=file [config.yaml]; `make verify` without CONFIG checks every study that is finished.
 archive: $(VENV)/ready
-	python -m surroscope.tools.archive $(CONFIG)
+	python -P -m surroscope.tools.archive $(CONFIG)
 
 verify: $(VENV)/ready
-	python -m surroscope.tools.verify $(CONFIG)
+	python -P -m surroscope.tools.verify $(CONFIG)
 
 estimate: $(VENV)/ready
-	python -m surroscope.tools.estimate $(CONFIG) $(if $(filter-out all,$(CORES)),--cores $(CORES))
+	python -P -m surroscope.tools.estimate $(CONFIG) $(if $(filter-out all,$(CORES)),--cores $(CORES))
 
 # docs/gallery.md and docs/signature.md, of the study that has every figure, once it is finished.
 gallery: $(VENV)/ready
-	python -m surroscope.tools.gallery $(CONFIG)
+	python -P -m surroscope.tools.gallery $(CONFIG)
 
 # What editors complete a configuration by, after a change of surroscope/config/.
 schema: $(VENV)/ready
-	python -m surroscope.tools.schema
+	python -P -m surroscope.tools.schema
 
 lint: $(VENV)/ready
 	ruff check .

@@ -65,7 +65,8 @@ def fetch(folder: Path, name: str = FILES[0]) -> Path:
 
 
 def names(folder: Path) -> list[str]:
-    return sorted(path.name for path in folder.iterdir())
+    """But for what stands beside each file that a job wrote."""
+    return sorted(path.name for path in folder.iterdir() if not path.name.endswith(".made.json"))
 
 
 def start(stage: str, settings: dict, environment: dict[str, str], **paths: Path) -> subprocess.Popen[str]:

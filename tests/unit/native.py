@@ -10,7 +10,8 @@ import xarray as xr
 
 from surroscope.config import jobs
 from surroscope.physics.simulate import Simulated
-from surroscope.stages import ingest
+from surroscope.runtime import store
+from surroscope.stages import ingest, split
 from surroscope.system import COMPRESSIBLE_EULER, System
 
 
@@ -56,8 +57,17 @@ def settings(
     return own.model_copy(update=changes)
 
 
-def ingested(store: Path, states: np.ndarray, system: System = COMPRESSIBLE_EULER) -> Path:
+def divided(path: Path, stores: list[Path], trajectories: int = 9) -> Path:
+    """A split of these stores, recorded as a job's."""
+    classes = [data.stem for data in stores]
+    own = jobs.Split(seed=1, classes=classes, train=0.5, validation=0.2, trajectories=trajectories)
+    with store.claimed([path]):
+        split.stage(own, stores=stores, split=path)
+    return path
+
+
+def ingested(path: Path, states: np.ndarray, system: System = COMPRESSIBLE_EULER) -> Path:
     """A store of these states, made from one file."""
-    raw = write(store.with_suffix(".nc"), states)
-    ingest.stage(settings(states.shape, store.stem, system), raw=[raw], store=store)
-    return store
+    raw = write(path.with_suffix(".nc"), states)
+    ingest.stage(settings(states.shape, path.stem, system), raw=[raw], store=path)
+    return path

@@ -18,7 +18,7 @@ from surroscope.influence.responses import Response
 from surroscope.models import surrogate
 from surroscope.observables.catalogue import factory_of
 from surroscope.runtime import store
-from surroscope.stages import gradients, reduce, split
+from surroscope.stages import gradients, reduce
 from surroscope.system import COMPRESSIBLE_EULER, System
 
 CLASSES, SNAPSHOTS, SIZE, CHANNELS = ["CE-RP", "CE-CRP"], 4, 8, 4
@@ -135,9 +135,7 @@ def make(folder: Path) -> Study:
         draw = np.random.default_rng(number)
         state = draw.uniform(1, 2, size=(9, SNAPSHOTS, CHANNELS, SIZE, SIZE)).astype(np.float32)
         stores.append(native.ingested(folder / f"{name}.zarr", state))
-    split.stage(
-        jobs.Split(seed=1, classes=CLASSES, train=0.5, validation=0.2), stores=stores, split=folder / "split.json"
-    )
+    native.divided(folder / "split.json", stores)
     save(folder / "weights", build(CHANNELS, SIZE))
     return Study(folder, stores, folder / "split.json", folder / "weights")
 

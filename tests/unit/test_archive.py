@@ -36,7 +36,9 @@ def finish() -> None:
     found = provenance.stores_of(settings["stores"], page.parent)
     assert [path.name for path in found] == ["weights", "grams.zarr", "shard0.zarr"]
     record = provenance.record(settings["config"], {"versions": {}}, files=[TABLE, page], stores=[DATA, *found])
-    (page.parent / provenance.FILE).write_text(json.dumps(record))
+    path = page.parent / provenance.FILE
+    with store.claimed([path]), store.atomic(path) as temporary:
+        temporary.write_text(json.dumps(record))
 
 
 @pytest.fixture(autouse=True)

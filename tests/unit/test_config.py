@@ -5,6 +5,7 @@ import itertools
 import json
 import re
 import textwrap
+from datetime import date
 from pathlib import Path
 from typing import Any
 
@@ -34,6 +35,17 @@ def changed(path: str, value: Any) -> dict[str, Any]:
     return config
 
 
+def bomb(depth: int) -> list[Any]:
+    """What ten aliases in each of so many lists stand for."""
+    return [bomb(depth - 1)] * 10 if depth else [0]
+
+
+def endless() -> list[Any]:
+    itself: list[Any] = []
+    itself.append(itself)
+    return itself
+
+
 @pytest.mark.parametrize("path", STUDIES, ids=lambda path: path.stem)
 def test_every_shipped_study_is_valid(path: Path) -> None:
     study = check(yaml.safe_load(path.read_text()), path.name)
@@ -52,6 +64,12 @@ def test_every_shipped_study_is_valid(path: Path) -> None:
         ("data.files", {"a": "a.nc"}, ["data", "source is 'simulation'", "files go with source: files"]),
         ("data.source", "files", ["data", "source is 'files' and files {}"]),
         ("data.dtype", "int8", ["data.dtype", "'int8'", "float64"]),
+        (
+            "data.channels",
+            {"density": "(-8) ** (1/3) * rho"},
+            ["data.channels", "density: ", "complex", "mend its pow"],
+        ),
+        ("data.channels", {"density": "1 / (1 - 1) * rho"}, ["data.channels", "density: ", "division by zero"]),
         ("data.channels", {"density": "rho; 1"}, ["data.channels", "'rho; 1' is no expression"]),
         ("data.dimensions", {"z": "lev"}, ["data.dimensions", "trajectory, time, channel, y, x"]),
         ("data.dimensions", ["x", "x"], ["data.dimensions", "in order"]),
@@ -67,6 +85,16 @@ def test_every_shipped_study_is_valid(path: Path) -> None:
         ("study", None, ["study", "missing"]),
         ("seeds", [1, 1], ["seeds", "twice"]),
         ("seeds", [-1], ["seeds.0", "-1", "greater than or equal to 0"]),
+        (
+            "systems.CE.classes",
+            ["CE-RP", False],
+            ["systems.CE.classes.1", "found False; expected text; put it in quotes"],
+        ),
+        (
+            "systems.CE.models",
+            {1: DEFAULT["systems"]["CE"]["models"]["vit"]},
+            ["CE.models.1", "found 1; expected text"],
+        ),
         ("systems.CE.classes", ["CE-RP", "CE-RP"], ["systems.CE.classes", "'CE-RP' stands twice"]),
         ("systems.CE.observables", ["smse", "smse"], ["systems.CE.observables", "'smse' stands twice"]),
         ("symmetry", {"line": 32}, ["symmetry.line is 32", "31 cells"]),
@@ -80,6 +108,11 @@ def test_every_shipped_study_is_valid(path: Path) -> None:
         ("maps.pairs", [["CE-RP", 5, "NS-BB", 5]], ["maps.pairs", "'NS-BB'", "CE-CRP"]),
         ("maps.pairs", [["CE-RP", 5, "CE-RP", "5"]], ["maps.pairs.0.3", "'5'", "integer"]),
         ("systems.CE.models.persistence", DEFAULT["systems"]["CE"]["models"]["vit"], ["CE.models", "'persistence'"]),
+        ("systems.CE.models.tables", DEFAULT["systems"]["CE"]["models"]["vit"], ["CE.models", "'tables'", "rename it"]),
+        ("study", "report.html", ["study", "'report.html'", "rename it"]),
+        ("study", "default.tar.gz", ["study", "'default.tar.gz'", "rename it"]),
+        ("study", "x" * 101, ["study", "at most 100 characters"]),
+        ("systems", {"provenance.json": DEFAULT["systems"]["CE"]}, ["systems.provenance.json", "rename it"]),
         ("systems.CE.models.vit.training.learning_rate", "2e-3", ["learning_rate", "'2e-3'", "2.0e-3"]),
         ("influence.discarded_share", 2.0, ["influence.discarded_share", "less than 1"]),
         ("seeds", [], ["seeds", "at least 1"]),
@@ -97,6 +130,28 @@ def test_every_shipped_study_is_valid(path: Path) -> None:
         ("systems.CE.observables", ["mass"], ["systems.CE.observables", "smse"]),
         ("systems.CE.observables", ["smse", "spin"], ["'spin'", "choose from"]),
         ("systems.MHD", DEFAULT["systems"]["CE"], ["systems holds 'MHD'", "CE, NS", "systems.MHD.equations"]),
+        ("figures.dpi", 10**30, ["figures.dpi", "found 10000", "less than or equal to 1200"]),
+        ("figures.dpi", 10**4000, ["figures.dpi", "found a number of 13288 bits", "less than or equal to 1200"]),
+        ("figures.heatmap_limit", 1e300, ["figures.heatmap_limit", "1e+300", "less than or equal to 1000000"]),
+        ("influence.damping", 10**400, ["influence.damping", "found a number of 1329 bits"]),
+        ("systems.CE.models.vit.training.epochs", 10**30, ["vit.training.epochs", "less than or equal to 1000000"]),
+        ("systems.CE.models.vit.training.weight_decay", 1e200, ["vit.training.weight_decay", "less than or equal to"]),
+        ("seeds", [10**30], ["seeds.0", "less than or equal to 9007199254740992"]),
+        ("data.seed", 10**30, ["data.seed", "less than or equal to 9007199254740992"]),
+        ("data.size", [8, 10**30], ["data.size.1", "less than or equal to 16384"]),
+        ("systems.CE.trajectories", 10**30, ["systems.CE.trajectories", "less than or equal to 1000000"]),
+        ("systems.CE.trajectories", 10**6, ["data.block is 30", "33334 jobs a class", "raise it"]),
+        (
+            "systems.CE.models.vit.options",
+            {"a": [{"b": date(2020, 1, 1)}]},
+            ["options", "a.0.b is of type date", "quot"],
+        ),
+        ("systems.CE.models.vit.options", {"a": b"hallo"}, ["vit.options", "a is of type bytes", "quotes"]),
+        ("systems.CE.models.vit.options", {"a": {1: 2}}, ["vit.options", "a is of type dict", "keys that are text"]),
+        ("systems.CE.models.vit.options", {"a": {"b": 10**30}}, ["vit.options", "a.b is beyond 2**53", "smaller"]),
+        ("systems.CE.models.vit.options", {"a": bomb(9)}, ["holds more than 100000 entries", "alias"]),
+        ("systems.CE.models.vit.options", {"a": endless()}, ["holds more than 100000 entries", "50 deep"]),
+        ("study", ["x" * 10**4], ["study", "'xxx", "...; expected text"]),
         ("influence.damping", 0.0, ["influence.damping", "greater than 0"]),
     ],
 )
@@ -142,6 +197,20 @@ def test_a_system_of_ones_own_is_an_entry_of_the_configuration() -> None:
     sliced = json.loads(settings(study, "ingest", system="SW", ic="dam"))
     assert sliced["channels"] == WATER["channels"]
     assert sliced["grid"] == [1, 32]
+
+
+def test_names_that_would_be_one_link_of_the_page_are_refused() -> None:
+    system = water()["systems"]["SW"]
+    files = {name: f"{name}.nc" for name in "abcd"}
+    systems = {name: system | {"classes": list(classes)} for name, classes in (("S.W", "ab"), ("s-w", "cd"))}
+    with pytest.raises(UserError, match=r"systems holds S\.W and s-w, one name but for case and punctuation"):
+        check(water(files=files) | {"systems": systems}, "water.yaml")
+    config = changed("observables", {name: {"factory": "a:b"} for name in ("my-own", "my.own")})
+    config["systems"]["CE"]["observables"] = ["smse", "my-own", "my.own"]
+    with pytest.raises(
+        UserError, match=r"the observable 'my\.own', whose figure would be two_time_my\.own, the name of"
+    ):
+        check(config, "water.yaml")
 
 
 @pytest.mark.parametrize("kind", ["observable", "channel"])

@@ -20,7 +20,6 @@ from torch import nn
 from surroscope.config import jobs
 from surroscope.models import surrogate
 from surroscope.runtime import launch
-from surroscope.stages import split
 
 ROOT = Path(__file__).parents[2]
 STAGE = "surroscope.stages.train"
@@ -97,9 +96,7 @@ def make(tmp_path_factory: pytest.TempPathFactory) -> Callable[..., Job]:
     draw = np.random.default_rng(0)
     states = [draw.uniform(1, 2, size=(9, 4, 4, 8, 8)).astype(np.float32) for _ in classes]
     stores = [native.ingested(folder / f"{name}.zarr", own) for name, own in zip(classes, states, strict=True)]
-    split.stage(
-        jobs.Split(seed=1, classes=classes, train=0.5, validation=0.2), stores=stores, split=folder / "split.json"
-    )
+    native.divided(folder / "split.json", stores)
     return lambda path, **changes: Job(SETTINGS.model_copy(update=changes), stores, folder / "split.json", path)
 
 

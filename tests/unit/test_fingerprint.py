@@ -7,6 +7,7 @@ import pytest
 
 from surroscope.errors import UserError
 from surroscope.runtime import fingerprint
+from surroscope.runtime.environment import working_folder_last
 
 FILES = {
     "__init__.py": "",
@@ -90,3 +91,19 @@ def test_a_library_is_one_wherever_it_stands(package: Path, monkeypatch: pytest.
     before = of_top()
     (library / "elsewhere.py").write_text("this is not Python\n")
     assert of_top() == before
+
+
+@pytest.mark.parametrize("name", ["dask", "time", "json"])
+def test_a_file_of_the_working_folder_replaces_no_library(
+    package: Path, monkeypatch: pytest.MonkeyPatch, name: str
+) -> None:
+    (package / "ground.py").write_text(f"import {name}\n\ndef h():\n    return 1\n")
+    before = of_top()
+    monkeypatch.chdir(package.parent.parent)
+    working_folder_last()
+    assert sys.path[-1] == str(package.parent.parent)
+    Path(f"{name}.py").write_text("this is not Python\n")
+    try:
+        assert of_top() == before
+    finally:
+        Path(f"{name}.py").unlink()

@@ -216,6 +216,9 @@ def test_expressions_are_arithmetic_and_nothing_else() -> None:
     for text in ("h * 9**9**9", "1 / 0 * h"):
         with pytest.raises(UserError, match="cannot be computed"):
             expressions.evaluate(text, lambda name, component: 1.0)
+    for number in (1.0, np.ones(2), np.ones(2, complex)):
+        with pytest.raises(UserError, match="gives complex numbers, expected real ones"):
+            expressions.evaluate("h * (-8) ** (1/3)", lambda name, component, number=number: number)
     with pytest.raises(UserError, match="reads no variable"):
         expressions.names("2 * 3")
     for text in ("__import__('os')", "h.real", "h[u]", "h if h else u", "f(h)", "h +", "h[0:2]", "True", "", "h; h"):

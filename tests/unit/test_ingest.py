@@ -158,6 +158,16 @@ STATE = "'state'"
             {"dimensions": ["trajectory", "time", "x", "y"]},
             "names its dimensions .trajectory, time, channel, y",
         ),
+        (
+            states().astype("c8"),
+            {},
+            "'state' has numbers of type complex64, expected float32; write its real and imagi",
+        ),
+        (
+            states(),
+            {"channels": dict.fromkeys(CE.channels, "(-8) ** (1 / 3) * state[0]")},
+            r"raw\.nc: channel density: '.-8. .*' gives complex numbers, expected real ones; mend its powers",
+        ),
         (states().astype("i2"), {}, "numbers of type int16, expected float32; write it in floating point"),
         (states(), {"dimensions": {"trajectory": "sample", "time": "t", "y": "y", "x": "x"}}, "data.dimensions"),
     ],
@@ -237,10 +247,13 @@ def test_times_that_are_none_are_refused(tmp_path: Path, times: list[float]) -> 
     settings = native.settings((3, 4, 4, 8, 8), format="pdebench", channels={name: name for name in CE.channels})
     with pytest.raises(UserError, match=r"raw\.h5: its times are \[0\.0, .*expected 4 or more in equal steps"):
         ingest.stage(settings, raw=[raw], store=tmp_path / "a.zarr")
-    with h5py.File(raw, "a") as file:
-        del file["t-coordinate"]
-    with pytest.raises(UserError, match=r"raw\.h5: holds no times of its snapshots; set data\.time_step"):
-        ingest.stage(settings, raw=[raw], store=tmp_path / "a.zarr")
+    for others in (np.arange(4) * 1j, None):
+        with h5py.File(raw, "a") as file:
+            del file["t-coordinate"]
+            if others is not None:
+                file["t-coordinate"] = others
+        with pytest.raises(UserError, match=r"raw\.h5: holds no times .* in real numbers; set data\.time_step"):
+            ingest.stage(settings, raw=[raw], store=tmp_path / "a.zarr")
     ingest.stage(settings.model_copy(update=dict(time_step=0.1)), raw=[raw], store=tmp_path / "a.zarr")
     np.testing.assert_allclose(store.read(tmp_path / "a.zarr")["time"].values, [0, 0.1, 0.2, 0.3])
 
@@ -292,7 +305,7 @@ def test_classes_that_differ_are_not_split(tmp_path: Path, change: dict[str, Any
     ingest.stage(native.settings((4, 4, 4, 8, 8), "b", **change), raw=[raw], store=other)
     with pytest.raises(UserError, match=words):
         split.stage(
-            jobs.Split(seed=1, classes=["a", "b"], train=0.5, validation=0.25, test=0.25),
+            jobs.Split(seed=1, classes=["a", "b"], train=0.5, validation=0.25, test=0.25, trajectories=4),
             stores=[one, other],
             split=tmp_path / "split.json",
         )
@@ -305,7 +318,7 @@ def test_a_trajectory_of_two_classes_is_named(tmp_path: Path) -> None:
     words = r"b\.zarr: trajectory 3 \(b\.nc, row 3\) is the same as trajectory 2 of .*a\.zarr \(a\.nc, row 2\)"
     with pytest.raises(UserError, match=words):
         split.stage(
-            jobs.Split(seed=1, classes=["a", "b"], train=0.5, validation=0.25, test=0.25),
+            jobs.Split(seed=1, classes=["a", "b"], train=0.5, validation=0.25, test=0.25, trajectories=4),
             stores=[one, other],
             split=tmp_path / "split.json",
         )

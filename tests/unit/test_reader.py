@@ -185,6 +185,15 @@ def test_a_damaged_cache_is_an_error_that_names_it(data: Data, change, words: st
     assert str(path) in str(caught.value)
 
 
+def test_a_cache_with_one_wrong_bit_is_built_again(data: Data, capsys: pytest.CaptureFixture[str]) -> None:
+    path = data.cache()
+    content = (path / "train.npy").read_bytes()
+    (path / "train.npy").write_bytes(content[:-1] + bytes([content[-1] ^ 1]))
+    assert data.cache() == path
+    assert (path / "train.npy").read_bytes() == content
+    assert "it is built again" in capsys.readouterr().out
+
+
 def test_a_damaged_chunk_is_an_error_and_leaves_no_cache(data: Data) -> None:
     chunk = data.folder / "a.zarr" / "state" / "c" / "0" / "0" / "0" / "0" / "0"
     content = bytearray(chunk.read_bytes())

@@ -247,6 +247,15 @@ def test_captions_render(name: str) -> None:
     assert 2 <= html.count(". ") + html.count(".\n") + html.count(".<") <= 6
 
 
+@pytest.mark.parametrize("system", ["CE_", "a_b__", "x_-y_."])
+def test_captions_take_every_name(system: str) -> None:
+    for name in (*FIGURES, "two_time_of_mine_"):
+        html = caption_html(catalogue.caption(name, system, N, "in its unit"))
+        assert system in html
+        assert ("of_mine_" in html) == name.endswith("of_mine_")
+        assert "href" not in html
+
+
 def test_the_description_of_the_workflow_renders() -> None:
     Page(caption_html(DESCRIPTION.read_text()))
 

@@ -80,6 +80,9 @@ def test_settings_may_be_a_file(tmp_path: Path) -> None:
     path = tmp_path / "settings.yaml"
     path.write_text(json.dumps(TRAIN))
     assert cli.load(jobs.Train, str(path)) == jobs.Train(**TRAIN)
+    path.write_text("options: {start: 2020-01-01}")
+    with pytest.raises(UserError, match=r"settings\.yaml: .* date .*; put it in quotes"):
+        cli.load(jobs.Train, str(path))
     with pytest.raises(UserError, match="nowhere"):
         cli.load(jobs.Train, "nowhere.yaml")
 
@@ -95,7 +98,7 @@ def stores(tmp_path: Path) -> list[Path]:
 
 
 def divide(stores: list[Path], path: Path, seed: int = 1) -> dict:
-    settings = jobs.Split(seed=seed, classes=["CE-RP", "CE-CRP"], train=0.5, validation=0.2)
+    settings = jobs.Split(seed=seed, classes=["CE-RP", "CE-CRP"], train=0.5, validation=0.2, trajectories=9)
     split.stage(settings, stores=stores, split=path)
     return json.loads(path.read_text())
 

@@ -1,5 +1,6 @@
 """Stores are written whole or not at all, and what was changed afterwards is not read."""
 
+import hashlib
 import os
 import subprocess
 import sys
@@ -171,6 +172,7 @@ def stage(settings: Settings, table: cli.Output):
     print("written\\n" * 100)
 
 if __name__ == "__main__":
+    cli.provenance = lambda *_: {}  # it is none of the project's stages
     cli.run(stage)
 """
 
@@ -198,10 +200,49 @@ def test_a_job_that_is_refused_says_so_in_the_log_that_both_write(tmp_path: Path
 
 def test_a_job_writes_what_it_claimed(tmp_path: Path) -> None:
     path = tmp_path / "table.csv"
-    with store.claimed([path]), store.atomic(path) as temporary:
+    with store.claimed([path]), store.recording({"code": "abc"}), store.atomic(path) as temporary:
         temporary.write_text("mine")
     assert path.read_text() == "mine"
-    assert [file.name for file in tmp_path.iterdir()] == ["table.csv"]
+    assert sorted(file.name for file in tmp_path.iterdir()) == [".table.csv.made.json", "table.csv"]
+    made = store.made(path)
+    assert made is not None
+    assert (made["code"], made["size"], made["digest"]) == ("abc", 4, hashlib.sha256(b"mine").hexdigest())
+    store.require_whole(path)
+
+
+@pytest.mark.parametrize(
+    ("change", "words"),
+    [
+        (lambda path: path.write_text("time,value\n0,1.6\n"), "does not have the SHA-256"),
+        (lambda path: path.write_text("time"), "does not have the SHA-256"),
+        (lambda path: path.write_text(""), "does not have the SHA-256"),
+        (lambda path: store.record_of(path).unlink(), r"no readable \.table\.csv\.made\.json"),
+        (lambda path: store.record_of(path).write_text("{}"), "does not have the SHA-256|no readable"),
+        (lambda path: store.record_of(path).write_text("[]"), "no readable"),
+    ],
+)
+def test_a_file_that_is_not_what_was_written_is_refused(tmp_path: Path, change, words: str) -> None:
+    path = tmp_path / "table.csv"
+    with store.claimed([path]), store.atomic(path) as temporary:
+        temporary.write_text("time,value\n0,1.5\n")
+    change(path)
+    with pytest.raises(store.DamagedStoreError, match=words) as caught:
+        store.require_whole(path)
+    assert str(path) in str(caught.value)
+
+
+def test_of_data_all_but_the_states_is_checked_when_it_is_opened(tmp_path: Path) -> None:
+    path = tmp_path / "data.zarr"
+    with store.writing(path, {}) as temporary:
+        arrays = {"state": ("trajectory", np.arange(6.0)), "mean": ("trajectory", np.arange(6.0) / 3)}
+        xr.Dataset(arrays).to_zarr(temporary, zarr_format=3, consolidated=False)
+    for name in ("state", "mean"):
+        (chunk,) = [file for file in (path / name / "c").rglob("*") if file.is_file()]
+        chunk.write_bytes(bytes([chunk.read_bytes()[0] ^ 1]) + chunk.read_bytes()[1:])
+        if name == "state":
+            store.read(path, contents=False)
+    with pytest.raises(store.DamagedStoreError, match=r"file mean/c/"):
+        store.read(path, contents=False)
 
 
 def test_a_claim_that_fails_takes_the_ones_before_it_along(tmp_path: Path) -> None:

@@ -168,6 +168,32 @@ def test_a_damaged_store_is_an_error_and_not_a_figure(tiny: Project, tmp_path: P
     assert not (project.folder / TABLES).exists()
 
 
+@pytest.mark.parametrize(
+    ("victim", "removed"),
+    [
+        ("results/tiny/NS/splits/seed10.json", "results/tiny/NS/vit/seed10/epoch60/evaluation.zarr"),
+        ("results/tiny/NS/vit/seed10/history.csv", "results/tiny/NS/tables/training.csv"),
+        ("results/tiny/NS/tables/time_lag.csv", "results/tiny/NS/figures/time_lag.png"),
+        ("results/tiny/NS/tables/verdict.json", "results/tiny/report.html"),
+    ],
+)
+def test_one_digit_in_a_file_is_an_error_and_not_a_figure(
+    tiny: Project, tmp_path: Path, victim: str, removed: str
+) -> None:
+    project = tiny.copy(tmp_path / "project")
+    path = project.folder / victim
+    text = path.read_text()
+    digit = max(place for place, letter in enumerate(text) if letter in "345")
+    path.write_text(text[:digit] + "6" + text[digit + 1 :])
+    project.remove(removed)
+    finished = subprocess.run(
+        project.command("--cores", "2"), cwd=project.folder, capture_output=True, text=True, check=False
+    )
+    assert finished.returncode != 0
+    assert f"error: {victim}: does not have the SHA-256" in finished.stdout + finished.stderr
+    assert not (project.folder / removed).exists()
+
+
 def test_results_hold_no_token_and_no_path_of_this_machine(tiny: Project) -> None:
     private = [text.encode() for text in (SECRET, str(tiny.folder), os.path.expanduser("~") + "/")]
     kept = [path for folder in ("results", "data") for path in (tiny.folder / folder).rglob("*") if path.is_file()]

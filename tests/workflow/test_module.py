@@ -1,5 +1,7 @@
 """Another workflow takes this one as its module, under other names and in another place."""
 
+import subprocess
+import sys
 from collections import Counter
 from pathlib import Path
 
@@ -91,3 +93,17 @@ def test_a_package_that_is_installed_gives_way_to_the_one_beside_the_rules(
     project = fresh(tmp_path / "project", TINY)
     project.run("data/raw/tiny/NS/NS-BB/block0.nc")
     assert (project.folder / "data/raw/tiny/NS/NS-BB/block0.nc").exists()
+
+
+def test_files_of_the_working_folder_replace_no_library_and_factories_are_found_there(tmp_path: Path) -> None:
+    project = fresh(tmp_path / "project", TINY)
+    for name in ("dask", "numpy", "tqdm", "xarray"):
+        (project.folder / f"{name}.py").write_text(f"raise SystemExit('the working folder has {name}')\n")
+    (project.folder / "mynets.py").write_text("from surroscope.models.vit import build\n")
+    project.edit(TINY, "surroscope.models.vit:build", "mynets:build")
+    command = [str(Path(sys.executable).with_name("snakemake")), *project.command("--cores", "1")[3:]]
+    made = "data/raw/tiny/NS/NS-BB/block0.nc"
+    done = subprocess.run([*command, made], cwd=project.folder, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert "your own code is run: systems.NS.models.vit.factory: mynets:build" in done.stdout + done.stderr
+    assert (project.folder / made).exists()

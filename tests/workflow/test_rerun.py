@@ -1,5 +1,7 @@
 """What was edited, and what must run again for it: nothing less, nothing more."""
 
+import re
+import shutil
 import subprocess
 from pathlib import Path
 
@@ -14,6 +16,61 @@ COMMENT = "\n# a comment changes nothing\n"
 
 def test_nothing_is_left_to_do(quick: Project) -> None:
     assert quick.planned() == {}
+
+
+def test_a_study_without_snakemakes_memory_is_known_by_what_its_results_say(quick: Project, tmp_path: Path) -> None:
+    project = quick.copy(tmp_path / "project")
+    project.remove(".snakemake")
+    assert project.planned() == {}
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "words", "first"),
+    [
+        ("seed: 0", "seed: 1", "made with seed 0, asked for is 1", "simulate"),
+        (
+            "learning_rate: 2.0e-3",
+            "learning_rate: 1.0e-3",
+            "made with learning_rate 0.002, asked for is 0.001",
+            "train",
+        ),
+        ("heads: 2", "heads: 4", '"heads": 2, .* asked for is {.*"heads": 4', "train"),
+        (
+            "study: quick",
+            "study: quick\ninfluence: {damping: 1.0e-3}",
+            "damping 1e-06, asked for is 0.001",
+            "influence",
+        ),
+    ],
+)
+def test_without_it_what_was_made_otherwise_is_made_again(
+    quick: Project, tmp_path: Path, old: str, new: str, words: str, first: str
+) -> None:
+    project = quick.copy(tmp_path / "project")
+    project.edit(QUICK, old, new)
+    known = project.planned()
+    project.remove(".snakemake")
+    assert project.planned() == known
+    assert known[first]
+    assert re.search(words, project.run("--dry-run").stderr)
+
+
+def test_data_of_another_study_are_refused_where_they_are_shared(quick: Project, tmp_path: Path) -> None:
+    project = quick.copy(tmp_path / "project")
+    project.remove(".snakemake")
+    (project.folder / "data").rename(tmp_path / "data")
+    (project.folder / "data").symlink_to(tmp_path / "data")
+    assert project.planned() == {}
+    project.edit(QUICK, "seed: 0", "seed: 1")
+    words = "block0.nc: made with seed 0, asked for is 1. It is outside of this folder"
+    done = subprocess.run(project.command("-n"), cwd=project.folder, capture_output=True, text=True, check=False)
+    assert done.returncode == 1
+    assert words in done.stderr + done.stdout
+    # Nor where only the stores are left.
+    shutil.rmtree(tmp_path / "data" / "raw")
+    done = subprocess.run(project.command("-n"), cwd=project.folder, capture_output=True, text=True, check=False)
+    assert done.returncode == 1
+    assert words in done.stderr + done.stdout
 
 
 def test_touched_and_commented_sources_change_nothing(quick: Project, tmp_path: Path) -> None:

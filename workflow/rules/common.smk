@@ -8,20 +8,24 @@ from pathlib import Path
 
 # Relative, so that a project that was moved or copied is still up to date.
 SOURCES = os.path.relpath(Path(workflow.current_basedir).parent)
-sys.path[:0] = [os.path.abspath(SOURCES), os.getcwd()]
+sys.path.insert(0, os.path.abspath(SOURCES))
+
+from surroscope.runtime.environment import prepare, working_folder_last
+
+# Snakemake puts the folders of its files first, which may be this one.
+working_folder_last()
 
 from surroscope.data import pdegym
-from surroscope.runtime import cost, fingerprint, sessions
+from surroscope.runtime import cost, fingerprint, provenance, sessions, store
 from surroscope.influence.normalize import UNITS
-from surroscope.importing import module_of
 from surroscope.influence.solvers import SOLVERS
 from surroscope.report.catalogue import MODULES, caption, figure, figures_for, tables_for
 from surroscope.config import jobs, memory
 from surroscope.config.study import check
-from surroscope.runtime.environment import prepare
 from surroscope.errors import UserError
 
-prepare(Path(SOURCES))
+AT = Path(SOURCES).resolve()
+prepare(AT, alone=Path(workflow.main_snakefile).resolve().parent in (AT, AT.parent))
 # Before Snakemake takes its lock. Jobs have Snakemakes of their own, which are not meant.
 if workflow.is_main_process and not workflow.output_settings.dryrun:
     sessions.arrive()
@@ -76,29 +80,100 @@ def settings(name, **fixed):
     return lambda wildcards: jobs.settings(STUDY, name, **wildcards, **fixed)
 
 
-def code(stage, settings=lambda wildcards: "{}"):
-    """The fingerprint of the code that a job runs: its stage's, its network's and that of the observables it reads of."""
-
-    def of_job(wildcards):
-        modules = [f"surroscope.stages.{stage}"]
-        if "model" in wildcards.keys():
-            modules.append(STUDY.systems[wildcards.system].models[wildcards.model].module)
-        own = json.loads(settings(wildcards)).get("observables", {})
-        return fingerprint.of_code(*modules, *(module_of(entry["factory"]) for entry in own.values()))
-
-    return of_job
+def code(stage, settings, modules=()):
+    """The fingerprint of the code that a job runs. modules: those that its stage runs by name"""
+    return lambda wildcards: fingerprint.of_stage(stage, json.loads(settings(wildcards)), *modules)
 
 
 def files(wildcards, input, output):
     """Options of a stage: each of its rule's inputs and outputs that has a name, unless it is empty."""
     named = [(name, [paths] if isinstance(paths, str) else paths) for name, paths in [*input.items(), *output.items()]]
-    return " ".join(f"--{name} {shlex.join(paths)}" for name, paths in named if paths)
+    options = [f"--{name} {shlex.join(paths)}" for name, paths in named if paths]
+    if data := input.get("stores") or input.get("data"):
+        options.append(f"--made-by {made_by(data)}")
+    return " ".join(options)
 
 
-def job(name, stage=None, **fixed):
+def made_by(data):
+    """Which settings and code have to have made stores of data, as a hash: other studies may write them too."""
+    read, run = job("ingest")["settings"], job("ingest")["code"]
+    found = []
+    for path in map(Path, data):
+        of = {"system": path.parent.name, "ic": path.stem}
+        found.append(provenance.identity(json.loads(read(of)), run(of)))
+    return provenance.together(found)
+
+
+def job(name, stage=None, modules=(), **fixed):
     """Parameters of a rule. stage: that it runs, where several rules run one"""
     read = settings(name, **fixed)
-    return {"settings": read, "code": code(stage or name, read), "files": files}
+    return {"settings": read, "code": code(stage or name, read, modules), "files": files}
+
+
+# Path -> by what that was made which something else was made from, as that says; it may have been removed.
+MADE_FROM = {}
+TOLD = set()
+
+
+def made_otherwise(path, settings, code):
+    """In what `path` was made otherwise than its job would make it now, in words; None if it was not."""
+    if not os.path.lexists(path):
+        return provenance.difference(MADE_FROM[path], settings, code) if path in MADE_FROM else None
+    made = store.made(Path(path))
+    if why := provenance.difference(made, settings, code):
+        return why
+    for name, then in made.get("inputs", {}).items():
+        MADE_FROM[name] = then
+        if code is None:
+            continue
+        now = store.made(Path(name)) if os.path.lexists(name) else None
+        if now and now["digest"] != then["digest"]:
+            return f"made from {name} as it was before"
+    return None
+
+
+def identified(rule):
+    """An input function that adds no file: it has a job run whose outputs are there and were made otherwise.
+
+    Snakemake's own memory, `.snakemake`, may be lost, or be that of another folder.
+    """
+    params = dict(rule.params.items())
+
+    def of_job(wildcards):
+        if not workflow.is_main_process:
+            return []
+        asked = json.loads(params["settings"](wildcards)), params["code"](wildcards) if "code" in params else None
+        for path in (str(pattern.apply_wildcards(wildcards)) for pattern in rule.output):
+            if why := made_otherwise(path, *asked):
+                workflow.dag.forcefiles.add(path)
+                if (rule.name, why) not in TOLD:
+                    print(f"made again: {path}: {why}", file=sys.stderr)
+                TOLD.add((rule.name, why))
+        return []
+
+    return of_job
+
+
+def require_own_data():
+    """Raise WorkflowError if data outside of the working directory are not those that the study asks for.
+
+    Other studies may use them too, so they are not made again. Of what they were made from it is enough that they say.
+    """
+    for system, ic in ((system, ic) for system in STUDY.systems for ic in STUDY.classes(system)):
+        jobs = [("ingest", rules.ingest, {"system": system, "ic": ic})]
+        if STUDY.data.source == "simulation":
+            blocks = STUDY.blocks(system)
+            jobs += [("simulate", rules.simulate, {"system": system, "ic": ic, "block": str(b)}) for b in blocks]
+        for name, rule, wildcards in jobs:
+            path = Path(expand(rule.output[0], **wildcards)[0])
+            if path.resolve().is_relative_to(Path.cwd().resolve()):
+                continue
+            own = job(name)
+            if why := made_otherwise(str(path), json.loads(own["settings"](wildcards)), own["code"](wildcards)):
+                raise WorkflowError(
+                    f"{path}: {why}. It is outside of this folder, at {path.resolve()}, where other studies may use it, "
+                    "so it is not made again: choose another data.dataset, or delete it if it is yours alone"
+                )
 
 
 def command(stage, options="", launch=""):

@@ -78,12 +78,14 @@ rule ingest:
         "../../envs/dask.yaml"
     resources:
         **growing(mem_mb=1000, runtime=480),
+        # Which files HDF5 files may read changes no result.
+        links=STUDY.data.links,
     params:
         **job("ingest"),
     message:
         "Chunk {wildcards.ic} into Zarr"
     shell:
-        command("ingest")
+        command("ingest", "--links {resources.links}")
 
 
 rule split:

@@ -38,9 +38,7 @@ for SYSTEM in STUDY.systems:
         resources:
             **growing(mem_mb=1000, runtime=10),
         params:
-            files=files,
-            settings=settings("figures"),
-            code=fingerprint.of_code("surroscope.stages.figures", *MODULES),
+            **job("figures", modules=MODULES),
         message:
             "Draw the figures of {wildcards.system}"
         shell:

@@ -9,6 +9,7 @@ import xarray as xr
 
 from surroscope.errors import UserError
 from surroscope.runtime import provenance, store
+from surroscope.tables.reading import read_csv
 
 
 def open_study(path: str | Path) -> xr.DataTree:
@@ -49,7 +50,7 @@ def open_study(path: str | Path) -> xr.DataTree:
 
 def _opened(folder: Path, name: str, seed: int, epoch: int) -> xr.Dataset:
     path = folder / f"seed{seed}" / f"epoch{epoch}" / f"{name}.zarr"
-    found = store.read(path, contents=False, chunks={}).assign_coords(seed=seed, epoch=epoch)
+    found = store.read(path, chunks={}).assign_coords(seed=seed, epoch=epoch)
     if responses := json.loads(found.attrs.pop("responses", "[]")):
         labels = {key: ("response", [response[key] for response in responses]) for key in ("observable", "step")}
         found = found.assign_coords(labels).set_index(response=["observable", "step"])
@@ -63,10 +64,11 @@ def _joined(dimension: str, datasets: Iterable[xr.Dataset]) -> xr.Dataset:
 def read_table(path: str | Path, system: str, name: str) -> pd.DataFrame:
     """A tidy table of a study's system, as its figures show it: two_time, scalars, checkpoints, ...
 
-    Raises UserError where there is no such table.
+    Raises UserError where there is no such table, and DamagedStoreError where it is not what was written.
     """
     file = Path(path) / system / "tables" / f"{name}.csv"
     if not file.is_file():
         known = ", ".join(sorted(other.stem for other in file.parent.glob("*.csv"))) or "none"
         raise UserError(f"{file}: no such table; there are: {known}")
-    return pd.read_csv(file)
+    store.require_whole(file)
+    return read_csv(file)

@@ -4,15 +4,17 @@ import glob
 import os
 from typing import Annotated, Any, Literal
 
+import numpy as np
 from pydantic import BeforeValidator, Field, PlainValidator, field_validator, model_validator
 
-from surroscope.config.base import Count, Name, Positive, Section, once, require_known
+from surroscope.config.base import LARGEST, MOST, Count, Name, Positive, Section, once, require_known
 from surroscope.data import expressions, pdegym
 from surroscope.data.files import by_number
 from surroscope.errors import UserError
 from surroscope.observables.catalogue import COMPUTED
 
 PAIR = Field(min_length=2, max_length=2)
+Cells = Annotated[int, Field(ge=1, le=2**14)]
 
 
 def _square(size: Any) -> Any:
@@ -49,7 +51,7 @@ class Generation(Section):
     """Of simulated data."""
 
     preset: Literal["paper", "calibrated"] = "calibrated"
-    seed: int = 0
+    seed: Annotated[int, Field(ge=-LARGEST, le=LARGEST)] = 0
     refinement: Count = 2
 
 
@@ -65,23 +67,25 @@ class Layout(Section):
 class Data(Generation, Layout):
     dataset: Name
     source: Literal["simulation", "pdegym", "files"] = "simulation"
-    size: Annotated[list[Count], PAIR, BeforeValidator(_square, Count | Annotated[list[Count], PAIR])] = [128, 128]
-    snapshots: Annotated[int, Field(ge=3)] = 21
+    size: Annotated[list[Cells], PAIR, BeforeValidator(_square, Cells | Annotated[list[Cells], PAIR])] = [128, 128]
+    snapshots: Annotated[int, Field(ge=3, le=MOST)] = 21
     block: Count = 64
     revision: Annotated[str | dict[str, str], PlainValidator(_revision, str | dict[str, str])] = "main"
     format: Literal["xarray", "well", "pdebench", "apebench"] = "xarray"
     files: dict[Name, Annotated[list[str], Field(min_length=1), BeforeValidator(_several, str | list[str])]] = {}
+    links: Literal["inside", "anywhere"] = "inside"
     keep_raw: bool = True
     reader: Literal["memory", "mapped"] = "memory"
 
     @field_validator("channels")
     @classmethod
     def _expressions(cls, channels: dict[str, str]) -> dict[str, str]:
-        for expression in channels.values():
+        for channel, expression in channels.items():
             try:
-                expressions.names(expression)
+                # Of no values, which shows all that does not depend on them.
+                expressions.evaluate(expression, lambda *_: np.empty(0))
             except UserError as error:
-                raise ValueError(str(error)) from None
+                raise ValueError(f"{channel}: {error}") from None
         return channels
 
     @model_validator(mode="after")
@@ -93,7 +97,7 @@ class Data(Generation, Layout):
             )
         if (self.source == "files") != bool(self.files):
             raise ValueError(f"source is {self.source!r} and files {dict(self.files)}; files go with source: files")
-        theirs = {"format", "channels", "dimensions", "dtype", "time_step"} & self.model_fields_set
+        theirs = {"format", "channels", "dimensions", "dtype", "time_step", "links"} & self.model_fields_set
         if theirs and self.source != "files":
             raise ValueError(f"{', '.join(sorted(theirs))} goes with source: files, found {self.source!r}; remove it")
         if self.source == "pdegym" and (

@@ -111,10 +111,11 @@ class Ingest(data.Layout, Job):
 class Split(sections.Split, Job):
     seed: int
     classes: list[str]
+    trajectories: int
 
     @classmethod
     def of(cls, study: Study, system: str, seed: str) -> Self:
-        return cls.take(study.split, seed=seed, classes=study.classes(system))
+        return cls.take(study.split, study.systems[system], seed=seed, classes=study.classes(system))
 
 
 class Train(sections.Training, Network):

@@ -6,12 +6,14 @@ from typing import Annotated, Any, Literal
 
 from pydantic import AfterValidator, Field, field_validator, model_validator
 
-from surroscope.config.base import Count, Name, NonNegative, Positive, Section, Seeds, once
+from surroscope.config.base import MOST, Count, Name, Natural, NonNegative, Positive, Section, Seed, Seeds, once, plain
 from surroscope.config.data import Equations
 from surroscope.influence.normalize import NORMALIZATIONS
 from surroscope.influence.solvers import SOLVERS
 
 BASELINE = "persistence"
+# Folders of a system's results beside those of its models.
+OF_SYSTEM = {"figures", "splits", "tables"}
 # Names of the registries, which no type checker can read.
 SolverName = Literal[*SOLVERS]  # type: ignore[valid-type]
 Normalization = Literal[*NORMALIZATIONS]  # type: ignore[valid-type]
@@ -55,7 +57,7 @@ class Factory(Section):
     """Something made by a function given by import path."""
 
     factory: ImportPath
-    options: dict[str, Any] = {}
+    options: Annotated[dict[str, Any], AfterValidator(plain)] = {}
 
     @property
     def module(self) -> str:
@@ -65,7 +67,7 @@ class Factory(Section):
 
 class Model(Factory):
     training: Training
-    probe_epochs: Annotated[list[Annotated[int, Field(ge=0)]], Field(min_length=1)]
+    probe_epochs: Annotated[list[Natural], Field(min_length=1)]
     shares: dict[Literal["class", "time"], Annotated[float, Field(ge=0, le=1, strict=False)]] | None = None
 
     @model_validator(mode="after")
@@ -81,7 +83,7 @@ class Model(Factory):
 
 
 class SystemStudy(Section):
-    trajectories: Annotated[int, Field(ge=3)]
+    trajectories: Annotated[int, Field(ge=3, le=MOST)]
     equations: Equations | None = None
     classes: Annotated[list[str], Field(min_length=2), AfterValidator(once)] | None = None
     observables: Annotated[list[str], Field(min_length=1), AfterValidator(once)] | None = None
@@ -90,15 +92,17 @@ class SystemStudy(Section):
 
     @field_validator("models")
     @classmethod
-    def _not_the_baseline(cls, models: dict[str, Model]) -> dict[str, Model]:
+    def _own_names(cls, models: dict[str, Model]) -> dict[str, Model]:
         if BASELINE in models:
             raise ValueError(f"a model is called {BASELINE!r}, the name of the baseline in the tables; rename it")
+        if taken := sorted(OF_SYSTEM & set(models)):
+            raise ValueError(f"a model is called {taken[0]!r}, a folder of results of the system; rename it")
         return models
 
 
 class Probe(Section):
     batches: Count = 18
-    snapshots: Annotated[int, Field(ge=3)] = 17
+    snapshots: Annotated[int, Field(ge=3, le=MOST)] = 17
 
 
 class Method(Section):
@@ -160,8 +164,8 @@ class Dask(Section):
 
     cluster: str = "local"
     # Snakemake's --config gives text.
-    workers: Annotated[int, Field(ge=1, strict=False)] = 4
-    runtime: Annotated[int, Field(ge=1, strict=False)] = 60
+    workers: Annotated[int, Field(ge=1, le=MOST, strict=False)] = 4
+    runtime: Annotated[int, Field(ge=1, le=MOST, strict=False)] = 60
     interface: Name = "lo"
     tls: Tls | None = None
 
@@ -188,11 +192,11 @@ class Dask(Section):
 class Coupling(Section):
     """How the kernel between inputs is measured, apart from what is left to learn."""
 
-    draws: Annotated[int, Field(ge=8)] = 12
-    patterns: Annotated[int, Field(ge=4)] = 4
+    draws: Annotated[int, Field(ge=8, le=MOST)] = 12
+    patterns: Annotated[int, Field(ge=4, le=MOST)] = 4
     noises: Annotated[list[Positive], Field(min_length=1), AfterValidator(once)] = [1.0, 0.3, 0.1]
     probes: Count | None = None
-    untrained_probes: Annotated[int, Field(ge=0)] = 1
+    untrained_probes: Natural = 1
 
 
 class Sensitivity(Iterations):
@@ -210,26 +214,27 @@ class Sensitivity(Iterations):
 
 
 class Cross(Section):
-    seed: Annotated[int, Field(ge=0)]
+    seed: Seed
     test: Count = 1
     train: Count
     every: Count = 1
 
 
 # [class, time] that responds, [class, time] of the step; YAML has lists for tuples.
-Pair = Annotated[tuple[str, Annotated[int, Field(ge=0)], str, Annotated[int, Field(ge=0)]], Field(strict=False)]
+Pair = Annotated[tuple[str, Natural, str, Natural], Field(strict=False)]
 
 
 class Maps(Section):
-    seed: Annotated[int, Field(ge=0)]
+    seed: Seed
     pairs: Annotated[list[Pair], Field(min_length=1)] | None = None
 
 
 class Symmetry(Section):
     seeds: Seeds | None = None
     probes: Count = 1
-    line: Annotated[int, Field(ge=0)] | None = None
-    box: Annotated[int, Field(ge=0)] | None = None
+    line: Natural | None = None
+    # So many shifts each way along both axes, all of which a plan lists.
+    box: Annotated[int, Field(ge=0, le=64)] | None = None
 
 
 class Fidelity(Iterations):
@@ -243,9 +248,9 @@ class Fidelity(Iterations):
         *(0.01, 0.1, 0.5)
     ]
     full_damping: Positive = 1e-1
-    pbrf: Annotated[int, Field(ge=0)] = 0
+    pbrf: Natural = 0
 
 
 class Figures(Section):
-    heatmap_limit: Positive = 7.0
-    dpi: Count = 150
+    heatmap_limit: Annotated[Positive, Field(le=1e6)] = 7.0
+    dpi: Annotated[int, Field(ge=1, le=1200)] = 150

@@ -1,11 +1,11 @@
-"""Which stores a study keeps, from its configuration alone."""
+"""Which stores and files a study keeps beside its tables and figures, from its configuration alone."""
 
 from surroscope.config.study import Study
 from surroscope.influence.solvers import SOLVERS
 
 
 def stores(study: Study) -> list[tuple[str, list[int], list[int]]]:
-    """The stores that a study keeps below results/{study}: a pattern of {seed} and {epoch}, its seeds, its epochs."""
+    """What a study keeps below results/{study}: a pattern of {seed} and {epoch}, its seeds, its epochs."""
     everywhere = ["grams", "influence", "coupling", "evaluation"]
     if any(SOLVERS[name].needs == "network" for name in study.influence.solvers):
         everywhere.append("full")
@@ -16,10 +16,16 @@ def stores(study: Study) -> list[tuple[str, list[int], list[int]]]:
         last["full_sweep"] = study.seeds_of("sensitivity")
     found: list[tuple[str, list[int], list[int]]] = []
     for system, chosen in study.systems.items():
+        found.append((f"{system}/splits/seed{{seed}}.json", study.seeds, [0]))
         images = {"orbits": study.seeds_of("symmetry")} if len(study.actions(system)) > 1 else {}
         for model, network in chosen.models.items():
             epochs, checkpoint = network.probe_epochs, f"{system}/{model}/seed{{seed}}"
-            found.append((f"{checkpoint}/weights", study.seeds, epochs[-1:]))
+            found += [(f"{checkpoint}/{name}", study.seeds, epochs[-1:]) for name in ("weights", "history.csv")]
+            if study.gradients.method == "measured":
+                found.append((f"{system}/{model}/linearization.json", study.seeds[:1], epochs[-1:]))
+            if study.sensitivity:
+                table = f"{checkpoint}/epoch{{epoch}}/sensitivity.csv"
+                found.append((table, study.seeds_of("sensitivity"), epochs[-1:]))
             found += [(f"{checkpoint}/epoch{{epoch}}/{name}.zarr", study.seeds, epochs) for name in everywhere]
             for name, seeds in (last | images).items():
                 found += [(f"{checkpoint}/epoch{{epoch}}/{name}.zarr", seeds, epochs[-1:])] * bool(seeds)

@@ -1,12 +1,12 @@
 """The study's configuration: typed, and checked before any job."""
 
-import re
 from typing import Annotated, Any
 
-from pydantic import BaseModel, Field, ValidationError, model_validator
+from pydantic import Field, ValidationError, model_validator
 
-from surroscope.config.base import Name, Section, Seeds, renamed, require_known
+from surroscope.config.base import Folder, Name, Section, Seeds, alike, renamed, require_bounded, require_known
 from surroscope.config.data import Data
+from surroscope.config.messages import line
 from surroscope.config.sections import (
     Coupling,
     Cross,
@@ -34,14 +34,15 @@ from surroscope.system import CLASSES, SYSTEMS, System
 
 PACKAGE = "surroscope"
 BOX = 17  # arXiv 2601.20172
+JOBS = 10_000
 
 
 class Study(Section):
-    study: Name
+    study: Folder
     seeds: Seeds
     data: Data
     split: Split = Split()
-    systems: Annotated[dict[Name, SystemStudy], Field(min_length=1)]
+    systems: Annotated[dict[Folder, SystemStudy], Field(min_length=1)]
     observables: dict[Name, Factory] = {}
     probe: Probe = Probe()
     gradients: Gradients = Gradients()
@@ -67,10 +68,17 @@ class Study(Section):
                 "(probe.batches); lower it"
             )
         self._sources_fit()
+        if twice := alike(self.systems):
+            raise ValueError(f"systems holds {' and '.join(twice)}, one name but for case and punctuation; rename one")
         known_ones = {name for system in self.systems for name in catalogue.known(self.system(system))}
         if taken := sorted(set(self.observables) & (set(catalogue.BUILTIN) | known_ones)):
             raise ValueError(f"observables defines {taken[0]!r}, the name of one that there is already; rename it")
         for name, system in self.systems.items():
+            if self.data.source == "simulation" and len(self.blocks(name)) > JOBS:
+                raise ValueError(
+                    f"data.block is {self.data.block}, which makes {len(self.blocks(name))} jobs a class for "
+                    f"systems.{name}.trajectories = {system.trajectories}; raise it, to {JOBS} jobs or fewer"
+                )
             test = split_counts(system.trajectories, self.split.train, self.split.validation)[2]
             if self.probe.batches > test:
                 raise ValueError(
@@ -85,10 +93,10 @@ class Study(Section):
                 raise ValueError(f"systems.{name}.observables lacks 'smse', the cost that every step descends; add it")
             observables, needs = self.observables_of(name), {need for spec in FIGURES.values() for need in spec.needs}
             figures = figures_for(observables, needs)
-            if twice := sorted({figure for figure in figures if figures.count(figure) > 1}):
-                colliding = next(observable for observable in observables if twice[0].endswith(f"_{observable}"))
+            if twice := alike(figures):
+                colliding = next(observable for observable in observables if twice[-1].endswith(f"_{observable}"))
                 raise ValueError(
-                    f"systems.{name} has the observable {colliding!r}, whose figure would be {twice[0]}, the name of "
+                    f"systems.{name} has the observable {colliding!r}, whose figure would be {twice[-1]}, the name of "
                     "another figure; rename the observable or the channel"
                 )
             for model in system.models if "adam" in self.influence.solvers else ():
@@ -275,31 +283,10 @@ class Study(Section):
         return [["test", b] for b in range(self.cross.test)] + [["train", b] for b in range(self.cross.train)]
 
 
-PLAIN = {
-    "list_type": "expected a list",
-    "tuple_type": "expected a list of lists, each [class, time, class, time]",
-    "string_pattern_mismatch": "expected letters, digits, '_', '-' and '.', a letter or digit first",
-}
-
-
 def check(config: dict[str, Any], source: str) -> Study:
     """The configuration as a Study. Raises UserError, one line for each key that is wrong."""
     try:
+        require_bounded(config, source)
         return Study.model_validate(renamed(config, source))
     except ValidationError as error:
-        raise UserError("\n".join(_line(source, found) for found in error.errors())) from None
-
-
-def _line(source: str, error: Any) -> str:
-    key = ".".join(str(part) for part in error["loc"])
-    if error["type"] == "extra_forbidden":
-        return f"{source}: {key}: unknown key; remove it or mend its spelling (config.yaml comments every key)"
-    if error["type"] == "missing":
-        return f"{source}: {key}: missing; add it (config.yaml comments every key)"
-    message = error["msg"].removeprefix("Value error, ")
-    value = error["input"]
-    message = PLAIN.get(error["type"], message)
-    if error["type"] == "float_type" and isinstance(value, str) and re.fullmatch(r"[-+]?\d+e[-+]?\d+", value):
-        message = f"YAML reads it as text; write it with a point, {value.replace('e', '.0e')}"
-    found = f"found {value!r}; " if not isinstance(value, dict | BaseModel) else ""
-    return ": ".join(part for part in (source, key, found + message) if part)
+        raise UserError("\n".join(line(source, found) for found in error.errors())) from None

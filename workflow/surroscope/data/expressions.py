@@ -5,6 +5,8 @@ import operator
 from collections.abc import Callable
 from typing import Any
 
+import numpy as np
+
 from surroscope.errors import UserError
 
 OPERATORS: dict[type, Callable[[Any, Any], Any]] = {
@@ -48,7 +50,7 @@ def evaluate(expression: str, read: Callable[[str, int | None], Any]) -> Any:
     """The value of an expression, in floating point; nothing of it is run as Python.
 
     read: gives the value of a name, or of one of its components
-    Raises UserError for what is no expression, and for numbers in it that cannot be computed.
+    Raises UserError for what is no expression, for numbers in it that cannot be computed, and for complex values.
     """
     names(expression)
 
@@ -67,6 +69,12 @@ def evaluate(expression: str, read: Callable[[str, int | None], Any]) -> Any:
         raise AssertionError(node)
 
     try:
-        return value(ast.parse(expression.strip(), mode="eval").body)
-    except ArithmeticError as error:
+        result = value(ast.parse(expression.strip(), mode="eval").body)
+    except (ArithmeticError, RecursionError) as error:
         raise UserError(f"{expression!r} cannot be computed: {error}") from None
+    # A negative number to a broken power, such as (-8)**(1/3).
+    if np.iscomplexobj(result):
+        raise UserError(
+            f"{expression!r} gives complex numbers, expected real ones; mend its powers of negative numbers"
+        )
+    return result

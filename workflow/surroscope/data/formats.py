@@ -166,7 +166,8 @@ class Fields:
             name = self.dimensions.get("time", name)
         for group in self.groups.values():
             if name in group.variables and group.variables[name].ndim == 1:
-                return np.asarray(group.variables[name].values, dtype=np.float64)
+                values = group.variables[name].values
+                return np.asarray(values, dtype=np.float64) if values.dtype.kind in "iuf" else None
         return None
 
 

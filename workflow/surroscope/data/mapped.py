@@ -19,14 +19,20 @@ POLL = 5.0
 
 
 def built(cache: Path, stores: list[Path], split: Path, snapshots: int) -> Path:
-    """The cache of a split, which is built unless it is there. One process builds it while others wait for it.
+    """The cache of a split, built unless it is there and whole. One process builds it while others wait for it.
 
     Raises UserError if the file system has no locks.
     """
     origin = {"source": transitions.source(stores, split), "snapshots": snapshots}
 
     def there() -> bool:
-        return (cache / store.MANIFEST).exists() and origin.items() <= store.manifest(cache).items()
+        if not (cache / store.MANIFEST).exists():
+            return False
+        try:
+            return origin.items() <= store.verify(cache).items()
+        except store.DamagedStoreError as error:
+            print(f"{error}: it is built again", flush=True)
+            return False
 
     cache.parent.mkdir(parents=True, exist_ok=True)
     with cache.with_name(f"{cache.name}.lock").open("w") as lock:

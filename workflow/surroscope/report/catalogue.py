@@ -1,5 +1,6 @@
 """Every figure of a study by its name, and the tables behind them."""
 
+import re
 from collections.abc import Collection
 from dataclasses import replace
 from inspect import cleandoc
@@ -56,7 +57,9 @@ def figure(name: str) -> FigureSpec:
 def caption(name: str, system: str, n: str, unit: str) -> str:
     """The caption of a figure in reStructuredText; n: the sample size of the study, unit: of influence in it."""
     spec = figure(name)
-    return cleandoc(spec.caption).format(system=system, n=n, unit=unit, observable=spec.observable)
+    # A name that ends in _ would be a link.
+    system, observable = (re.sub(r"_(?![A-Za-z0-9])", r"\\_", text or "") for text in (system, spec.observable))
+    return cleandoc(spec.caption).format(system=system, n=n, unit=unit, observable=observable)
 
 
 def figures_for(observables: Collection[str], parts: Collection[str] = ()) -> tuple[str, ...]:

@@ -11,7 +11,7 @@ import re
 import signal
 import stat
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from importlib import metadata
 from pathlib import Path
 from typing import Annotated, Any, NoReturn, TypeVar, get_args, get_origin, get_type_hints
@@ -22,7 +22,9 @@ from pydantic import BaseModel, ValidationError
 
 from surroscope.errors import UserError
 from surroscope.runtime import fingerprint, launch
-from surroscope.runtime.store import StaleWriterError, claimed
+from surroscope.runtime import provenance as origin
+from surroscope.runtime.environment import working_folder_last
+from surroscope.runtime.store import StaleWriterError, claimed, recording
 
 VERSIONED = ("surroscope", "torch", "numpy", "xarray", "zarr", "dask", "pandas", "matplotlib")
 
@@ -32,15 +34,23 @@ Model = TypeVar("Model", bound=BaseModel)
 WRITTEN = "written"
 Output = Annotated[Path, WRITTEN]
 Outputs = Annotated[list[Path], WRITTEN]
+# And what no stage wrote, or what is not read: nothing is known of it.
+FOREIGN = "foreign"
+Foreign = Annotated[Path, FOREIGN]
+Foreigns = Annotated[list[Path], FOREIGN]
 
 
-def run(stage: Callable[..., None]) -> None:
+def run(stage: Callable[..., None], *modules: str) -> None:
     """Call a stage with what the command line says; a UserError ends in one line and exit code 1.
+
+    modules: those that it runs by name, beside what its settings name. What it reads is checked against what is
+    recorded of it, and what it writes is recorded to be made by its settings, code and inputs.
 
     Its module's docstring is the help text. Each of its parameters is an option, by its annotation:
     a pydantic model: its fields as JSON, or the path of a YAML or JSON file; Path, int, str: one value;
     list[Path]: one or more; Sequence[Path] with a default: any number; with a default it may be left out
     """
+    working_folder_last()
     hints = get_type_hints(stage, include_extras=True)
     parameters = inspect.signature(stage).parameters
     models = {name: hint for name, hint in hints.items() if isinstance(hint, type) and issubclass(hint, BaseModel)}
@@ -54,17 +64,24 @@ def run(stage: Callable[..., None]) -> None:
     )
     for name, parameter in parameters.items():
         _add_option(parser, name, hints[name], parameter.default)
+    parser.add_argument("--made-by", help="hash of the settings and code that have to have made the data [any]")
     arguments = vars(parser.parse_args())
+    made_by = arguments.pop("made_by")
     # Clusters end a job so: as an exception, it takes what is half-written along.
     signal.signal(signal.SIGTERM, _end)
     launch.end_with_parent()
     _share_log()
-    outputs = [path for name, hint in hints.items() if WRITTEN in get_args(hint) for path in _listed(arguments[name])]
+    outputs, foreign = (_marked(WRITTEN, hints, arguments), _marked(FOREIGN, hints, arguments))
+    read = [path for path in _paths(arguments.values()) if path not in {*outputs, *foreign}]
     try:
         loaded = {name: load(model, arguments[name], f"--{name}") for name, model in models.items()}
         # Of processes that work together the first one writes.
         with claimed(outputs if os.environ.get("RANK", "0") == "0" else ()):
-            stage(**arguments | loaded)
+            if made_by:
+                origin.require_made_by(arguments.get("stores") or arguments["data"], made_by)
+            made = provenance(_name(stage), loaded["settings"], *modules) | {"inputs": origin.inputs(read, foreign)}
+            with recording(made):
+                stage(**arguments | loaded)
     except StaleWriterError as error:
         _withdraw(error)
     except UserError as error:
@@ -81,7 +98,7 @@ def run(stage: Callable[..., None]) -> None:
 
 def _add_option(parser: argparse.ArgumentParser, name: str, hint: Any, default: Any) -> None:
     required = default is inspect.Parameter.empty
-    kind = hint.__origin__ if WRITTEN in get_args(hint) else hint
+    kind = hint.__origin__ if {WRITTEN, FOREIGN} & set(get_args(hint)[1:]) else hint
     many = get_origin(kind) in (list, Sequence)
     options: dict[str, Any] = {"required": True} if required else {"default": default}
     if many or not required:
@@ -93,8 +110,20 @@ def _add_option(parser: argparse.ArgumentParser, name: str, hint: Any, default: 
     parser.add_argument(f"--{name.replace('_', '-')}", dest=name, type=convert, help=what, **options)
 
 
-def _listed(paths: Path | list[Path]) -> list[Path]:
-    return paths if isinstance(paths, list) else [paths]
+def _marked(mark: str, hints: Mapping[str, Any], arguments: Mapping[str, Any]) -> list[Path]:
+    return _paths(arguments[name] for name, hint in hints.items() if mark in get_args(hint))
+
+
+def _paths(values: Iterable[Any]) -> list[Path]:
+    """Those among the values, and in lists of them."""
+    listed = (value if isinstance(value, list | tuple) else [value] for value in values)
+    return [path for paths in listed for path in paths if isinstance(path, Path)]
+
+
+def _name(stage: Callable[..., None]) -> str:
+    """Of its module, which may be the one that runs."""
+    spec = sys.modules[stage.__module__].__spec__
+    return (spec.name if spec else stage.__module__).rpartition(".")[2]
 
 
 def _end(*_: object) -> NoReturn:
@@ -148,6 +177,8 @@ def load(model: type[Model], text: str, source: str = "--settings") -> Model:
         raise UserError(f"{source}: unknown key {sorted(unknown)[0]!r}; known keys are {', '.join(sorted(known))}")
     try:
         return model.model_validate_json(json.dumps(content))
+    except TypeError as error:  # dates and bytes of YAML
+        raise UserError(f"{source}: {error}; put it in quotes") from None
     except ValidationError as error:
         first = error.errors()[0]
         key = ".".join(map(str, first["loc"]))
@@ -155,16 +186,17 @@ def load(model: type[Model], text: str, source: str = "--settings") -> Model:
 
 
 def provenance(stage: str, settings: BaseModel, *modules: str) -> dict[str, Any]:
-    """What made a result: settings, fingerprint of the stage's code and `modules`, versions of the libraries."""
+    """What made a result: settings, fingerprint of the code, versions of the libraries. modules: as of `run`"""
     versions = {}
     for name in VERSIONED:
         try:
             versions[name] = metadata.version(name)
         except metadata.PackageNotFoundError:
             continue
+    read = settings.model_dump(mode="json")
     return {
-        "settings": settings.model_dump(mode="json"),
-        "code": fingerprint.of_code(f"surroscope.stages.{stage}", *modules),
+        "settings": read,
+        "code": fingerprint.of_stage(stage, read, *modules),
         "versions": versions,
     }
 
@@ -180,6 +212,7 @@ def tool(call: Callable[..., object], **texts: str) -> None:
     The command line follows from the signature: a parameter is a path, a keyword an option, and one that is False by
     default is a switch. Its help is the docstring of the module, and of each parameter `texts`, or else its default.
     """
+    working_folder_last()
     parser = argparse.ArgumentParser(
         description=sys.modules[call.__module__].__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )

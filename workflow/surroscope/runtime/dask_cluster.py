@@ -23,7 +23,7 @@ from distributed.utils import get_ip_interface
 
 from surroscope.errors import UserError
 from surroscope.runtime import progress
-from surroscope.runtime.environment import FIXED
+from surroscope.runtime.environment import FIXED, SAFE
 
 LOCAL, SLURM = "local", "slurm"
 TIMEOUT = 30.0
@@ -120,7 +120,7 @@ def _slurm(place: Place, memory_mb: int, logs: Path) -> Iterator[Client]:
             flush=True,
         )
     node = os.environ.get("SLURMD_NODENAME", socket.gethostname())
-    environment = FIXED | {"PYTHONPATH": str(Path(__file__).resolve().parents[2])}
+    environment = FIXED | SAFE | {"PYTHONPATH": str(Path(__file__).resolve().parents[2])}
     cluster = SLURMCluster(
         # As this job has them, which the profile has told; outside of a job, those that sbatch takes by itself.
         queue=os.environ.get("SLURM_JOB_PARTITION"),

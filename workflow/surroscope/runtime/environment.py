@@ -15,12 +15,23 @@ FIXED = {
 }
 # The process of the Snakemake that starts a job, on the machine that the job runs on.
 HEAD = "SURROSCOPE_HEAD"
+# `python -m` does not put the working folder first on the path then, where a dask.py would replace the library.
+SAFE = {"PYTHONSAFEPATH": "1"}
 
 
-def prepare(sources: Path) -> None:
-    """Put `sources` first on PYTHONPATH, and the Python that runs Snakemake first on PATH, for all jobs."""
+def working_folder_last() -> None:
+    """Look for modules in the working folder after everywhere else, which a user's own may lie in."""
+    here = os.getcwd()
+    sys.path[:] = [*(place for place in sys.path if os.path.abspath(place) != here), here]
+
+
+def prepare(sources: Path, alone: bool) -> None:
+    """Put `sources` first on PYTHONPATH, and the Python that runs Snakemake first on PATH, for all jobs.
+
+    alone: whether all jobs are this workflow's. Scripts of others may need what lies beside them
+    """
     first = {"PYTHONPATH": str(sources.resolve()), "PATH": str(Path(sys.executable).parent)}
     for name, folder in first.items():
         others = [part for part in os.environ.get(name, "").split(os.pathsep) if part not in ("", folder)]
         os.environ[name] = os.pathsep.join([folder, *others])
-    os.environ.update(FIXED | {HEAD: str(os.getpid())})
+    os.environ.update(FIXED | {HEAD: str(os.getpid())} | (SAFE if alone else {}))

@@ -13,9 +13,12 @@ import hashlib
 import site
 import sys
 import sysconfig
+from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
 from surroscope.errors import UserError
+from surroscope.importing import module_of
 
 # The FORMAT of these is raised by hand when what they leave on disk changes its meaning. Nothing else of them, and
 # nothing of the modules below them, is part of a fingerprint.
@@ -47,6 +50,14 @@ def of_code(*modules: str) -> str:
     return digest.hexdigest()[:16]
 
 
+def of_stage(stage: str, settings: Mapping[str, Any], *modules: str) -> str:
+    """Fingerprint of what a stage runs: its own module, those that its settings name by factories, and `modules`."""
+    factories = [
+        entry["factory"] for entry in [settings, *settings.get("observables", {}).values()] if "factory" in entry
+    ]
+    return of_code(f"surroscope.stages.{stage}", *map(module_of, factories), *modules)
+
+
 def _collect(module: str, package: str, closure: set[str]) -> None:
     below = module.startswith(tuple(f"{name}." for name in FORMAT_ALONE))
     if below or module in closure or _source(module, package) is None:
@@ -60,15 +71,16 @@ def _collect(module: str, package: str, closure: set[str]) -> None:
 def _source(module: str, package: str) -> Path | None:
     """The file of a module; None if it has none, or is a library's and not of `package`."""
     relative = Path(*module.split("."))
+    # As Python finds modules, so that a dask.py in the working folder, which comes last, is nobody's.
+    if module.partition(".")[0] in sys.builtin_module_names:
+        return None
     for folder in sys.path:
         place = Path(folder or ".").resolve()
         library = place in LIBRARIES or place.name in LIBRARY_NAMES
-        if library and module.partition(".")[0] != package:
-            continue
         for candidate in (relative.with_suffix(".py"), relative / "__init__.py"):
             path = Path(folder or ".") / candidate
             if path.is_file():
-                return path
+                return None if library and module.partition(".")[0] != package else path
     return None
 
 

@@ -25,7 +25,7 @@ from pathlib import Path
 import psutil
 
 from surroscope.errors import UserError
-from surroscope.runtime.environment import HEAD
+from surroscope.runtime.environment import HEAD, SAFE
 
 # Of Linux's <sys/prctl.h>.
 PR_SET_PDEATHSIG = 1
@@ -57,13 +57,14 @@ def main() -> None:
     if "surroscope.runtime.torchrun" in start:
         # Of the warnings of torch's C++ one is about a choice of ours, the others are about host names.
         os.environ.setdefault("TORCH_CPP_LOG_LEVEL", "ERROR")
+    os.environ.update(SAFE)
     os.execvp(start[0], start)
 
 
 def end_with_parent() -> None:
     """Have a job of Snakemake's get SIGTERM when its shell ends, even if that has been killed already: Snakemake takes
     the job for failed then, and may start it again. It lasts through exec. Systems other than Linux cannot do it."""
-    head = int(os.environ.pop(HEAD, 0))
+    head = int(os.environ.pop(HEAD, "") or 0)
     if head and sys.platform == "linux":
         ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, signal.SIGTERM)
         if psutil.pid_exists(head) and head not in [parent.pid for parent in psutil.Process().parents()]:

@@ -1,12 +1,76 @@
 """What a finished study consists of: `provenance.json`, beside its report, has the digest of each file and store."""
 
-from collections.abc import Iterable, Mapping
+import hashlib
+import json
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from surroscope.errors import UserError
 from surroscope.runtime import store
 
 FILE = "provenance.json"
+
+
+def identity(settings: Mapping[str, Any], code: str | None) -> str:
+    """Hash of what makes something, 16 hexadecimal digits. code: None where it does not count"""
+    return hashlib.sha256(json.dumps([settings, code], sort_keys=True).encode()).hexdigest()[:16]
+
+
+def inputs(read: Iterable[Path], foreign: Iterable[Path] = ()) -> dict[str, dict[str, Any]]:
+    """Digest and identity of each thing that a stage reads, which files among them are checked to have.
+
+    foreign: what made these, if something did, since they may be removed when they were read. Stores are checked by
+    those that read them.
+    Raises DamagedStoreError, and UserError if one of them was made from another in a state that it is not in any more.
+    """
+    found = {}
+    for path in [*read, *foreign]:
+        made = store.made(path)
+        if path.is_file() and (made or path not in foreign):
+            store.require_whole(path)
+        if made:
+            by: dict[str, Any] = {key: made.get(key) for key in ("settings", "code")}
+            found[str(path)] = {"digest": made["digest"], **(by if path in foreign else {"made": identity(**by)})}
+            for name, then in made.get("inputs", {}).items():
+                now = store.made(Path(name)) if Path(name) in read else None
+                if now and now["digest"] != then["digest"]:
+                    raise UserError(
+                        f"{path}: was made from {name} with digest {then['digest'][:16]}, which has "
+                        f"{now['digest'][:16]} by now; run snakemake again"
+                    )
+    return found
+
+
+def require_made_by(stores: Sequence[Path], expected: str) -> None:
+    """Raise UserError unless the data were made by settings and code of this hash, those of all of them together."""
+    found = [store.manifest(path) for path in stores]
+    if together(identity(made["settings"], made["code"]) for made in found) != expected:
+        raise UserError(
+            f"{', '.join(map(str, stores))}: written again, by other settings or code, since this job was planned; "
+            "run snakemake again, which says by which"
+        )
+
+
+def together(identities: Iterable[str]) -> str:
+    """One hash of several."""
+    return hashlib.sha256(" ".join(identities).encode()).hexdigest()[:16]
+
+
+def difference(made: Mapping[str, Any] | None, settings: Mapping[str, Any], code: str | None) -> str | None:
+    """In what something was made otherwise than asked for, in words; None if it was not."""
+    if made and "made" in made:
+        same = made["made"] == identity(settings, code)
+        return None if same else "what was made from it was made by other settings or code"
+    if not made or "settings" not in made:
+        return "nothing says what made it"
+    recorded = made["settings"]
+    for key in sorted(settings.keys() | recorded.keys()):
+        if settings.get(key) != recorded.get(key):
+            return f"made with {key} {json.dumps(recorded.get(key))}, asked for is {json.dumps(settings.get(key))}"
+    if code is not None and made["code"] != code:
+        return f"made by code {made['code']}, asked for is {code}"
+    return None
 
 
 def record(
@@ -28,7 +92,7 @@ def record(
 
 
 def stores_of(stores: Iterable[tuple[str, list[int], list[int]]], results: Path) -> list[Path]:
-    """The stores that a study keeps among its results and that are there.
+    """The stores and files that a study keeps among its results and that are there.
 
     stores: as `config.stores.stores` tells them; what an earlier configuration left in the same folders is not of these
     """
@@ -38,4 +102,4 @@ def stores_of(stores: Iterable[tuple[str, list[int], list[int]]], results: Path)
         for seed in seeds
         for epoch in epochs
     ]
-    return [path for path in paths if (path / store.MANIFEST).is_file()]
+    return [path for path in paths if path.exists() and store.record_of(path).is_file()]

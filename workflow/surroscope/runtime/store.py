@@ -2,12 +2,14 @@
 
 Every file is written under a temporary name beside its final one and moved into place by a rename. A Zarr
 store carries `manifest.json`, written last: the size and SHA-256 of each of its files, what made it
-(settings, code fingerprint, library versions) and one digest over all of them.
+(settings, code fingerprint, library versions, what it was made from) and one digest over all of them. A plain file
+that a stage writes has the same in a file beside it, `.NAME.made.json`, so that CSV stays CSV.
 """
 
 import hashlib
 import json
 import os
+import re
 import shutil
 import socket
 import uuid
@@ -28,8 +30,13 @@ STATISTICS = ("mean", "standard_deviation", "minimum", "maximum", "missing")
 FOREIGN = (MANIFEST, ".snakemake_timestamp")
 
 
+# Of data: chunks of states, which carry checksums of their own that are checked where they are read, and the mapped
+# arrays, which are checked before the first of them is mapped.
+LARGE = re.compile(r"state/c/.*|\w+\.npy")
+
+
 class DamagedStoreError(UserError):
-    """A store on disk is not what was written."""
+    """A store or file on disk is not what was written."""
 
 
 class StaleWriterError(UserError):
@@ -77,6 +84,8 @@ class Claim:
 
 # Claims of this process that last longer than the writing.
 _CLAIMED: dict[Path, Claim] = {}
+# What makes what this process writes: settings, code and versions, and what it was made from.
+_MADE: dict[str, Any] = {}
 
 
 @contextmanager
@@ -88,6 +97,16 @@ def claimed(paths: Iterable[Path]) -> Iterator[None]:
             stack.callback(claim.release)
             stack.callback(_CLAIMED.pop, path)
         yield
+
+
+@contextmanager
+def recording(made: dict[str, Any]) -> Iterator[None]:
+    """What is written meanwhile is recorded to be made so: a manifest gets the `inputs`, a file's record all of it."""
+    _MADE.update(made)
+    try:
+        yield
+    finally:
+        _MADE.clear()
 
 
 @contextmanager
@@ -114,6 +133,10 @@ def atomic(path: Path) -> Iterator[Path]:
             os.replace(temporary, path)
             _remove(replaced)
         else:
+            if path in _CLAIMED and temporary.is_file():
+                beside = path.parent / f".{path.stem}.partial-{claim.name}.made{path.suffix}"
+                beside.write_text(_sealed({**of_file(temporary), **_MADE}))
+                os.replace(beside, record_of(path))
             os.replace(temporary, path)
     except Exception:
         claim.require()  # a newer writer removes what an older one was writing, which may fail in any way
@@ -130,14 +153,43 @@ def writing(path: Path, provenance: dict[str, Any]) -> Iterator[Path]:
     with atomic(path) as temporary:
         yield temporary
         files = {name: of_file(temporary / name) for name in _files(temporary)}
-        manifest = {"digest": _digest(files), "files": files, **provenance}
-        (temporary / MANIFEST).write_text(json.dumps(manifest, indent=1, sort_keys=True))
+        manifest = {"digest": _digest(files), "files": files, "inputs": _MADE.get("inputs", {}), **provenance}
+        (temporary / MANIFEST).write_text(_sealed(manifest))
+
+
+def record_of(path: Path) -> Path:
+    """Where it stands what made a store or a file."""
+    return path / MANIFEST if path.is_dir() else path.with_name(f".{path.name}.made.json")
+
+
+def made(path: Path) -> dict[str, Any] | None:
+    """What made a store or a file, with its digest, as it says itself; None if it does not."""
+    try:
+        found = _unsealed(record_of(path).read_text())
+        return {"digest": found.get("digest", found.get("sha256")), **found}
+    except (OSError, ValueError):
+        return None
+
+
+def require_whole(path: Path) -> None:
+    """Raise DamagedStoreError unless a file that a stage wrote is what was written."""
+    found, expected = of_file(path), made(path)
+    if expected is None:
+        raise DamagedStoreError(
+            f"{path}: no readable {record_of(path).name} beside it; expected a file written by this workflow. "
+            "Delete it and run again"
+        )
+    if found != {key: expected[key] for key in found if key in expected}:
+        raise DamagedStoreError(
+            f"{path}: does not have the SHA-256 that {record_of(path).name} records: damaged or edited after it was "
+            "written. Delete it and run again"
+        )
 
 
 def manifest(path: Path) -> dict[str, Any]:
     """The manifest of a store. Raises DamagedStoreError if there is none."""
     try:
-        return json.loads((path / MANIFEST).read_text())
+        return _unsealed((path / MANIFEST).read_text())
     except (OSError, ValueError) as error:
         raise DamagedStoreError(
             f"{path}: no readable {MANIFEST} ({error}); expected a store written by this workflow. "
@@ -148,7 +200,7 @@ def manifest(path: Path) -> dict[str, Any]:
 def verify(path: Path, *, contents: bool = True) -> dict[str, Any]:
     """Compare every file of a store with its manifest and return the manifest.
 
-    contents: if False, compare names and sizes only, and hash only the metadata.
+    contents: if False, compare only names and sizes of what is large, and hash the rest.
     Raises DamagedStoreError naming the first file that is missing, added or changed.
     """
     expected = manifest(path)
@@ -158,8 +210,8 @@ def verify(path: Path, *, contents: bool = True) -> dict[str, Any]:
         state = "is missing" if name in files else "was not written by this workflow"
         raise DamagedStoreError(f"{path}: file {name} {state}; delete the store and run again")
     for name in sorted(files):
-        small = contents or name.endswith("zarr.json")
-        if (path / name).stat().st_size != files[name]["size"] or (small and of_file(path / name) != files[name]):
+        hashed = contents or not LARGE.fullmatch(name)
+        if (path / name).stat().st_size != files[name]["size"] or (hashed and of_file(path / name) != files[name]):
             raise DamagedStoreError(
                 f"{path}: file {name} does not have the SHA-256 that its manifest records: damaged or edited "
                 "after it was written. Delete the store and run again"
@@ -173,7 +225,7 @@ def read(path: Path, chunks: dict[str, int] | None = None, *, contents: bool = T
     """Open a verified store lazily; integer coordinates that carry names (CF flags) become strings.
 
     chunks: Dask chunks by dimension; {} takes those on disk, None leaves arrays unchunked.
-    contents: False for a large store of which little is read, and whose chunks carry checksums of their own.
+    contents: False for a data store, whose chunks of states carry checksums of their own and are many.
     """
     verify(path, contents=contents)
     with warnings.catch_warnings():
@@ -227,8 +279,24 @@ def of_file(file: Path) -> dict[str, Any]:
         return {"size": file.stat().st_size, "sha256": hashlib.file_digest(stream, "sha256").hexdigest()}
 
 
-def _digest(files: dict[str, dict[str, Any]]) -> str:
-    return hashlib.sha256(json.dumps(files, sort_keys=True).encode()).hexdigest()
+def _sealed(record: dict[str, Any]) -> str:
+    """The record as JSON, with a digest of itself."""
+    return json.dumps({**record, "seal": _digest(record)}, indent=1, sort_keys=True)
+
+
+def _unsealed(text: str) -> dict[str, Any]:
+    """Raises ValueError if it is not JSON as it was written; one without a seal is of an earlier version."""
+    record = json.loads(text)
+    if not isinstance(record, dict):
+        raise ValueError("expected keys and values")
+    seal = record.pop("seal", None)
+    if seal not in (None, _digest(record)):
+        raise ValueError("it was edited, or damaged, after it was written")
+    return record
+
+
+def _digest(content: dict[str, Any]) -> str:
+    return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()
 
 
 def _remove(path: Path) -> None:

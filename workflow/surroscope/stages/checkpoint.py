@@ -13,7 +13,6 @@ from surroscope.config.checkpoint_jobs import Linearized
 from surroscope.cost_function import Observable, smse
 from surroscope.data import transitions
 from surroscope.errors import UserError
-from surroscope.importing import module_of
 from surroscope.influence.calibrate import check
 from surroscope.influence.linearize import FIXED, Linearization, Method
 from surroscope.influence.responses import Responses
@@ -81,11 +80,6 @@ def method_of(
     with linearizing(settings.model, settings.system):
         check(linear, inputs(linear.network, probe, place), method)
     return method
-
-
-def modules(settings: Linearized) -> list[str]:
-    """Modules that a linearization runs by import path: the network's and the observables'."""
-    return [module_of(settings.factory), *(module_of(entry["factory"]) for entry in settings.observables.values())]
 
 
 def functions_of(

@@ -26,7 +26,6 @@ from surroscope.stages.checkpoint import (
     linearization,
     linearizing,
     method_of,
-    modules,
     require_finite,
 )
 
@@ -68,7 +67,7 @@ def stage(
         | {f"{kind}_time": list(batches[0].times) for kind in ("response", "perturbation")}
         | {"weights": store.names("weights", list(networks)), "noise": settings.noises}
     ).assign_attrs({key: getattr(settings, key) for key in ("system", "model", "seed", "epoch", "draws", "patterns")})
-    made = cli.provenance("coupling", settings, *modules(settings)) | {"method": str(method)}
+    made = cli.provenance("coupling", settings) | {"method": str(method)}
     with store.writing(coupling, made) as temporary:
         dataset.to_zarr(temporary, zarr_format=3, consolidated=False)
 

@@ -2,7 +2,6 @@
 
 import json
 import time
-from pathlib import Path
 
 from surroscope.config import jobs
 from surroscope.data import hub
@@ -10,7 +9,7 @@ from surroscope.errors import UserError
 from surroscope.runtime import cli, progress
 
 
-def stage(settings: jobs.Download, *, listing: Path, raw: cli.Output) -> None:
+def stage(settings: jobs.Download, *, listing: cli.Foreign, raw: cli.Output) -> None:
     try:
         content = json.loads(listing.read_text())
         repo, commit, entry = content["repo"], content["commit"], content["files"][settings.file]

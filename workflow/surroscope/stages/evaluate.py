@@ -10,7 +10,6 @@ from surroscope.config import jobs
 from surroscope.data import transitions
 from surroscope.diagnostics import equivariance
 from surroscope.diagnostics.rollout import drift, errors, rollout
-from surroscope.importing import module_of
 from surroscope.models import labels, surrogate
 from surroscope.runtime import cli, progress, store
 from surroscope.symmetry import Action
@@ -73,7 +72,7 @@ def stage(settings: jobs.Evaluate, *, stores: list[Path], split: Path, weights: 
         },
         attrs={key: getattr(settings, key) for key in ("system", "model", "seed", "epoch")},
     )
-    made = cli.provenance("evaluate", settings, module_of(settings.factory))
+    made = cli.provenance("evaluate", settings)
     with store.writing(evaluation, made) as temporary:
         dataset.to_zarr(temporary, zarr_format=3, consolidated=False)
 

@@ -20,7 +20,7 @@ from surroscope.influence.matrices import grams_of
 from surroscope.influence.solvers import SOLVERS
 from surroscope.models import surrogate
 from surroscope.runtime import cli, progress, store
-from surroscope.stages.checkpoint import inputs, linearization, linearizing, method_of, modules
+from surroscope.stages.checkpoint import inputs, linearization, linearizing, method_of
 
 ADAMW = {"adamw": 1, "adamw_10": 10}  # steps of the optimiser
 # Of the proximal problem: where L-BFGS is at rest, and how many gradients it may take to come there.
@@ -127,7 +127,7 @@ def stage(
         }
     )
     attrs = {key: getattr(settings, key) for key in ("system", "model", "seed", "epoch", "full_damping", "tolerance")}
-    with store.writing(fidelity, cli.provenance("fidelity", settings, *modules(settings))) as temporary:
+    with store.writing(fidelity, cli.provenance("fidelity", settings)) as temporary:
         dataset.assign_attrs(attrs).to_zarr(temporary, zarr_format=3, consolidated=False)
 
 

@@ -4,14 +4,13 @@ from contextlib import ExitStack
 from functools import lru_cache
 from pathlib import Path
 
-import pandas as pd
-
 from surroscope.config import jobs
 from surroscope.errors import UserError
 from surroscope.plots import style
-from surroscope.report.catalogue import figure
+from surroscope.report.catalogue import MODULES, figure
 from surroscope.report.draw import draw
 from surroscope.runtime import cli, store
+from surroscope.tables.reading import read_csv
 
 
 def stage(settings: jobs.Figures, *, tables: list[Path], files: cli.Outputs) -> None:
@@ -21,7 +20,7 @@ def stage(settings: jobs.Figures, *, tables: list[Path], files: cli.Outputs) -> 
     """
     options = style.Options(**settings.model_dump())
     places = {path.stem: path for path in tables}
-    read = lru_cache(maxsize=1)(pd.read_csv)
+    read = lru_cache(maxsize=1)(read_csv)
     names = sorted({path.stem for path in files}, key=lambda name: (figure(name).table, name))
     with ExitStack() as stack:
         for number, name in enumerate(names, start=1):
@@ -38,4 +37,4 @@ def stage(settings: jobs.Figures, *, tables: list[Path], files: cli.Outputs) -> 
 
 
 if __name__ == "__main__":
-    cli.run(stage)
+    cli.run(stage, *MODULES)

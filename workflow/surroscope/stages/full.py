@@ -25,7 +25,6 @@ from surroscope.stages.checkpoint import (
     linearization,
     linearizing,
     method_of,
-    modules,
     require_finite,
 )
 
@@ -97,7 +96,7 @@ def stage(
         | {f"{kind}_time": list(batches[0].times) for kind in ("response", "perturbation")},
         attrs={key: getattr(settings, key) for key in ("system", "model", "seed", "epoch", "tolerance")},
     )
-    made = cli.provenance("full", settings, *modules(settings)) | {"method": str(method)}
+    made = cli.provenance("full", settings) | {"method": str(method)}
     with store.writing(solved, made) as temporary:
         dataset.to_zarr(temporary, zarr_format=3, consolidated=False)
 

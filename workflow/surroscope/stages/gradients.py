@@ -24,7 +24,6 @@ from surroscope.stages.checkpoint import (
     linearization,
     linearizing,
     method_of,
-    modules,
     require_finite,
 )
 from surroscope.system import System
@@ -60,7 +59,7 @@ def stage(
         "cotangents": ("cell", samples, outputs),
     }
     total = len(batches) * blocks * samples**2
-    made = cli.provenance("gradients", settings, *modules(settings)) | {"method": str(method)}
+    made = cli.provenance("gradients", settings) | {"method": str(method)}
     with (
         store.writing(shard, made) as temporary,
         progress.bar(f"tangents of {settings.model} epoch {settings.epoch}", total, "tangent") as bar,

@@ -10,7 +10,7 @@ import os
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
 
 import numpy as np
 import xarray as xr
@@ -21,6 +21,7 @@ from surroscope.config import jobs
 from surroscope.data import expressions
 from surroscope.data.checks import Distinct, Statistics, require_physical
 from surroscope.data.formats import Fields
+from surroscope.data.links import require_inside
 from surroscope.errors import UserError
 from surroscope.runtime import cli, progress
 from surroscope.runtime.store import flags, names, of_file, writing
@@ -38,7 +39,17 @@ class Source:
     snapshot_bytes: int
 
 
-def stage(settings: jobs.Ingest, *, raw: list[Path], store: cli.Output, listing: Path | None = None) -> None:
+def stage(
+    settings: jobs.Ingest,
+    *,
+    raw: cli.Foreigns,
+    store: cli.Output,
+    listing: Annotated[Path | None, cli.FOREIGN] = None,
+    links: str = "inside",
+) -> None:
+    """links: whether HDF5 files may read others "inside" their folder alone, or "anywhere" """
+    for path in raw if links == "inside" else ():
+        require_inside(path)
     sources, times, origin = inspect(settings, raw)
     if listing is not None:
         origin |= {key: value for key, value in verified(raw, listing).items() if key != "files"}
@@ -146,7 +157,9 @@ def times_of(settings: jobs.Ingest, fields: Fields) -> np.ndarray:
     if settings.time_step is not None:
         return np.arange(snapshots) * settings.time_step
     if fields.times is None:
-        raise UserError(f"{fields.path}: holds no times of its snapshots; set data.time_step, the time between two")
+        raise UserError(
+            f"{fields.path}: holds no times of its snapshots in real numbers; set data.time_step, the time between two"
+        )
     times = fields.times[:snapshots]
     steps = np.diff(times)
     if len(times) < snapshots or not (steps > 0).all() or not np.allclose(steps, steps.mean(), rtol=1e-3, atol=0):
@@ -166,6 +179,7 @@ def require(settings: jobs.Ingest, path: Path, name: str, array: xr.DataArray) -
     # The order of bytes is taken as it is: nothing is lost by it.
     if (kind := array.dtype.newbyteorder("=")) != np.dtype(settings.dtype):
         remedy = f"if that is right, set data.dtype: {kind}" if kind.kind == "f" else "write it in floating point"
+        remedy = "write its real and imaginary parts as two variables" if kind.kind == "c" else remedy
         raise refuse(f"numbers of type {kind}", settings.dtype, remedy)
     if array.sizes["time"] < settings.snapshots:
         raise refuse(f"{array.sizes['time']} snapshots", f"{settings.snapshots} or more", "lower data.snapshots")
@@ -218,15 +232,18 @@ def convert(settings: jobs.Ingest, path: Path, rows: slice, times: slice) -> np.
         if component is None or components is None or not 0 <= component < components:
             asked = name if component is None else f"{name}[{component}]"
             raise UserError(
-                f"{path}: variable {name!r} has {components or 'no'} components, found {asked!r} in data.channels; "
+                f"variable {name!r} has {components or 'no'} components, found {asked!r} in data.channels; "
                 "name one that there is, counted from 0"
             )
         return block[:, :, component]
 
     state: np.ndarray | None = None
     for number, channel in enumerate(settings.equations.channels):
-        with np.errstate(all="ignore"):  # what is not finite is found below
-            values = expressions.evaluate(settings.channels[channel], read)
+        try:
+            with np.errstate(all="ignore"):  # what is not finite is found below
+                values = expressions.evaluate(settings.channels[channel], read)
+        except UserError as error:
+            raise UserError(f"{path}: channel {channel}: {error}") from None
         require_physical(values, channel, path, rows.start, times.start, channel in settings.equations.positive)
         if state is None:
             cells = settings.grid

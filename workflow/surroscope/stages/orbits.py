@@ -13,7 +13,7 @@ from surroscope.data import transitions
 from surroscope.influence.functional import inner
 from surroscope.models import labels
 from surroscope.runtime import cli, progress, store
-from surroscope.stages.checkpoint import inputs, linearization, linearizing, method_of, modules, require_finite
+from surroscope.stages.checkpoint import inputs, linearization, linearizing, method_of, require_finite
 from surroscope.symmetry import Action
 
 COLUMNS = 2**20
@@ -56,7 +56,7 @@ def stage(
         attrs={key: getattr(settings, key) for key in ("system", "model", "seed", "epoch")}
         | {"weights": store.manifest(weights)["digest"]},
     )
-    made = cli.provenance("orbits", settings, *modules(settings)) | {"method": str(method)}
+    made = cli.provenance("orbits", settings) | {"method": str(method)}
     with store.writing(orbits, made) as temporary:
         dataset.to_zarr(temporary, zarr_format=3, consolidated=False)
 

@@ -4,9 +4,8 @@ import json
 from collections.abc import Sequence
 from io import BytesIO
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
 
-import pandas as pd
 from PIL import Image
 
 from surroscope.config import jobs
@@ -24,6 +23,7 @@ from surroscope.report.page import (
 )
 from surroscope.runtime import cli, cost, fingerprint, store
 from surroscope.runtime.provenance import record, stores_of
+from surroscope.tables.reading import read_csv
 
 QUESTION = (
     "One-step error cannot tell whether a surrogate learned one operator or a collection of local solutions. What it "
@@ -44,7 +44,7 @@ def stage(
     data: list[Path],
     page: cli.Output,
     provenance: cli.Output,
-    costs: Sequence[Path] = (),
+    costs: Annotated[Sequence[Path], cli.FOREIGN] = (),
 ) -> None:
     """costs: benchmark files, of which any may be missing, and folders of them"""
     systems = []
@@ -60,7 +60,7 @@ def stage(
                     Verdict(name, model, **verdict | {"influence": QUANTITIES[verdict["influence"]]})
                     for model, verdict in verdicts.items()
                 ),
-                scalars=tuple(MainNumber(**row) for row in pd.read_csv(own["scalars"]).to_dict("records")),
+                scalars=tuple(MainNumber(**row) for row in read_csv(own["scalars"]).to_dict("records")),
                 figures=tuple(
                     ReportFigure(
                         name=path.stem,
@@ -96,12 +96,16 @@ def stage(
     made = {
         "versions": cli.provenance("report", settings)["versions"],
         "code": {
-            name: fingerprint.of_code(f"surroscope.stages.{name}", *modules)
+            name: fingerprint.of_stage(name, {}, *modules)
             for name, modules in {"tables": [], "figures": MODULES, "report": []}.items()
         },
     }
-    stores = [*data, *stores_of(settings.stores, page.parent)]
-    recorded = record(settings.config, made, files=[page, *tables, *figures], stores=stores)
+    kept = stores_of(settings.stores, page.parent)
+    files = [path for path in kept if path.is_file()]
+    for path in files:
+        store.require_whole(path)
+    stores = [*data, *(path for path in kept if path.is_dir())]
+    recorded = record(settings.config, made, files=[page, *tables, *figures, *files], stores=stores)
     with store.atomic(provenance) as temporary:
         temporary.write_text(json.dumps(recorded, indent=1, sort_keys=True) + "\n")
 

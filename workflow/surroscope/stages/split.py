@@ -20,7 +20,12 @@ def stage(settings: jobs.Split, *, stores: list[Path], split: cli.Output) -> Non
     require_distinct(opened, paths)
     parts = {}
     for name, data in opened.items():
-        count = data.sizes["trajectory"]
+        count = settings.trajectories
+        if data.sizes["trajectory"] < count:
+            raise UserError(
+                f"{paths[name]}: holds {data.sizes['trajectory']} trajectories, expected {count} or more; "
+                "delete it and run again"
+            )
         order = seeding.generator(settings.seed, "split", name).permutation(count).tolist()
         train, validation, _ = split_counts(count, settings.train, settings.validation)
         parts[name] = {

@@ -11,6 +11,7 @@ from surroscope.config import jobs
 from surroscope.diagnostics.scalars import Measured
 from surroscope.runtime import cli, store
 from surroscope.tables import coupling, dial, fidelity, influence, parts, rollouts, scalars
+from surroscope.tables.reading import read_csv
 
 # These tables are of one kind of influence, the study's first solver's, and so say which.
 OF_ONE_QUANTITY = ("histogram", "two_time_training", "rollout_correlation", "checkpoints")
@@ -34,7 +35,7 @@ def stage(
     matrices = [dataset.isel(solver=0) for dataset in solved]
     kernels = [store.read(path) for path in couplings]
     flights = [store.read(path) for path in evaluations]
-    history = pd.concat([pd.read_csv(path) for path in histories], ignore_index=True)
+    history = pd.concat([read_csv(path) for path in histories], ignore_index=True)
     frames: dict[str, list[pd.DataFrame]] = {path.stem: [] for path in tables}
     numbers, verdicts = {}, {}
     for model in settings.models:

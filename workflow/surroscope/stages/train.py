@@ -12,7 +12,6 @@ import torch
 from surroscope import device
 from surroscope.config import jobs
 from surroscope.data import mapped, transitions
-from surroscope.importing import module_of
 from surroscope.models import surrogate
 from surroscope.runtime import cli, progress, store
 from surroscope.training import distributed, loop
@@ -26,8 +25,8 @@ def stage(
     split: Path,
     weights: cli.Output,
     history: cli.Output,
-    checkpoints: Path,
-    mapping: Path,
+    checkpoints: cli.Foreign,
+    mapping: cli.Foreign,
     reader: str = "memory",
 ) -> None:
     """Alone, or as one of the processes that torchrun has started; the first of them writes.
@@ -134,7 +133,7 @@ def cost(seconds: pd.Series, transitions: int, place: torch.device) -> str:
 
 
 def provenance(settings: jobs.Train) -> dict[str, Any]:
-    return cli.provenance("train", settings, module_of(settings.factory))
+    return cli.provenance("train", settings)
 
 
 def identity(settings: jobs.Train, stores: list[Path], split: Path) -> dict[str, Any]:

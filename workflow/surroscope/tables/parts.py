@@ -14,6 +14,7 @@ from surroscope.influence.solvers import SOLVERS
 from surroscope.runtime import store
 from surroscope.tables import rollouts
 from surroscope.tables.influence import pooled
+from surroscope.tables.reading import read_csv
 
 SHOWN = 3
 # These parts are made from Gram matrices and tangents, within the span of the gradients, whatever the study's solver.
@@ -69,7 +70,7 @@ def optional(sensitivities: Sequence[Path], crosses: Sequence[Path], maps: Seque
     """The tables of the parts that there are."""
     tables = {}
     if sensitivities:
-        tables["sensitivity"] = pd.concat([pd.read_csv(path) for path in sensitivities], ignore_index=True)
+        tables["sensitivity"] = pd.concat([read_csv(path) for path in sensitivities], ignore_index=True)
     if maps:
         tables["response_maps"] = pd.concat([response_map(store.read(path).load()) for path in maps], ignore_index=True)
         tables["response_maps"]["quantity"] = SPAN

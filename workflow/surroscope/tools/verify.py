@@ -52,7 +52,9 @@ def recorded(study: str) -> dict[str, Any]:
     """What a study's provenance.json in this folder says. Raises UserError if there is none."""
     path = RESULTS / study / provenance.FILE
     try:
-        return json.loads(path.read_text())
+        found = json.loads(path.read_text())
+        store.require_whole(path)
+        return found
     except FileNotFoundError:
         raise UserError(
             f"{path.absolute()}: missing, so study {study!r} is not finished here; run it first, or go where it was run"

@@ -1,0 +1,20 @@
+"""Tables are read back with the names in them as they were written."""
+
+from pathlib import Path
+
+import pandas as pd
+
+# pandas would make numbers, truth values and gaps of names such as 1, 1e-3, 007, true and NA.
+TEXT = frozenset(
+    {
+        *("action", "class", "cut", "description", "kind", "measure", "metric", "model", "name", "normalization"),
+        *("observable", "predictor", "quantity", "relation", "role", "statistic", "step", "system", "weights"),
+        *("channel", "response_channel", "perturbation_channel"),
+        *("response_class", "perturbation_class", "test_class", "train_class"),
+    }
+)
+
+
+def read_csv(path: Path) -> pd.DataFrame:
+    """A table of this package: names (TEXT) are text, whatever they look like, and an empty cell is missing."""
+    return pd.read_csv(path, dtype=dict.fromkeys(TEXT, str), keep_default_na=False, na_values=[""])
