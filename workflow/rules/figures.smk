@@ -33,16 +33,17 @@ for SYSTEM in STUDY.systems:
         wildcard_constraints:
             system=re.escape(SYSTEM),
         localrule: True
+        threads: 2
         conda:
             "../../envs/figures.yaml"
         resources:
-            **growing(mem_mb=1000, runtime=10),
+            **growing(mem_mb=1500, runtime=10),
         params:
             **job("figures", modules=MODULES),
         message:
             "Draw the figures of {wildcards.system}"
         shell:
-            command("figures")
+            command("figures", "--threads {threads}")
 
 
 rule report:
