@@ -12,6 +12,7 @@ import pytest
 
 from surroscope.errors import UserError
 from surroscope.runtime import launch
+from surroscope.runtime.environment import HEAD
 
 ROOT = Path(__file__).parents[2]
 # A job: says which GPUs it has and how many processes it is of, and lives for a while.
@@ -110,19 +111,25 @@ def stage(settings: Settings, table: cli.Output):
         time.sleep(600)
 
 if __name__ == "__main__":
+    cli.provenance = lambda *_: {}  # it is none of the project's stages
     cli.run(stage)
 """
 
 
-@pytest.mark.skipif(sys.platform != "linux", reason="other systems do not tell a process that its parent has ended")
+def of_job(folder: Path) -> dict[str, str]:
+    """The environment of a job that this process starts as Snakemake does."""
+    return os.environ | {"PYTHONPATH": f"{ROOT / 'workflow'}{os.pathsep}{folder}", HEAD: str(os.getpid())}
+
+
+linux = pytest.mark.skipif(sys.platform != "linux", reason="elsewhere a process is not told that its parent has ended")
+
+
+@linux
 @pytest.mark.parametrize("by", ["", "surroscope.runtime.launch --", "surroscope.runtime.launch --processes 2 --"])
 def test_a_job_ends_with_the_shell_that_snakemake_started_it_by(tmp_path: Path, by: str) -> None:
     (tmp_path / "job.py").write_text(STAGE)
     text = f"{sys.executable} -m {by} job --settings '{{}}' --table table.csv > log; true"
-    environment = os.environ | {"PYTHONPATH": f"{ROOT / 'workflow'}{os.pathsep}{tmp_path}"}
-    with subprocess.Popen(
-        ["bash", "-c", text, "snakemake"], cwd=tmp_path, env=environment, stderr=subprocess.PIPE
-    ) as job:
+    with subprocess.Popen(["bash", "-c", text], cwd=tmp_path, env=of_job(tmp_path), stderr=subprocess.PIPE) as job:
         while not (tmp_path / "log").exists() or len((tmp_path / "log").read_text().splitlines()) < 1 + ("2" in by):
             assert job.poll() is None
             time.sleep(0.01)
@@ -132,6 +139,16 @@ def test_a_job_ends_with_the_shell_that_snakemake_started_it_by(tmp_path: Path, 
         assert job.stderr
         assert b"error: ended by SIGTERM; nothing half-written is kept" in job.stderr.read()
     assert sorted(path.name for path in tmp_path.iterdir() if path.name != "__pycache__") == ["job.py", "log"]
+
+
+@linux
+def test_a_job_whose_shell_was_killed_before_it_began_does_not_begin(tmp_path: Path) -> None:
+    (tmp_path / "job.py").write_text(STAGE)
+    text = f"{sys.executable} -m job --settings '{{}}' --table table.csv > log 2>&1 & echo $!"
+    done = subprocess.run(["bash", "-c", text], cwd=tmp_path, env=of_job(tmp_path), capture_output=True, check=True)
+    while psutil.pid_exists(int(done.stdout)):
+        time.sleep(0.01)
+    assert (tmp_path / "log").read_text() == "error: ended by SIGTERM; nothing half-written is kept\n"
 
 
 def test_gpus_that_were_given_stay_as_they_are(machine: Machine) -> None:

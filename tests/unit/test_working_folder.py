@@ -20,6 +20,7 @@ class Settings(pydantic.BaseModel):
 def stage(settings: Settings) -> None:
     print(imported(settings.factory, "factory"), fingerprint.of_code("mine") != "", tqdm.__name__)
 if __name__ == "__main__":
+    cli.provenance = lambda *_: {}  # it is none of the project's stages
     cli.run(stage)
 """
 
@@ -35,7 +36,7 @@ def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     (tmp_path / "installed").mkdir()
     (tmp_path / "installed" / "its_stage.py").write_text(STAGE)
     monkeypatch.chdir(here)
-    for name in ("PYTHONPATH", "PATH", "PYTHONSAFEPATH", *environment.FIXED):
+    for name in ("PYTHONPATH", "PATH", "PYTHONSAFEPATH", environment.HEAD, *environment.FIXED):
         monkeypatch.setenv(name, os.environ.get(name, ""))
     monkeypatch.setenv("PYTHONPATH", str(tmp_path / "installed"))
     return here

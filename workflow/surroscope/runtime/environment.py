@@ -13,8 +13,8 @@ FIXED = {
     "MALLOC_MMAP_THRESHOLD_": str(2**32),
     "MALLOC_TRIM_THRESHOLD_": str(2**34),
 }
-
-
+# The process of the Snakemake that starts a job, on the machine that the job runs on.
+HEAD = "SURROSCOPE_HEAD"
 # `python -m` does not put the working folder first on the path then, where a dask.py would replace the library.
 SAFE = {"PYTHONSAFEPATH": "1"}
 
@@ -34,4 +34,4 @@ def prepare(sources: Path, alone: bool) -> None:
     for name, folder in first.items():
         others = [part for part in os.environ.get(name, "").split(os.pathsep) if part not in ("", folder)]
         os.environ[name] = os.pathsep.join([folder, *others])
-    os.environ.update(FIXED | (SAFE if alone else {}))
+    os.environ.update(FIXED | {HEAD: str(os.getpid())} | (SAFE if alone else {}))

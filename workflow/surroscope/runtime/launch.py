@@ -8,7 +8,6 @@ stage's already.
 """
 
 import argparse
-import contextlib
 import ctypes
 import fcntl
 import os
@@ -26,7 +25,7 @@ from pathlib import Path
 import psutil
 
 from surroscope.errors import UserError
-from surroscope.runtime.environment import SAFE
+from surroscope.runtime.environment import HEAD, SAFE
 
 # Of Linux's <sys/prctl.h>.
 PR_SET_PDEATHSIG = 1
@@ -63,12 +62,13 @@ def main() -> None:
 
 
 def end_with_parent() -> None:
-    """Have a job of Snakemake's get SIGTERM when its parent ends, as its shell may alone: Snakemake then takes the job
-    for failed, and may start it again. It lasts through exec. Systems other than Linux cannot do it."""
-    if sys.platform == "linux":
-        with contextlib.suppress(psutil.Error):
-            if any("snakemake" in word for parent in psutil.Process().parents() for word in parent.cmdline()):
-                ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, signal.SIGTERM)
+    """Have a job of Snakemake's get SIGTERM when its shell ends, even if that has been killed already: Snakemake takes
+    the job for failed then, and may start it again. It lasts through exec. Systems other than Linux cannot do it."""
+    head = int(os.environ.pop(HEAD, "") or 0)
+    if head and sys.platform == "linux":
+        ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, signal.SIGTERM)
+        if psutil.pid_exists(head) and head not in [parent.pid for parent in psutil.Process().parents()]:
+            os.kill(os.getpid(), signal.SIGTERM)
 
 
 def command(
