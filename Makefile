@@ -7,7 +7,7 @@ CLAWPACK := .venv-clawpack
 BIN := $(CURDIR)/$(VENV)/bin
 export PATH := $(BIN):$(PATH)
 
-.PHONY: run test test-slow test-gpu test-slurm test-browser recover archive verify estimate gallery schema lint format bench bench-linearize bench-reduction bench-peers bench-reader bench-ingest bench-statistics bench-solvers bench-coupling snakemake-report clean
+.PHONY: run test test-slow test-gpu test-slurm test-browser recover archive verify drill estimate gallery schema lint format bench bench-linearize bench-reduction bench-peers bench-reader bench-ingest bench-statistics bench-solvers bench-coupling snakemake-report clean
 .DEFAULT_GOAL := run
 
 run: $(VENV)/ready
@@ -45,6 +45,10 @@ archive: $(VENV)/ready
 
 verify: $(VENV)/ready
 	python -P -m surroscope.tools.verify $(CONFIG)
+
+# Kills every stage and damages every kind of file of a study of its own, and counts what goes unnoticed.
+drill: $(VENV)/ready
+	python -m surroscope.tools.drill $(if $(MINUTES),--minutes $(MINUTES))
 
 estimate: $(VENV)/ready
 	python -P -m surroscope.tools.estimate $(CONFIG) $(if $(filter-out all,$(CORES)),--cores $(CORES))
