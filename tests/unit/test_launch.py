@@ -111,7 +111,6 @@ def stage(settings: Settings, table: cli.Output):
         time.sleep(600)
 
 if __name__ == "__main__":
-    cli.provenance = lambda *_: {}  # it is none of the project's stages
     cli.run(stage)
 """
 

@@ -172,7 +172,6 @@ def stage(settings: Settings, table: cli.Output):
     print("written\\n" * 100)
 
 if __name__ == "__main__":
-    cli.provenance = lambda *_: {}  # it is none of the project's stages
     cli.run(stage)
 """
 
@@ -180,10 +179,12 @@ if __name__ == "__main__":
 def test_a_job_that_is_refused_says_so_in_the_log_that_both_write(tmp_path: Path) -> None:
     (tmp_path / "job.py").write_text(JOB)
     log, jobs = tmp_path / "log", []
+    command = [sys.executable, "-m", "job", "--settings", "{}", "--table", "table.csv"]
+    found = os.pathsep.join([str(Path(store.__file__).parents[2]), str(tmp_path)])
+    options = {"cwd": tmp_path, "env": os.environ | {"PYTHONPATH": found}, "stdin": subprocess.PIPE}
     for _ in range(2):
         with log.open("w") as stream:
-            command = [sys.executable, "job.py", "--settings", "{}", "--table", "table.csv"]
-            job = subprocess.Popen(command, cwd=tmp_path, stdin=subprocess.PIPE, stdout=stream, stderr=stream)
+            job = subprocess.Popen(command, stdout=stream, stderr=stream, **options)
         while "began" not in log.read_text():
             assert job.poll() is None
             time.sleep(0.01)

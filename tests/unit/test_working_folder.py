@@ -20,7 +20,6 @@ class Settings(pydantic.BaseModel):
 def stage(settings: Settings) -> None:
     print(imported(settings.factory, "factory"), fingerprint.of_code("mine") != "", tqdm.__name__)
 if __name__ == "__main__":
-    cli.provenance = lambda *_: {}  # it is none of the project's stages
     cli.run(stage)
 """
 
