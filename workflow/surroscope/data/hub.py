@@ -20,7 +20,8 @@ from huggingface_hub.errors import HfHubHTTPError, HTTPError, OfflineModeIsEnabl
 from huggingface_hub.utils import build_hf_headers, parse_ratelimit_headers
 
 from surroscope.errors import UserError
-from surroscope.runtime.store import atomic, no_space, of_file, require_space
+from surroscope.runtime.disk import no_space, require_space
+from surroscope.runtime.store import atomic, of_file
 
 ATTEMPTS = 7  # in a row that bring no new byte
 WAIT = 1.0  # seconds before the second attempt, doubled before each further one

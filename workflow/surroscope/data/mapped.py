@@ -12,7 +12,7 @@ import numpy as np
 
 from surroscope.data import transitions
 from surroscope.errors import UserError
-from surroscope.runtime import progress, store
+from surroscope.runtime import disk, progress, store
 
 PARTS = ("train", "validation")
 POLL = 5.0
@@ -57,7 +57,7 @@ def build(cache: Path, stacks: dict[str, transitions.Stack], origin: dict) -> No
     """Write the stacks to a folder, whole or not at all."""
     with store.writing(cache, origin) as temporary:
         needed = sum(stack.nbytes for stack in stacks.values())
-        store.require_space("the trajectories of a split (or train from memory)", needed, cache.parent)
+        disk.require_space("the trajectories of a split (or train from memory)", needed, cache.parent)
         temporary.mkdir()
         total = sum(stack.shape[0] * stack.shape[1] for stack in stacks.values())
         with progress.bar(f"build {cache.name}", total, "snapshot") as bar:

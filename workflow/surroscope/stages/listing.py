@@ -8,7 +8,8 @@ from surroscope.data import hub
 from surroscope.data.pdegym import LICENCE, NOTICE
 from surroscope.errors import UserError
 from surroscope.runtime import cli
-from surroscope.runtime.store import atomic, require_space
+from surroscope.runtime.disk import require_space
+from surroscope.runtime.store import atomic
 
 # Beside the listing and not an output, which would be deleted before the listing is made again.
 PINS = "commits.json"
