@@ -33,9 +33,9 @@ for SYSTEM in STUDY.systems:
         wildcard_constraints:
             system=re.escape(SYSTEM),
         localrule: True
-        threads: 2
         conda:
             "../../envs/figures.yaml"
+        threads: 2
         resources:
             **growing(mem_mb=1500, runtime=10),
         params:
