@@ -96,11 +96,13 @@ def kill(process: psutil.Process, head: psutil.Process, name: str) -> None:
 def round_of_kills(folder: Path, kills: Kills, wanted: int, draw: random.Random) -> None:
     """One study from nothing to its end, each of its stages killed once on the way, those first that were hit least."""
     hit: set[str] = set()
+    # By command line: what was killed and when; what was seen in this run, and how long it is let alone.
     pending: dict[str, tuple[str, float]] = {}
     while True:
         run = snakemake(folder)
         began, head = time.monotonic(), psutil.Process(run.pid)
-        seen: dict[str, float] = {}
+        seen: dict[str, tuple[float, float]] = {}
+        again = set(pending)
         while run.poll() is None:
             time.sleep(0.02)
             now = time.monotonic()
@@ -109,16 +111,14 @@ def round_of_kills(folder: Path, kills: Kills, wanted: int, draw: random.Random)
                 head.kill()
             with contextlib.suppress(psutil.Error):
                 running = list(stages(head))
-                for line in [line for line in pending if line in seen and line not in {line for _, line, _ in running}]:
+                for line in (again & seen.keys()) - {line for _, line, _ in running}:
+                    again.remove(line)
                     stage, since = pending.pop(line)
                     kills.recovered[stage].append(now - since)
                 for stage, line, process in running:
                     # Somewhere between its first import and its last write.
-                    if (
-                        now - seen.setdefault(line, now) < draw.uniform(0, 4)
-                        or stage in hit
-                        or kills.of(stage) >= wanted
-                    ):
+                    first, delay = seen.setdefault(line, (now, draw.uniform(0, 4)))
+                    if now < first + delay or stage in hit or kills.of(stage) >= wanted:
                         continue
                     name = draw.choices(list(SIGNALS), weights=list(SIGNALS.values()))[0]
                     kill(process, head, name)
