@@ -160,16 +160,22 @@ def require_own_data():
     Other studies may use them too, so they are not made again. Of what they were made from it is enough that they say.
     """
     for system, ic in ((system, ic) for system in STUDY.systems for ic in STUDY.classes(system)):
-        jobs = [("ingest", rules.ingest, {"system": system, "ic": ic})]
-        if STUDY.data.source == "simulation":
-            blocks = STUDY.blocks(system)
-            jobs += [("simulate", rules.simulate, {"system": system, "ic": ic, "block": str(b)}) for b in blocks]
-        for name, rule, wildcards in jobs:
+        of_class = {"system": system, "ic": ic}
+        writers = [("ingest", rules.ingest, of_class)]
+        match STUDY.data.source:
+            case "simulation":
+                writers += [("simulate", rules.simulate, of_class | {"block": str(b)}) for b in STUDY.blocks(system)]
+            case "pdegym":
+                writers += [
+                    ("download", rules.download, of_class | {"file": name}) for name in files_of_hub(system, ic)
+                ]
+        for name, rule, wildcards in writers:
             path = Path(expand(rule.output[0], **wildcards)[0])
             if path.resolve().is_relative_to(Path.cwd().resolve()):
                 continue
             own = job(name)
-            if why := made_otherwise(str(path), json.loads(own["settings"](wildcards)), own["code"](wildcards)):
+            code = own["code"](wildcards) if name != "download" else None
+            if why := made_otherwise(str(path), json.loads(own["settings"](wildcards)), code):
                 raise WorkflowError(
                     f"{path}: {why}. It is outside of this folder, at {path.resolve()}, where other studies may use it, "
                     "so it is not made again: choose another data.dataset, or delete it if it is yours alone"
@@ -225,11 +231,15 @@ def raw(wildcards):
         case "simulation":
             return expand(f"{RAW}/block{{block}}.nc", block=STUDY.blocks(wildcards.system), allow_missing=True)
         case "pdegym":
-            files = pdegym.SERIES[wildcards.ic].files(STUDY.systems[wildcards.system].trajectories)
+            files = files_of_hub(wildcards.system, wildcards.ic)
             return expand(f"{RAW}/{{file}}", file=files, allow_missing=True)
         case "files":
             # The user's own: where the configuration says, whatever prefix a module has.
             return list(map(local, FILES[wildcards.ic]))
+
+
+def files_of_hub(system, ic):
+    return pdegym.SERIES[ic].files(STUDY.systems[system].trajectories)
 
 
 def of_hub(path):
