@@ -62,7 +62,7 @@ class Kills:
 def snakemake(folder: Path) -> subprocess.Popen[bytes]:
     """The study, from wherever it is, in a session of its own."""
     command = [sys.executable, "-m", "snakemake", "--snakefile", str(WORKFLOW / "Snakefile"), "--cores", "2"]
-    command += ["--configfile", str(PRESET), "--directory", str(folder), "--quiet", "all"]
+    command += ["--configfile", str(PRESET), "--directory", str(folder), "--quiet", "progress", "rules"]
     with (folder / "drill.log").open("ab") as log:
         return subprocess.Popen(command, stdout=log, stderr=log, start_new_session=True)
 
