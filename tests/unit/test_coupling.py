@@ -6,6 +6,7 @@ import torch
 import xarray as xr
 from torch import nn
 
+from surroscope.config import sections
 from surroscope.diagnostics.coupling import SCALARS, relative
 from surroscope.influence import coupling
 from surroscope.influence.linearize import FIXED, Linearization, Method
@@ -84,6 +85,32 @@ def test_coupling_and_matched_transfer_are_dense_norms_and_traces(linear: Linear
             error = np.abs(values[0] - exact)
             assert error.max() < 0.1
             assert (error <= 4 * coupling.standard_error(values) + 0.02).all()
+
+
+def test_the_stated_error_is_that_of_so_few_draws_as_are_usual(linear: Linearization, dense: np.ndarray) -> None:
+    """Over many sets of draws four in five are within two stated errors of the dense value, which are not far too large."""
+    count, sets = sections.Coupling().draws, 40
+    kernel = np.einsum("jop,iup->jiou", dense, dense)
+    norms, traces = np.linalg.norm(kernel, axis=(2, 3)), np.einsum("jioo->ji", kernel)
+    exact = {
+        "coupling": norms / np.sqrt(np.outer(norms.diagonal(), norms.diagonal())),
+        "matched_white": traces / np.sqrt(np.outer(traces.diagonal(), traces.diagonal())),
+    }
+    grams = [gram_of(linear, STATES, normal(count, seed), FIXED["cpu"]) for seed in range(sets)]
+    for name, value in exact.items():
+        off, errors, stated = ~np.eye(len(value), dtype=bool), [], []
+        for gram in grams:
+            found = np.stack(
+                [
+                    coupling.measures(gram, draws, draws, noises=[1.0], shape=(2, 2))[name][0]
+                    for draws in coupling.replicates(np.arange(count))
+                ]
+            )
+            errors.append((found[0] - value)[off])
+            stated.append(coupling.standard_error(found)[off])
+        within = np.mean(np.abs(errors) < 2 * np.array(stated))
+        assert within > 0.8, (name, within)
+        assert np.mean(stated) < 2 * np.std(errors), name
 
 
 def test_explained_share_is_that_of_dense_regression(linear: Linearization, dense: np.ndarray) -> None:
