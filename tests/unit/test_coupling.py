@@ -88,7 +88,7 @@ def test_coupling_and_matched_transfer_are_dense_norms_and_traces(linear: Linear
 
 
 def test_the_stated_error_is_that_of_so_few_draws_as_are_usual(linear: Linearization, dense: np.ndarray) -> None:
-    """Over many sets of draws four in five are within two stated errors of the dense value, which are not far too large."""
+    """Of many sets of draws four in five are within two stated errors of the dense value, not far too large."""
     count, sets = sections.Coupling().draws, 40
     kernel = np.einsum("jop,iup->jiou", dense, dense)
     norms, traces = np.linalg.norm(kernel, axis=(2, 3)), np.einsum("jioo->ji", kernel)
