@@ -16,7 +16,7 @@ from surroscope.runtime.environment import prepare, working_folder_last
 working_folder_last()
 
 from surroscope.data import pdegym
-from surroscope.runtime import cost, fingerprint, provenance, sessions, store
+from surroscope.runtime import cost, fingerprint, provenance, sessions
 from surroscope.influence.normalize import UNITS
 from surroscope.influence.solvers import SOLVERS
 from surroscope.report.catalogue import MODULES, caption, figure, figures_for, tables_for
@@ -115,23 +115,6 @@ MADE_FROM = {}
 TOLD = set()
 
 
-def made_otherwise(path, settings, code):
-    """In what `path` was made otherwise than its job would make it now, in words; None if it was not."""
-    if not os.path.lexists(path):
-        return provenance.difference(MADE_FROM[path], settings, code) if path in MADE_FROM else None
-    made = store.made(Path(path))
-    if why := provenance.difference(made, settings, code):
-        return why
-    for name, then in made.get("inputs", {}).items():
-        MADE_FROM[name] = then
-        if code is None:
-            continue
-        now = store.made(Path(name)) if os.path.lexists(name) else None
-        if now and now["digest"] != then["digest"]:
-            return f"made from {name} as it was before"
-    return None
-
-
 def identified(rule):
     """An input function that adds no file: it has a job run whose outputs are there and were made otherwise.
 
@@ -144,7 +127,7 @@ def identified(rule):
             return []
         asked = json.loads(params["settings"](wildcards)), params["code"](wildcards) if "code" in params else None
         for path in (str(pattern.apply_wildcards(wildcards)) for pattern in rule.output):
-            if why := made_otherwise(path, *asked):
+            if why := provenance.made_otherwise(path, *asked, MADE_FROM):
                 workflow.dag.forcefiles.add(path)
                 if (rule.name, why) not in TOLD:
                     print(f"made again: {path}: {why}", file=sys.stderr)
@@ -174,8 +157,8 @@ def require_own_data():
             if path.resolve().is_relative_to(Path.cwd().resolve()):
                 continue
             own = job(name)
-            code = own["code"](wildcards) if name != "download" else None
-            if why := made_otherwise(str(path), json.loads(own["settings"](wildcards)), code):
+            asked = json.loads(own["settings"](wildcards)), own["code"](wildcards) if name != "download" else None
+            if why := provenance.made_otherwise(str(path), *asked, MADE_FROM):
                 raise WorkflowError(
                     f"{path}: {why}. It is outside of this folder, at {path.resolve()}, where other studies may use it, "
                     "so it is not made again: choose another data.dataset, or delete it if it is yours alone"

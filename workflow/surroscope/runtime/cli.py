@@ -34,7 +34,7 @@ Model = TypeVar("Model", bound=BaseModel)
 WRITTEN = "written"
 Output = Annotated[Path, WRITTEN]
 Outputs = Annotated[list[Path], WRITTEN]
-# And what no stage wrote, or what is not read: nothing is known of it.
+# And what need not be a stage's: the user's own, what is kept on the way, what may have been removed meanwhile.
 FOREIGN = "foreign"
 Foreign = Annotated[Path, FOREIGN]
 Foreigns = Annotated[list[Path], FOREIGN]
@@ -71,7 +71,7 @@ def run(stage: Callable[..., None], *modules: str) -> None:
     signal.signal(signal.SIGTERM, _end)
     launch.end_with_parent()
     _share_log()
-    outputs, foreign = (_marked(WRITTEN, hints, arguments), _marked(FOREIGN, hints, arguments))
+    outputs, foreign = _marked(WRITTEN, hints, arguments), _marked(FOREIGN, hints, arguments)
     read = [path for path in _paths(arguments.values()) if path not in {*outputs, *foreign}]
     try:
         loaded = {name: load(model, arguments[name], f"--{name}") for name, model in models.items()}

@@ -2,6 +2,7 @@
 
 import hashlib
 import json
+import os
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -70,6 +71,28 @@ def difference(made: Mapping[str, Any] | None, settings: Mapping[str, Any], code
             return f"made with {key} {json.dumps(recorded.get(key))}, asked for is {json.dumps(settings.get(key))}"
     if code is not None and made["code"] != code:
         return f"made by code {made['code']}, asked for is {code}"
+    return None
+
+
+def made_otherwise(
+    path: str, settings: Mapping[str, Any], code: str | None, made_from: dict[str, dict[str, Any]]
+) -> str | None:
+    """In what `path` was made otherwise than its job would make it now, in words; None if it was not.
+
+    code: None where neither it nor the state of what was read counts
+    made_from: what was read for what is there -> by what it was made, as that says; added to, and what is known of a
+        path that was removed
+    """
+    if not os.path.lexists(path):
+        return difference(made_from[path], settings, code) if path in made_from else None
+    made = store.made(Path(path))
+    if why := difference(made, settings, code):
+        return why
+    for name, then in (made or {}).get("inputs", {}).items():
+        made_from[name] = then
+        now = store.made(Path(name)) if code is not None and os.path.lexists(name) else None
+        if now and now["digest"] != then["digest"]:
+            return f"made from {name} as it was before"
     return None
 
 
