@@ -7,11 +7,16 @@ CLAWPACK := .venv-clawpack
 BIN := $(CURDIR)/$(VENV)/bin
 export PATH := $(BIN):$(PATH)
 
-.PHONY: run test test-slow test-gpu test-slurm test-browser recover archive verify drill estimate gallery schema lint format bench bench-linearize bench-reduction bench-peers bench-reader bench-ingest bench-statistics bench-solvers bench-coupling snakemake-report clean
+.PHONY: run audit test test-slow test-gpu test-slurm test-browser recover archive verify drill estimate gallery schema lint format bench bench-linearize bench-reduction bench-peers bench-reader bench-ingest bench-statistics bench-solvers bench-coupling snakemake-report clean
 .DEFAULT_GOAL := run
 
 run: $(VENV)/ready
 	snakemake --cores $(CORES)
+
+# Of trained networks: CONFIG=file, as workflow/presets/audit.yaml explains it.
+audit: $(VENV)/ready
+	@test -n "$(CONFIG)" || { echo "error: say which: make audit CONFIG=file; workflow/presets/audit.yaml is a template"; exit 1; }
+	snakemake --cores $(CORES) --configfile $(CONFIG)
 
 test: $(VENV)/ready
 	pytest -n 2 --dist loadfile -m "not slow and not gpu and not slurm and not browser" tests/workflow tests/unit

@@ -64,11 +64,18 @@ PROVENANCE = f"{RESULTS}/provenance.json"
 SAMPLE_SIZE = STUDY.sample_size
 UNIT = UNITS[STUDY.influence.normalization][1]
 TABLES = tables_for({part for system in STUDY.systems for part in STUDY.parts(system)})
+MODELS = {name: model for system in STUDY.systems.values() for name, model in system.models.items()}
+ADOPTED = [name for name, model in MODELS.items() if model.weights]
+
+
+def one_of(names):
+    """A pattern of these names; of nothing where there are none."""
+    return "|".join(map(re.escape, names)) or "(?!)"
 
 
 wildcard_constraints:
-    system="|".join(map(re.escape, STUDY.systems)),
-    model="|".join({re.escape(model) for system in STUDY.systems.values() for model in system.models}),
+    system=one_of(STUDY.systems),
+    model=one_of(MODELS),
     seed=r"\d+",
     epoch=r"\d+",
     shard=r"\d+",
@@ -228,6 +235,11 @@ def files_of_hub(system, ic):
 def of_hub(path):
     """`path` for data from a hub, and nothing for others."""
     return path if STUDY.data.source == "pdegym" else []
+
+
+def adopted(wildcards):
+    """The files of a network that was trained elsewhere."""
+    return [str(path) for path in STUDY.weights(wildcards.system, wildcards.model, int(wildcards.seed))]
 
 
 def stores(wildcards):

@@ -50,6 +50,18 @@ def _no_file(name: str) -> str:
 Folder = Annotated[Name, AfterValidator(_no_file)]
 Seeds = Annotated[list[Seed], Field(min_length=1), AfterValidator(once)]
 
+#  Import paths of the release before this one; they go with the next.
+MOVED = {"surroscope.observables:spectral_band": "surroscope.observables.spectral:spectral_band"}
+
+
+def _import_path(factory: str) -> str:
+    if not re.fullmatch(r"[A-Za-z_][\w.]*:[A-Za-z_]\w*", factory):
+        raise ValueError("expected 'package.module:function'")
+    return MOVED.get(factory, factory)
+
+
+ImportPath = Annotated[str, AfterValidator(_import_path)]
+
 
 ENTRIES, DEPTH = 100_000, 50
 

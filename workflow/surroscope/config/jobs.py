@@ -30,6 +30,7 @@ from surroscope.config.checkpoint_jobs import (
 from surroscope.config.job import Job, Network, network
 from surroscope.config.stores import stores
 from surroscope.config.study import Study
+from surroscope.config.weights import digest
 from surroscope.data import pdegym
 from surroscope.system import System
 
@@ -126,8 +127,30 @@ class Train(sections.Training, Network):
     @classmethod
     def of(cls, study: Study, system: str, model: str, seed: str) -> Self:
         trained = study.systems[system].models[model]
+        assert trained.training
         values = network(study, system, model) | {"seed": seed, "save_epochs": trained.probe_epochs}
         return cls.take(study.probe, trained.training, **values)
+
+
+class Adopt(Network):
+    """files: the SHA-256 of the weights of each epoch, in the order of the epochs"""
+
+    seed: int
+    snapshots: int
+    epochs: list[int]
+    files: list[str]
+    entry: str
+    prefix: str | None
+    pickled: bool
+    loader: str | None
+
+    @classmethod
+    def of(cls, study: Study, system: str, model: str, seed: str) -> Self:
+        adopted = study.systems[system].models[model]
+        assert adopted.weights
+        digests = [digest(path) for path in study.weights(system, model, int(seed))]
+        values = network(study, system, model) | {"seed": seed, "epochs": adopted.probe_epochs, "files": digests}
+        return cls.take(study.probe, adopted.weights, **values)
 
 
 class Tables(Job):
@@ -185,7 +208,21 @@ class Report(Job):
 JOBS: Mapping[str, Any] = {
     re.sub(r"(?<!^)(?=[A-Z])", "_", job.__name__).lower(): job
     for job in (
-        *(Simulate, Listing, Download, Ingest, Split, Train, Calibrate, Gradients, Reduce, Coupling, Full, Influence),
+        *(
+            Simulate,
+            Listing,
+            Download,
+            Ingest,
+            Split,
+            Train,
+            Adopt,
+            Calibrate,
+            Gradients,
+            Reduce,
+            Coupling,
+            Full,
+            Influence,
+        ),
         *(FullSweep, Sensitivity, CrossGradients, Cross, Maps, Orbits, Evaluate, Fidelity, Tables, Figures, Report),
     )
 }

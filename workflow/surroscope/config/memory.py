@@ -4,6 +4,7 @@ from collections.abc import Sequence
 
 from surroscope.config import jobs
 from surroscope.config.study import Study
+from surroscope.data.splits import split_counts
 from surroscope.influence.responses import Response, Responses
 
 # Of the interpreter, its libraries, the data and one forward pass.
@@ -38,6 +39,16 @@ def full(parameters: int, samples: int, responses: Sequence[Response], max_itera
 def dense(parameters: int) -> int:
     """Bytes of dense algebra in float64: the metric and its copies, measured at 3.4 times its size, rounded up."""
     return 4 * 8 * parameters**2
+
+
+def training_mb(study: Study, system: str) -> int:
+    """What training needs, in MB: its trajectories, unless they are mapped, and 2 GB to work in."""
+    if study.data.reader == "mapped":
+        return 2000
+    kept = split_counts(study.systems[system].trajectories, study.split.train, study.split.validation)[:2]
+    states = sum(kept) * len(study.classes(system)) * study.probe.snapshots
+    rows, columns = study.data.grid
+    return 2000 + states * len(study.system(system).channels) * rows * columns * 4 // 10**6
 
 
 def of_job(study: Study, job: str, parameters: int, **wildcards: str) -> int:

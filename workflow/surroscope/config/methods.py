@@ -66,13 +66,19 @@ def data(study: Study) -> Iterator[str]:
 def training(study: Study) -> Iterator[str]:
     for name, system in study.systems.items():
         for label, model in system.models.items():
-            rule = model.training
-            yield (
-                f"{label} on {name}: {model.factory}{options(model.options)}; {rule.epochs} epochs of AdamW, learning "
-                f"rate {rule.learning_rate:g}, weight decay {rule.weight_decay:g}, {rule.batch} transitions a step, "
-                f"{rule.precision}{', compiled' if rule.compile else ''}; probed after epoch "
-                f"{listed(model.probe_epochs)}{' (0: as initialised)' if 0 in model.probe_epochs else ''}."
-            )
+            if model.weights:
+                yield (
+                    f"{label} on {name}: {model.factory}{options(model.options)}, trained elsewhere, with the weights "
+                    f"of {model.weights.files}; what it was trained on is not known here, so that probe trajectories "
+                    f"may have been trained on; probed after epoch {listed(model.probe_epochs)}."
+                )
+            if rule := model.training:
+                yield (
+                    f"{label} on {name}: {model.factory}{options(model.options)}; {rule.epochs} epochs of AdamW, "
+                    f"learning rate {rule.learning_rate:g}, weight decay {rule.weight_decay:g}, {rule.batch} "
+                    f"transitions a step, {rule.precision}{', compiled' if rule.compile else ''}; probed after epoch "
+                    f"{listed(model.probe_epochs)}{' (0: as initialised)' if 0 in model.probe_epochs else ''}."
+                )
     yield (
         "The loss is the SMSE of one step, the mean over channels c and cells of (ŷ − y)² / (RMS_c(y) + 10⁻⁶), over "
         f"the transitions between snapshots 0 and {study.probe.snapshots - 1}."

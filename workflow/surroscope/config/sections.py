@@ -4,10 +4,24 @@ import os
 import re
 from typing import Annotated, Any, Literal
 
-from pydantic import AfterValidator, Field, field_validator, model_validator
+from pydantic import AfterValidator, BeforeValidator, Field, field_validator, model_validator
 
-from surroscope.config.base import MOST, Count, Name, Natural, NonNegative, Positive, Section, Seed, Seeds, once, plain
+from surroscope.config.base import (
+    MOST,
+    Count,
+    ImportPath,
+    Name,
+    Natural,
+    NonNegative,
+    Positive,
+    Section,
+    Seed,
+    Seeds,
+    once,
+    plain,
+)
 from surroscope.config.data import Equations
+from surroscope.config.weights import EPOCH, Weights, files
 from surroscope.influence.normalize import NORMALIZATIONS
 from surroscope.influence.solvers import SOLVERS
 
@@ -40,19 +54,6 @@ class Training(Section):
     compile: bool = False
 
 
-# Import paths of the release before this one; they go with the next.
-MOVED = {"surroscope.observables:spectral_band": "surroscope.observables.spectral:spectral_band"}
-
-
-def _import_path(factory: str) -> str:
-    if not re.fullmatch(r"[A-Za-z_][\w.]*:[A-Za-z_]\w*", factory):
-        raise ValueError("expected 'package.module:function'")
-    return MOVED.get(factory, factory)
-
-
-ImportPath = Annotated[str, AfterValidator(_import_path)]
-
-
 class Factory(Section):
     """Something made by a function given by import path."""
 
@@ -66,13 +67,27 @@ class Factory(Section):
 
 
 class Model(Factory):
-    training: Training
+    """Trained here, by `training`, or elsewhere, to `weights`."""
+
+    training: Training | None = None
+    weights: Annotated[Weights, BeforeValidator(files, str | Weights)] | None = None
     probe_epochs: Annotated[list[Natural], Field(min_length=1)]
     shares: dict[Literal["class", "time"], Annotated[float, Field(ge=0, le=1, strict=False)]] | None = None
 
+    @model_validator(mode="before")
+    @classmethod
+    def _all_epochs_there_are(cls, model: Any) -> Any:
+        """Of weights, unless some are chosen."""
+        if not isinstance(model, dict) or "weights" not in model or "probe_epochs" in model:
+            return model
+        found = Weights.model_validate(files(model["weights"])).found()
+        return model | {"probe_epochs": sorted(found) or [EPOCH]}
+
     @model_validator(mode="after")
     def _probed_epochs_are_trained(self) -> "Model":
-        if max(self.probe_epochs) > self.training.epochs:
+        if (self.training is None) == (self.weights is None):
+            raise ValueError("expected training, to train it here, or weights, of one that is trained: one of the two")
+        if self.training and max(self.probe_epochs) > self.training.epochs:
             raise ValueError(
                 f"probe_epochs holds {max(self.probe_epochs)}, but training.epochs is {self.training.epochs}; "
                 "raise the one or drop the other"

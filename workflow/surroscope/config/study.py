@@ -1,5 +1,6 @@
 """The study's configuration: typed, and checked before any job."""
 
+from pathlib import Path
 from typing import Annotated, Any
 
 from pydantic import Field, ValidationError, model_validator
@@ -73,6 +74,7 @@ class Study(Section):
         known_ones = {name for system in self.systems for name in catalogue.known(self.system(system))}
         if taken := sorted(set(self.observables) & (set(catalogue.BUILTIN) | known_ones)):
             raise ValueError(f"observables defines {taken[0]!r}, the name of one that there is already; rename it")
+        systems = self.systems.values()
         for name, system in self.systems.items():
             if self.data.source == "simulation" and len(self.blocks(name)) > JOBS:
                 raise ValueError(
@@ -99,9 +101,14 @@ class Study(Section):
                     f"systems.{name} has the observable {colliding!r}, whose figure would be {twice[-1]}, the name of "
                     "another figure; rename the observable or the channel"
                 )
-            for model in system.models if "adam" in self.influence.solvers else ():
-                if 0 in system.models[model].probe_epochs:
-                    raise ValueError(f"systems.{name}.models.{model}: epoch 0 has no moments for 'adam'; drop either")
+            for label, model in system.models.items():
+                if "adam" in self.influence.solvers and (model.weights or 0 in model.probe_epochs):
+                    of = "weights of others have" if model.weights else "epoch 0 has"
+                    raise ValueError(f"systems.{name}.models.{label}: {of} no moments for 'adam'; drop either")
+                if any((other := s.models.get(label)) and bool(other.weights) != bool(model.weights) for s in systems):
+                    raise ValueError(f"{label} is trained here in one system and elsewhere in another; rename one")
+                for seed in self.seeds:
+                    self.weights(name, label, seed)
             for c, t, b, u in (self.maps and self.maps.pairs) or ():
                 require_known("maps.pairs", [c, b], tuple(name for s in self.systems for name in self.classes(s)))
                 if (c in self.classes(name)) != (b in self.classes(name)):
@@ -252,6 +259,14 @@ class Study(Section):
         }
         return models | {f"observables.{name}": factory for name, factory in self.observables.items()}
 
+    def weights(self, system: str, model: str, seed: int) -> list[Path]:
+        """The files of a network that was trained elsewhere, in the order of its epochs; none of one trained here."""
+        chosen = self.systems[system].models[model]
+        try:
+            return [chosen.weights.path(seed, epoch) for epoch in chosen.probe_epochs] if chosen.weights else []
+        except ValueError as error:
+            raise ValueError(f"systems.{system}.models.{model}.weights.files: {error}") from None
+
     def own_factories(self) -> dict[str, Factory]:
         """Those of them that are not this package's."""
         return {key: made for key, made in self.factories().items() if made.module.partition(".")[0] != PACKAGE}
@@ -266,15 +281,6 @@ class Study(Section):
         seeds, batches = len(self.seeds), self.probe.batches
         counted = f"n = {seeds} seed{'s' * (seeds > 1)} × {batches} probe batch{'es' * (batches > 1)}"
         return counted.replace(" ", "\N{NO-BREAK SPACE}")
-
-    def training_mb(self, system: str) -> int:
-        """What training needs, in MB: its trajectories, unless they are mapped, and 2 GB to work in."""
-        if self.data.reader == "mapped":
-            return 2000
-        kept = split_counts(self.systems[system].trajectories, self.split.train, self.split.validation)[:2]
-        states = sum(kept) * len(self.classes(system)) * self.probe.snapshots
-        rows, columns = self.data.grid
-        return 2000 + states * len(self.system(system).channels) * rows * columns * 4 // 10**6
 
     def cross_batches(self) -> list[list[Any]]:
         """The batches among which influence is computed: of probe, then of training trajectories."""

@@ -17,10 +17,12 @@ from surroscope.runtime import store
 def build(
     factory: str, options: dict[str, Any], *, shape: tuple[int, ...], boundary: str = "periodic", seed: int
 ) -> nn.Module:
-    """Call ``factory(channels, size, **options)`` with the global generator seeded for this purpose.
+    """Call ``factory(**options)``, a function or a class, with the global generator seeded for this purpose.
+
+    Of what the data say, it is given what it has parameters for and the options do not: channels, size and boundary.
 
     shape: of a state, (F, Y, X); size is X on a square grid, else (Y, X), with Y = 1 for fields on a line
-    boundary: "periodic" or "open"; given to a factory that has a parameter of this name
+    boundary: "periodic" or "open"
 
     The network maps (B, F, Y, X) to the same shape. One that asks for labels is given back wrapped, see `labels`.
     Raises UserError if the factory cannot be imported, refuses the
@@ -31,16 +33,16 @@ def build(
     make = imported(factory, "factory")
     try:
         signature = inspect.signature(make)
-        if "boundary" in signature.parameters:
-            options = {"boundary": boundary} | options
-        signature.bind(channels, size, **options)
+        known = {"channels": channels, "size": size, "boundary": boundary}
+        options = {name: value for name, value in known.items() if name in signature.parameters} | options
+        signature.bind(**options)
     except TypeError as error:
         raise UserError(f"factory {factory!r}: options {options} do not fit its signature: {error}") from None
     states = 0.5 + torch.rand(2, *shape, generator=torch.Generator().manual_seed(0))
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seeding.integer(seed, "initialisation", factory))
         try:
-            network = labels.accepting(make(channels, size, **options))
+            network = labels.accepting(make(**options))
             given = labels.inputs(network, states, torch.zeros(len(states), labels.PLANES))
             with torch.no_grad():
                 found = tuple(network.eval()(given.clone()).shape)

@@ -46,6 +46,7 @@ MOVED, INGESTED = 3.0, 15.0
 TORCH = (
     "simulate",
     "train",
+    "adopt",
     "calibrate",
     "gradients",
     "cross_gradients",
@@ -157,7 +158,9 @@ class Model:
         with torch.no_grad(), FlopCounterMode(display=False) as counter:
             network(labels.inputs(network, torch.ones(1, *shape), torch.zeros(1, labels.PLANES)))
         operations = counter.get_total_flops()
-        batch = max(1, min(architecture.training.batch, int(TIMED / max(3 * operations, 1))))
+        batch = max(
+            1, min(architecture.training.batch if architecture.training else 1, int(TIMED / max(3 * operations, 1)))
+        )
         draw = torch.Generator().manual_seed(0)
         states = 1 + 0.1 * torch.randn(2 * batch, 2, *shape, generator=draw)
         network.train()
@@ -218,6 +221,11 @@ class Model:
         size = 4.0 * network.parameters * (4 * len(job.save_epochs) + 3)
         operations = job.epochs * (3 * train + validation) * network.operations
         return Work(MOVED * self.trained(job.system) * self.byte + seconds, operations, "weights", size)
+
+    def _adopt(self, job: jobs.Adopt, **_: str) -> Work:
+        network, validation = self.network(job.system, job.model), self.trajectories(job.system)[1]
+        passes, size = len(job.epochs) * validation * (job.snapshots - 1), 4.0 * network.parameters * len(job.epochs)
+        return Work(passes * network.forward + MOVED * size * self.byte, passes * network.operations, "weights", size)
 
     def _calibrate(self, job: jobs.Calibrate, **_: str) -> Work:
         passes, network = 60, self.network(job.system, job.model)

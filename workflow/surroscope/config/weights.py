@@ -1,0 +1,69 @@
+"""Weights of networks that were trained elsewhere: their files by seed and epoch."""
+
+import functools
+import glob
+import hashlib
+import os
+import re
+from pathlib import Path
+from typing import Annotated, Any
+
+from pydantic import Field
+
+from surroscope.config.base import ImportPath, Section
+
+EPOCH = 1  # of files whose names have none
+
+
+class Weights(Section):
+    """files: a file, or a folder that `save_pretrained` wrote, where {seed} and {epoch} stand for whole numbers"""
+
+    files: Annotated[str, Field(min_length=1)]
+    entry: str = ""
+    prefix: str | None = None
+    pickled: bool = False
+    loader: ImportPath | None = None
+
+    def path(self, seed: int, epoch: int) -> Path:
+        """Raises ValueError unless there is exactly one such file."""
+        found = self.found(seed).get(epoch, [])
+        if len(found) > 1:
+            raise ValueError(f"{found[0]} and {found[1]} are both of epoch {epoch}; rename one")
+        if not found:
+            raise ValueError(
+                f"found no file {self.files!r} of seed {seed} and epoch {epoch}; mend the path, or fetch the file"
+            )
+        return found[0]
+
+    def found(self, seed: int | None = None) -> dict[int, list[Path]]:
+        """The files of a seed, or of all of them, by epoch."""
+        named = os.path.expanduser(self.files)
+        if os.path.exists(named):
+            return {EPOCH: [Path(named)]}
+        # The first {epoch} is read, and where there are several they say the same.
+        texts = {"{seed}": r"\d+" if seed is None else rf"0*{seed}", "{epoch}": r"(?P<epoch>\d+)"}
+        parts = re.split(r"(\{seed\}|\{epoch\})", named)
+        wanted = "".join(texts.get(part, re.escape(part)) for part in parts)
+        head, *rest = wanted.split(texts["{epoch}"])
+        wanted = texts["{epoch}"].join([head, "(?P=epoch)".join(rest)]) if rest else head
+        by_epoch: dict[int, list[Path]] = {}
+        for path in sorted(glob.glob("".join("*" if part in texts else glob.escape(part) for part in parts))):
+            if match := re.fullmatch(wanted, path):
+                by_epoch.setdefault(int(match.groupdict().get("epoch", EPOCH)), []).append(Path(path))
+        return by_epoch
+
+
+def files(weights: Any) -> Any:
+    """What may be written for a section of `files` alone."""
+    return {"files": weights} if isinstance(weights, str) else weights
+
+
+@functools.cache
+def digest(path: Path) -> str:
+    """SHA-256 of a file, or of all in a folder."""
+    found = hashlib.sha256()
+    for file in [path] if path.is_file() else sorted(path.rglob("*")):
+        if file.is_file():
+            with file.open("rb") as stream:
+                found.update(hashlib.file_digest(stream, "sha256").digest())
+    return found.hexdigest()

@@ -1,0 +1,64 @@
+"""Take the weights of a network that was trained elsewhere -> the same files as of one that was trained here."""
+
+from pathlib import Path
+
+import pandas as pd
+import torch
+
+from surroscope import device
+from surroscope.config import jobs
+from surroscope.data import transitions
+from surroscope.models import surrogate
+from surroscope.models import weights as files
+from surroscope.runtime import cli, store
+from surroscope.training import loop
+
+BATCH = 48
+
+
+def stage(
+    settings: jobs.Adopt,
+    *,
+    stores: list[Path],
+    split: Path,
+    saved: cli.Foreigns,
+    weights: cli.Output,
+    history: cli.Output,
+) -> None:
+    """saved: the files of the epochs, in their order"""
+    place = device.pick(0)
+    validation = torch.from_numpy(transitions.trajectories(stores, split, "validation", settings.snapshots))
+    persistence, rows = loop.persistence(validation), []
+    shape = tuple(validation.shape[2:])
+    network = surrogate.build(
+        settings.factory, settings.options, shape=shape, boundary=settings.boundary, seed=settings.seed
+    )
+    with store.writing(weights, cli.provenance("adopt", settings)) as temporary:
+        temporary.mkdir()
+        for epoch, path in zip(settings.epochs, saved, strict=True):
+            adopt(network, settings, path)
+            surrogate.save_weights(network, surrogate.weights_of(temporary, epoch))
+            error = loop.one_step(network.to(place), validation, BATCH, classes=len(stores))
+            rows.append({"epoch": epoch, "validation": error})
+            print(f"epoch {epoch}: one-step error {error:.4g}, of no change {persistence:.4g}", flush=True)
+    # Of its training nothing is known.
+    table = pd.DataFrame(rows).reindex(columns=["epoch", "train", "validation", "learning_rate", "seconds"])
+    for name, value in (
+        ("persistence", persistence),
+        *((name, getattr(settings, name)) for name in ("seed", "model", "system")),
+    ):
+        table.insert(0, name, value)
+    with store.atomic(history) as temporary:
+        table.to_csv(temporary, index=False)
+
+
+def adopt(network: torch.nn.Module, settings: jobs.Adopt, path: Path) -> None:
+    """Give the network the weights of a file, and say under which names they were found."""
+    found = files.read(path, settings.entry, pickled=settings.pickled, loader=settings.loader)
+    prefix = files.fit(network, found, path, settings.prefix)
+    count = sum(parameter.numel() for parameter in network.parameters())
+    print(f"{path}: {count:,} parameters{f' behind {prefix!r}' if prefix else ''}", flush=True)
+
+
+if __name__ == "__main__":
+    cli.run(stage)
