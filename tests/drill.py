@@ -6,6 +6,7 @@ silent.
 """
 
 import contextlib
+import io
 import itertools
 import os
 import random
@@ -219,7 +220,8 @@ def fault_campaign(study: str, wanted: int, until: float, draw: random.Random) -
         if path.is_file() and not path.is_symlink() and ours and path.stat().st_size:
             by_kind[kind(path)].append(path)
     found: Counter[tuple[str, str, bool]] = Counter()
-    with progress.bar("faults", wanted, "fault") as bar:
+    # The bars of what is asked are not ours.
+    with progress.bar("faults", wanted, "fault") as bar, contextlib.redirect_stderr(io.StringIO()):
         while sum(found.values()) < wanted and time.monotonic() < until:
             name, fault = draw.choice(sorted(by_kind)), draw.choice(sorted(FAULTS))
             path = draw.choice(by_kind[name])
