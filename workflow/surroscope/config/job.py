@@ -28,9 +28,16 @@ class Network(Job):
     model: str
     factory: str
     options: dict[str, Any]
+    call: dict[str, Any] | None = None
+
+    @property
+    def network(self) -> dict[str, Any]:
+        """What `models.surrogate.build` is told of it, but for the shape of states and the seed."""
+        return {name: getattr(self, name) for name in ("factory", "options", "boundary", "call")}
 
 
 def network(study: Study, system: str, model: str) -> dict[str, Any]:
     architecture = study.systems[system].models[model]
-    made = {"factory": architecture.factory, "options": architecture.options}
+    call = architecture.call.model_dump() if architecture.call else None
+    made = {"factory": architecture.factory, "options": architecture.options, "call": call}
     return {"system": system, "boundary": study.system(system).boundary, "model": model} | made

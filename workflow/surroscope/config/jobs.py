@@ -10,7 +10,7 @@ from collections.abc import Mapping
 from dataclasses import replace
 from typing import Any, Self
 
-from surroscope.config import data, methods, sections
+from surroscope.config import data, methods, networks, sections
 from surroscope.config.checkpoint_jobs import (
     Calibrate,
     Coupling,
@@ -119,7 +119,7 @@ class Split(sections.Split, Job):
         return cls.take(study.split, study.systems[system], seed=seed, classes=study.classes(system))
 
 
-class Train(sections.Training, Network):
+class Train(networks.Training, Network):
     seed: int
     snapshots: int
     save_epochs: list[int]

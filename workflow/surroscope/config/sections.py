@@ -2,26 +2,23 @@
 
 import os
 import re
-from typing import Annotated, Any, Literal
+from typing import Annotated, Literal
 
-from pydantic import AfterValidator, BeforeValidator, Field, field_validator, model_validator
+from pydantic import AfterValidator, Field, field_validator, model_validator
 
 from surroscope.config.base import (
     MOST,
     Count,
-    ImportPath,
     Name,
     Natural,
-    NonNegative,
     Positive,
     Section,
     Seed,
     Seeds,
     once,
-    plain,
 )
 from surroscope.config.data import Equations
-from surroscope.config.weights import EPOCH, Weights, files
+from surroscope.config.networks import Model
 from surroscope.influence.normalize import NORMALIZATIONS
 from surroscope.influence.solvers import SOLVERS
 
@@ -42,58 +39,6 @@ class Split(Section):
     def _fractions(self) -> "Split":
         if abs(self.train + self.validation + self.test - 1) > 1e-9:
             raise ValueError(f"train + validation + test is {self.train + self.validation + self.test:g}; make it 1")
-        return self
-
-
-class Training(Section):
-    epochs: Count
-    learning_rate: Positive = 5e-4
-    weight_decay: NonNegative = 1e-4
-    batch: Count = 48
-    precision: Literal["float32", "bfloat16"] = "float32"
-    compile: bool = False
-
-
-class Factory(Section):
-    """Something made by a function given by import path."""
-
-    factory: ImportPath
-    options: Annotated[dict[str, Any], AfterValidator(plain)] = {}
-
-    @property
-    def module(self) -> str:
-        """The module of the factory's import path."""
-        return self.factory.partition(":")[0]
-
-
-class Model(Factory):
-    """Trained here, by `training`, or elsewhere, to `weights`."""
-
-    training: Training | None = None
-    weights: Annotated[Weights, BeforeValidator(files, str | Weights)] | None = None
-    probe_epochs: Annotated[list[Natural], Field(min_length=1)]
-    shares: dict[Literal["class", "time"], Annotated[float, Field(ge=0, le=1, strict=False)]] | None = None
-
-    @model_validator(mode="before")
-    @classmethod
-    def _all_epochs_there_are(cls, model: Any) -> Any:
-        """Of weights, unless some are chosen."""
-        if not isinstance(model, dict) or "weights" not in model or "probe_epochs" in model:
-            return model
-        found = Weights.model_validate(files(model["weights"])).found()
-        return model | {"probe_epochs": sorted(found) or [EPOCH]}
-
-    @model_validator(mode="after")
-    def _probed_epochs_are_trained(self) -> "Model":
-        if (self.training is None) == (self.weights is None):
-            raise ValueError("expected training, to train it here, or weights, of one that is trained: one of the two")
-        if self.training and max(self.probe_epochs) > self.training.epochs:
-            raise ValueError(
-                f"probe_epochs holds {max(self.probe_epochs)}, but training.epochs is {self.training.epochs}; "
-                "raise the one or drop the other"
-            )
-        if self.probe_epochs != sorted(set(self.probe_epochs)):
-            raise ValueError(f"probe_epochs is {self.probe_epochs}; list each epoch once, in increasing order")
         return self
 
 

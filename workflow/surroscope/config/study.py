@@ -1,62 +1,24 @@
-"""The study's configuration: typed, and checked before any job."""
+"""A configuration as a whole: what its sections ask of each other."""
 
-from pathlib import Path
-from typing import Annotated, Any
+from typing import Any
 
-from pydantic import Field, ValidationError, model_validator
+from pydantic import ValidationError, model_validator
 
-from surroscope.config.base import Folder, Name, Section, Seeds, alike, renamed, require_bounded, require_known
-from surroscope.config.data import Data
+from surroscope.config.base import alike, renamed, require_bounded, require_known
+from surroscope.config.content import Content
 from surroscope.config.messages import line
-from surroscope.config.sections import (
-    Coupling,
-    Cross,
-    Dask,
-    Factory,
-    Fidelity,
-    Figures,
-    Gradients,
-    Influence,
-    Maps,
-    Probe,
-    Sensitivity,
-    Split,
-    Symmetry,
-    SystemStudy,
-)
 from surroscope.data import pdegym
 from surroscope.data.splits import split_counts
 from surroscope.errors import UserError
 from surroscope.influence.solvers import SOLVERS
 from surroscope.observables import catalogue
 from surroscope.report.catalogue import FIGURES, figures_for
-from surroscope.symmetry import Action, actions
-from surroscope.system import CLASSES, SYSTEMS, System
+from surroscope.system import CLASSES, SYSTEMS
 
-PACKAGE = "surroscope"
-BOX = 17  # arXiv 2601.20172
 JOBS = 10_000
 
 
-class Study(Section):
-    study: Folder
-    seeds: Seeds
-    data: Data
-    split: Split = Split()
-    systems: Annotated[dict[Folder, SystemStudy], Field(min_length=1)]
-    observables: dict[Name, Factory] = {}
-    probe: Probe = Probe()
-    gradients: Gradients = Gradients()
-    influence: Influence = Influence()
-    dask: Dask = Dask()
-    coupling: Coupling = Coupling()
-    sensitivity: Sensitivity | None = None
-    cross: Cross | None = None
-    maps: Maps | None = None
-    symmetry: Symmetry | None = None
-    fidelity: Fidelity | None = None
-    figures: Figures = Figures()
-
+class Study(Content):
     @model_validator(mode="after")
     def _fits_together(self) -> "Study":
         if self.probe.snapshots > self.data.snapshots:
@@ -107,6 +69,12 @@ class Study(Section):
                     raise ValueError(f"systems.{name}.models.{label}: {of} no moments for 'adam'; drop either")
                 if any((other := s.models.get(label)) and bool(other.weights) != bool(model.weights) for s in systems):
                     raise ValueError(f"{label} is trained here in one system and elsewhere in another; rename one")
+                for key, of in model.call or ():
+                    if isinstance(of, list) and len(of) != (count := len(self.system(name).channels)):
+                        raise ValueError(
+                            f"systems.{name}.models.{label}.call.{key} has {len(of)} numbers, but there are {count} "
+                            f"channels, {', '.join(self.system(name).channels)}; give one for each"
+                        )
                 for seed in self.seeds:
                     self.weights(name, label, seed)
             for c, t, b, u in (self.maps and self.maps.pairs) or ():
@@ -174,119 +142,6 @@ class Study(Section):
         classes = [ic for name in self.systems for ic in self.classes(name)]
         if len(classes) > len(set(classes)):
             raise ValueError("systems share a class; list each system's own in systems.*.classes")
-
-    @property
-    def asked(self) -> tuple[str, ...]:
-        """The optional parts that this study asks for, sections of the configuration."""
-        return tuple(key for key in ("sensitivity", "cross", "maps", "symmetry", "fidelity") if getattr(self, key))
-
-    def seeds_of(self, part: str) -> list[int]:
-        """The seeds that an optional part looks at; none if it was not asked for."""
-        match getattr(self, part):
-            case None:
-                return []
-            case Sensitivity(seeds=seeds) | Fidelity(seeds=seeds):
-                return seeds
-            case Symmetry(seeds=seeds):
-                return seeds or self.seeds
-            case chosen:
-                return [chosen.seed]
-
-    def parts(self, system: str) -> tuple[str, ...]:
-        """The optional parts that are asked for, and what else figures need: epochs, conserved totals, ..."""
-        shifts = [Action.parse(name).shift for name in self.actions(system)]
-        has = {
-            "epochs": any(len(model.probe_epochs) > 1 for model in self.systems[system].models.values()),
-            "untrained": any(
-                0 in (e := model.probe_epochs) and max(e) for model in self.systems[system].models.values()
-            ),
-            "conserved": bool(self.system(system).conserved),
-            "dial": any(model.shares for model in self.systems[system].models.values()),
-            "turns": any(not (x or y) for x, y in shifts[1:]),
-            "lines": any((x > 0) != (y > 0) for x, y in shifts),
-            "box": any(x and y for x, y in shifts),
-            "pbrf": self.fidelity is not None and self.fidelity.pbrf > 0,
-        }
-        return (*self.asked, *(part for part, there in has.items() if there))
-
-    def actions(self, system: str) -> list[str]:
-        """The symmetries at whose images a system's networks are looked at, shifts only if they are asked for."""
-        rows, columns = self.data.grid
-        if not self.symmetry:
-            return actions((rows, columns), self.system(system))
-        furthest = max(rows, columns) - 1
-        line = furthest if self.symmetry.line is None else self.symmetry.line
-        box = min(BOX, furthest) if self.symmetry.box is None else self.symmetry.box
-        return actions((rows, columns), self.system(system), line, box)
-
-    def system(self, name: str) -> System:
-        """A system of the study: the table's, or the one that the configuration defines."""
-        equations = self.systems[name].equations
-        if equations is None:
-            return SYSTEMS[name]
-        return System(
-            name=name,
-            title=equations.title or name,
-            channels=tuple(equations.channels),
-            positive=tuple(equations.positive),
-            conserved=tuple(equations.conserved),
-            vectors=tuple(map(tuple, equations.vectors)),
-            symmetries=tuple(equations.symmetries),
-            boundary=equations.boundary,
-            units="as in the files",
-        )
-
-    def classes(self, system: str) -> list[str]:
-        known = list(self.data.files) or list(CLASSES.get(system, ()))
-        return self.systems[system].classes or known
-
-    def observables_of(self, system: str) -> list[str]:
-        chosen = self.systems[system].observables or catalogue.default(self.system(system))
-        return sorted(chosen, key=lambda name: name != "smse")
-
-    def responses(self, system: str) -> list[dict[str, str]]:
-        """What responds (`observable`) to a step on what (`step`)."""
-        cost = [{"observable": name, "step": "smse"} for name in self.observables_of(system)]
-        wanted = cost + [{"observable": a, "step": b} for a, b in self.systems[system].pairs]
-        return [entry for number, entry in enumerate(wanted) if entry not in wanted[:number]]
-
-    def factories(self) -> dict[str, Factory]:
-        """Everything that is made by an import path, by its key in the configuration."""
-        models = {
-            f"systems.{system}.models.{name}": model
-            for system, chosen in self.systems.items()
-            for name, model in chosen.models.items()
-        }
-        return models | {f"observables.{name}": factory for name, factory in self.observables.items()}
-
-    def weights(self, system: str, model: str, seed: int) -> list[Path]:
-        """The files of a network that was trained elsewhere, in the order of its epochs; none of one trained here."""
-        chosen = self.systems[system].models[model]
-        try:
-            return [chosen.weights.path(seed, epoch) for epoch in chosen.probe_epochs] if chosen.weights else []
-        except ValueError as error:
-            raise ValueError(f"systems.{system}.models.{model}.weights.files: {error}") from None
-
-    def own_factories(self) -> dict[str, Factory]:
-        """Those of them that are not this package's."""
-        return {key: made for key, made in self.factories().items() if made.module.partition(".")[0] != PACKAGE}
-
-    def blocks(self, system: str) -> list[int]:
-        """Numbers of the simulation jobs of one class; each makes `data.block` trajectories or fewer."""
-        return list(range(-(-self.systems[system].trajectories // self.data.block)))
-
-    @property
-    def sample_size(self) -> str:
-        """What n counts in the influence figures."""
-        seeds, batches = len(self.seeds), self.probe.batches
-        counted = f"n = {seeds} seed{'s' * (seeds > 1)} × {batches} probe batch{'es' * (batches > 1)}"
-        return counted.replace(" ", "\N{NO-BREAK SPACE}")
-
-    def cross_batches(self) -> list[list[Any]]:
-        """The batches among which influence is computed: of probe, then of training trajectories."""
-        if not self.cross:
-            return []
-        return [["test", b] for b in range(self.cross.test)] + [["train", b] for b in range(self.cross.train)]
 
 
 def check(config: dict[str, Any], source: str) -> Study:

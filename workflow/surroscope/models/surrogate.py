@@ -11,11 +11,18 @@ from surroscope import seeding
 from surroscope.errors import UserError
 from surroscope.importing import imported
 from surroscope.models import labels
+from surroscope.models.calling import Called
 from surroscope.runtime import store
 
 
 def build(
-    factory: str, options: dict[str, Any], *, shape: tuple[int, ...], boundary: str = "periodic", seed: int
+    factory: str,
+    options: dict[str, Any],
+    *,
+    shape: tuple[int, ...],
+    boundary: str = "periodic",
+    seed: int,
+    call: dict[str, Any] | None = None,
 ) -> nn.Module:
     """Call ``factory(**options)``, a function or a class, with the global generator seeded for this purpose.
 
@@ -23,6 +30,7 @@ def build(
 
     shape: of a state, (F, Y, X); size is X on a square grid, else (Y, X), with Y = 1 for fields on a line
     boundary: "periodic" or "open"
+    call: how the network is called, see `calling.Called`; None for (B, F, Y, X) to the same
 
     The network maps (B, F, Y, X) to the same shape. One that asks for labels is given back wrapped, see `labels`.
     Raises UserError if the factory cannot be imported, refuses the
@@ -43,6 +51,7 @@ def build(
         torch.manual_seed(seeding.integer(seed, "initialisation", factory))
         try:
             network = labels.accepting(make(**options))
+            network = Called(network, **call) if call else network
             given = labels.inputs(network, states, torch.zeros(len(states), labels.PLANES))
             with torch.no_grad():
                 found = tuple(network.eval()(given.clone()).shape)
@@ -57,6 +66,11 @@ def build(
         )
     require_independent(network, given, f"factory {factory!r}")
     return network
+
+
+def inner(network: nn.Module) -> nn.Module:
+    """The network of the factory, of one that was built."""
+    return network.network if isinstance(network, Called | labels.Labelled) else network
 
 
 def require_independent(network: nn.Module, states: Tensor, name: str) -> None:

@@ -30,9 +30,7 @@ def stage(
     validation = torch.from_numpy(transitions.trajectories(stores, split, "validation", settings.snapshots))
     persistence, rows = loop.persistence(validation), []
     shape = tuple(validation.shape[2:])
-    network = surrogate.build(
-        settings.factory, settings.options, shape=shape, boundary=settings.boundary, seed=settings.seed
-    )
+    network = surrogate.build(**settings.network, shape=shape, seed=settings.seed)
     with store.writing(weights, cli.provenance("adopt", settings)) as temporary:
         temporary.mkdir()
         for epoch, path in zip(settings.epochs, saved, strict=True):
@@ -55,7 +53,7 @@ def stage(
 def adopt(network: torch.nn.Module, settings: jobs.Adopt, path: Path) -> None:
     """Give the network the weights of a file, and say under which names they were found."""
     found = files.read(path, settings.entry, pickled=settings.pickled, loader=settings.loader)
-    prefix = files.fit(network, found, path, settings.prefix)
+    prefix = files.fit(surrogate.inner(network), found, path, settings.prefix)
     count = sum(parameter.numel() for parameter in network.parameters())
     print(f"{path}: {count:,} parameters{f' behind {prefix!r}' if prefix else ''}", flush=True)
 

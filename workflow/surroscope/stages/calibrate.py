@@ -31,8 +31,8 @@ def stage(settings: jobs.Calibrate, *, stores: list[Path], calibration: cli.Outp
         (0,) * len(stores),
     )
     states, targets = (torch.from_numpy(part).to(place) for part in (probe.inputs, probe.targets))
-    shape, boundary = tuple(states.shape[1:]), settings.boundary
-    network = surrogate.build(settings.factory, settings.options, shape=shape, boundary=boundary, seed=0)
+    shape = tuple(states.shape[1:])
+    network = surrogate.build(**settings.network, shape=shape, seed=0)
     states = labels.inputs(network, states, torch.from_numpy(probe.labels))
     with linearizing(settings.model, settings.system):
         found = calibrate(Linearization(network.to(place)), smse, states, targets)

@@ -43,8 +43,8 @@ def linearization(
 
     Raises UserError if its samples are not independent.
     """
-    shape, boundary = probe.inputs.shape[1:], settings.boundary
-    network = surrogate.build(settings.factory, settings.options, shape=shape, boundary=boundary, seed=settings.seed)
+    shape = probe.inputs.shape[1:]
+    network = surrogate.build(**settings.network, shape=shape, seed=settings.seed)
     if weights:
         surrogate.load_weights(network, weights, settings.epoch)
     # The first and the last, of two classes: where samples are mixed, like ones would hardly show it.

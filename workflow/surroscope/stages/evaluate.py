@@ -20,8 +20,8 @@ def stage(settings: jobs.Evaluate, *, stores: list[Path], split: Path, weights: 
     by_class = transitions.by_class(stores, split, "test", subset=slice(settings.probes))
     states = torch.stack([torch.from_numpy(block) for block in by_class.values()]).to(place)
     classes, probes, snapshots, *grid = states.shape
-    shape, boundary = tuple(grid), settings.boundary
-    network = surrogate.build(settings.factory, settings.options, shape=shape, boundary=boundary, seed=settings.seed)
+    shape = tuple(grid)
+    network = surrogate.build(**settings.network, shape=shape, seed=settings.seed)
     surrogate.load_weights(network, weights, settings.epoch)
     network.to(place).eval()
     steps, actions = settings.snapshots - 1, [Action.parse(name) for name in settings.actions]

@@ -44,13 +44,11 @@ def stage(
             )
             for part in mapped.PARTS
         )
-        shape, boundary = tuple(train.shape[2:]), settings.boundary
+        shape = tuple(train.shape[2:])
         build = partial(
             surrogate.build,
-            settings.factory,
-            settings.options,
+            **settings.network,
             shape=shape,
-            boundary=boundary,
             seed=settings.seed,
         )
         network = build().to(place)

@@ -153,8 +153,7 @@ class Model:
 
     def network(self, system: str, model: str) -> Network:
         architecture, shape = self.study.systems[system].models[model], self.shape(system)
-        boundary = self.study.system(system).boundary
-        network = surrogate.build(architecture.factory, architecture.options, shape=shape, boundary=boundary, seed=0)
+        network = surrogate.build(**jobs.Calibrate.of(self.study, system, model).network, shape=shape, seed=0)
         with torch.no_grad(), FlopCounterMode(display=False) as counter:
             network(labels.inputs(network, torch.ones(1, *shape), torch.zeros(1, labels.PLANES)))
         operations = counter.get_total_flops()

@@ -1,0 +1,93 @@
+"""The networks of a study: made by a factory, trained here or elsewhere, and how they are called."""
+
+from typing import Annotated, Any, Literal
+
+from pydantic import AfterValidator, BeforeValidator, Field, field_validator, model_validator
+
+from surroscope.config.base import Count, ImportPath, Natural, NonNegative, Positive, Section, plain
+from surroscope.config.weights import EPOCH, Weights, files
+
+
+class Training(Section):
+    epochs: Count
+    learning_rate: Positive = 5e-4
+    weight_decay: NonNegative = 1e-4
+    batch: Count = 48
+    precision: Literal["float32", "bfloat16"] = "float32"
+    compile: bool = False
+
+
+class Factory(Section):
+    """Something made by a function given by import path."""
+
+    factory: ImportPath
+    options: Annotated[dict[str, Any], AfterValidator(plain)] = {}
+
+    @property
+    def module(self) -> str:
+        """The module of the factory's import path."""
+        return self.factory.partition(":")[0]
+
+
+def _axes(axes: str) -> str:
+    found = axes.replace(" ", "")
+    if sorted(found) not in (sorted("bcyx"), sorted("btcyx")):
+        raise ValueError("expected b c y x in any order, with or without t, as in 'b t c y x'")
+    return found
+
+
+Axes = Annotated[str, AfterValidator(_axes)]
+Numbers = Annotated[list[float], Field(min_length=1)]
+
+
+class Call(Section):
+    """How a network is called that does not map states (B, F, Y, X) to the next ones."""
+
+    axes: Axes = "bcyx"
+    output_axes: Axes | None = None
+    output: str | int | None = None
+    predicts: Literal["state", "delta"] = "state"
+    mean: Numbers | None = None
+    std: Numbers | None = None
+    output_mean: Numbers | None = None
+    output_std: Numbers | None = None
+    arguments: Annotated[dict[str, Any], AfterValidator(plain)] = {}
+
+    @field_validator("std", "output_std")
+    @classmethod
+    def _of_what_varies(cls, std: list[float]) -> list[float]:
+        if std and 0 in std:
+            raise ValueError("one is 0; a channel that does not vary has 1")
+        return std
+
+
+class Model(Factory):
+    """Trained here, by `training`, or elsewhere, to `weights`."""
+
+    training: Training | None = None
+    weights: Annotated[Weights, BeforeValidator(files, str | Weights)] | None = None
+    call: Call | None = None
+    probe_epochs: Annotated[list[Natural], Field(min_length=1)]
+    shares: dict[Literal["class", "time"], Annotated[float, Field(ge=0, le=1, strict=False)]] | None = None
+
+    @model_validator(mode="before")
+    @classmethod
+    def _all_epochs_there_are(cls, model: Any) -> Any:
+        """Of weights, unless some are chosen."""
+        if not isinstance(model, dict) or "weights" not in model or "probe_epochs" in model:
+            return model
+        found = Weights.model_validate(files(model["weights"])).found()
+        return model | {"probe_epochs": sorted(found) or [EPOCH]}
+
+    @model_validator(mode="after")
+    def _probed_epochs_are_trained(self) -> "Model":
+        if (self.training is None) == (self.weights is None):
+            raise ValueError("expected training, to train it here, or weights, of one that is trained: one of the two")
+        if self.training and max(self.probe_epochs) > self.training.epochs:
+            raise ValueError(
+                f"probe_epochs holds {max(self.probe_epochs)}, but training.epochs is {self.training.epochs}; "
+                "raise the one or drop the other"
+            )
+        if self.probe_epochs != sorted(set(self.probe_epochs)):
+            raise ValueError(f"probe_epochs is {self.probe_epochs}; list each epoch once, in increasing order")
+        return self
