@@ -75,8 +75,6 @@ class Study(Content):
                             f"systems.{name}.models.{label}.call.{key} has {len(of)} numbers, but there are {count} "
                             f"channels, {', '.join(self.system(name).channels)}; give one for each"
                         )
-                for seed in self.seeds:
-                    self.weights(name, label, seed)
             for c, t, b, u in (self.maps and self.maps.pairs) or ():
                 require_known("maps.pairs", [c, b], tuple(name for s in self.systems for name in self.classes(s)))
                 if (c in self.classes(name)) != (b in self.classes(name)):
