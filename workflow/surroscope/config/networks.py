@@ -2,7 +2,7 @@
 
 from typing import Annotated, Any, Literal
 
-from pydantic import AfterValidator, BeforeValidator, Field, field_validator, model_validator
+from pydantic import AfterValidator, BeforeValidator, Field, ValidationError, field_validator, model_validator
 
 from surroscope.config.base import Count, ImportPath, Natural, NonNegative, Positive, Section, plain
 from surroscope.config.weights import EPOCH, Weights, files
@@ -77,8 +77,11 @@ class Model(Factory):
         """Of weights, unless some are chosen."""
         if not isinstance(model, dict) or "weights" not in model or "probe_epochs" in model:
             return model
-        found = Weights.model_validate(files(model["weights"])).found()
-        return model | {"probe_epochs": sorted(found) or [EPOCH]}
+        try:
+            found = sorted(Weights.model_validate(files(model["weights"])).found())
+        except ValidationError:  # which the field itself says
+            found = []
+        return model | {"probe_epochs": found or [EPOCH]}
 
     @model_validator(mode="after")
     def _probed_epochs_are_trained(self) -> "Model":
