@@ -134,7 +134,7 @@ def fit(network: nn.Module, found: State, path: Path, prefix: str | None = None)
 
     Raises UserError with all names that are missing, too many or of another shape, if any is.
     """
-    own = network.state_dict()
+    own = tensors_of(network)
     if prefix is None and own:
         prefix = likeliest(list(own), list(found), path)
     prefix = prefix or ""
@@ -157,6 +157,11 @@ def fit(network: nn.Module, found: State, path: Path, prefix: str | None = None)
         )
     network.load_state_dict(OrderedDict(named))
     return prefix
+
+
+def tensors_of(network: nn.Module) -> State:
+    """What of a network's state dict is tensors; some have metadata in it."""
+    return {name: part for name, part in network.state_dict().items() if isinstance(part, Tensor)}
 
 
 def likeliest(own: list[str], found: list[str], path: Path) -> str:
