@@ -4,8 +4,10 @@ Of a file only the names in it are read until one of its arrays is asked for: no
 """
 
 import base64
+import functools
 import json
 import struct
+import warnings
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -66,11 +68,13 @@ class Container:
     """An open file.
 
     arrays: their paths in the file, such as "train/u" -> what opens them; attributes: those of a group, if there is one
+    broken: paths of what cannot be looked into, array or group
     """
 
     arrays: Mapping[str, Callable[[], Array]]
     attributes: Callable[[str], Mapping[str, Any]]
     close: Callable[[], None]
+    broken: tuple[str, ...] = ()
 
 
 def opened(path: Path) -> Container:
@@ -104,32 +108,55 @@ def _plain(value: Any) -> Any:
 
 def _hdf5(path: Path) -> Container:
     file = h5py.File(path)
-    arrays = {name: lambda place=place: _dataset(file[place]) for name, place in _datasets(file, "", set())}
+    arrays: dict[str, Callable[[], Array]] = {}
+    broken = []
+    for place, entry in entries(file):
+        group, _, name = place.rpartition("/")
+        arrays[f"{group}/{name.removeprefix(PREFIX)}".lstrip("/")] = functools.partial(_dataset, file, place)
+        broken += [place] if entry is None else []
 
     def attributes(group: str) -> dict[str, Any]:
         return {key: _plain(value) for key, value in file[group or "/"].attrs.items()} if group in {"", *file} else {}
 
-    return Container(arrays, attributes, file.close)
+    return Container(arrays, attributes, file.close, tuple(broken))
 
 
-def _datasets(file: h5py.File, group: str, above: set[Any]) -> Iterator[tuple[str, str]]:
-    """Paths of the datasets below a group: as we call them, and as the file does."""
-    here = file[group or "/"]
+def entries(
+    file: h5py.File, group: str = "/", above: frozenset[Any] = frozenset(), *, follow: bool = True
+) -> Iterator[tuple[str, Any]]:
+    """Paths of all but groups below a group of an HDF5 file, each with its class, such as h5py.Dataset.
+
+    With a link in place of the class where that leads nowhere, and None for what is broken. follow: into other files
+    """
+    here = file[group]
     if here.id in above:  # a link to a group that holds it
         return
-    for name in here:
-        place = f"{group}/{name}" if group else name
+    try:
+        names = list(here)
+    except RuntimeError:
+        yield group.strip("/"), None
+        return
+    for name in names:
+        place = f"{group}/{name}".lstrip("/")
+        if not follow and isinstance(link := here.get(name, getlink=True), h5py.ExternalLink):
+            yield place, link
+            continue
         try:
             kind = here.get(name, getclass=True)
-        except (KeyError, OSError, RuntimeError):  # a link that leads nowhere, or what HDF5 does not know
+        except (KeyError, OSError, RuntimeError):
+            link = here.get(name, getlink=True)
+            yield place, None if isinstance(link, h5py.HardLink) else link
             continue
         if kind is h5py.Group:
-            yield from _datasets(file, place, above | {here.id})
-        elif kind is h5py.Dataset:
-            yield f"{group}/{name.removeprefix(PREFIX)}".lstrip("/"), place
+            yield from entries(file, place, above | {here.id}, follow=follow)
+        else:
+            yield place, kind
 
 
-def _dataset(data: h5py.Dataset) -> Array:
+def _dataset(file: h5py.File, place: str) -> Array:
+    data = file[place]
+    if not isinstance(data, h5py.Dataset):
+        raise ValueError(f"{place} is no array")
     attributes = data.attrs
     name = str(data.name).rpartition("/")[2]
     if "DIMENSION_LIST" in attributes:
@@ -147,7 +174,14 @@ def _netcdf3(path: Path) -> Container:
         name: lambda variable=variable: _array(variable.data, variable.dimensions, variable._attributes)
         for name, variable in file.variables.items()
     }
-    return Container(arrays, lambda group: {key: _plain(value) for key, value in file._attributes.items()}, file.close)
+
+    def close() -> None:
+        with warnings.catch_warnings():
+            # What is mapped goes with the last array that was taken of it.
+            warnings.simplefilter("ignore", RuntimeWarning)
+            file.close()
+
+    return Container(arrays, lambda group: {key: _plain(value) for key, value in file._attributes.items()}, close)
 
 
 def _zarr(path: Path) -> Container:
@@ -158,24 +192,28 @@ def _zarr(path: Path) -> Container:
         ONLY if name == "." else name: lambda place=place: _zarr_array(zarr.open_array(place, mode="r"))
         for name, place in found.items()
     }
-    return Container(arrays, lambda group: {}, lambda: None)
+    broken = tuple(name for name, place in found.items() if _node(place) is None)
+    return Container(arrays, lambda group: {}, lambda: None, broken)
 
 
 def _folders(path: Path) -> Iterator[Path]:
-    """The folders of the arrays below one. What is no array and no group is passed over."""
-    if (path / ".zarray").exists() or ((path / "zarr.json").exists() and _node(path / "zarr.json") != "group"):
+    """The folders of the arrays below one, and of what is broken. What is no array and no group is passed over."""
+    if _node(path) != "group":
         yield path
     else:
         for below in sorted(path.iterdir()):
-            if below.is_dir() and any((below / name).exists() for name in ("zarr.json", ".zarray", ".zgroup")):
+            if any((below / name).exists() for name in ("zarr.json", ".zarray", ".zgroup")):
                 yield from _folders(below)
 
 
-def _node(metadata: Path) -> object:
+def _node(folder: Path) -> str | None:
+    """What a folder is in a Zarr store, "array" or "group"; None where that cannot be read."""
+    if not (folder / "zarr.json").exists():
+        return "array" if (folder / ".zarray").exists() else "group"
     try:
-        return json.loads(metadata.read_bytes()).get("node_type")
-    except (ValueError, AttributeError):
-        return None  # which is said when it is asked for
+        return str(json.loads((folder / "zarr.json").read_bytes())["node_type"])
+    except (ValueError, KeyError, TypeError):
+        return None
 
 
 def _zarr_array(data: zarr.Array) -> Array:

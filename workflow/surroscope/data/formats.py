@@ -95,8 +95,8 @@ class Fields:
 
     @property
     def attributes(self) -> dict[str, Any]:
-        """Attributes of the whole file."""
-        return dict(self.container.attributes(""))
+        """Attributes of the whole file, but for what its library leaves there."""
+        return {key: value for key, value in self.container.attributes("").items() if not key.startswith("_NC")}
 
     def has(self, name: str) -> bool:
         """Whether it holds a variable of this name, or at this path."""
@@ -154,6 +154,12 @@ class Fields:
             raise UserError(
                 f"{self.path}: variable {name!r}: it holds {self._known()}, expected one of this name; say in "
                 'data.channels what each channel is in the files, with quotes around a name such as "train/2m-height"'
+            )
+        if self.container.broken and name.lstrip("/") not in self.container.arrays:
+            raise UserError(
+                f"{self.path}: {self.container.broken[0]!r} cannot be read, and may be or hold one of the variables "
+                f"{name!r}; make or fetch the file again, or name one with its group, in quotes, such as "
+                f'"{places[0]}"'
             )
         arrays = [self._array(place, name) for place in places]
         groups = tuple(f"/{place}".rpartition("/")[0] or "/" for place in places)

@@ -49,7 +49,7 @@ def stage(
 ) -> None:
     """links: whether HDF5 files may read others "inside" their folder alone, or "anywhere" """
     for path in raw if links == "inside" else ():
-        require_inside(path)
+        require_inside(path, wanted(settings))
     reader = Reader(settings.format, settings.dimensions, line=settings.grid[0] == 1)
     sources, times, origin = inspect(settings, reader, raw)
     if listing is not None:
@@ -148,6 +148,13 @@ def inspect(settings: jobs.Ingest, reader: Reader, raw: list[Path]) -> tuple[lis
     return sources, times, origin
 
 
+def wanted(settings: jobs.Ingest) -> set[str]:
+    """Names of all variables and groups that channels may be made of."""
+    texts = settings.channels.values()
+    read = set().union(*map(expressions.names, texts), (text.strip() for text in texts))
+    return {part for name in read for part in name.split("/")}
+
+
 def variables(channels: Mapping[str, str]) -> list[str]:
     """The variables of a file that the channels are made of."""
     return sorted(set().union(*map(expressions.names, channels.values())))
@@ -180,10 +187,13 @@ def require(settings: jobs.Ingest, path: Path, name: str, array: Variable) -> No
         return UserError(f"{path}: variable {name!r} has {found}, expected {expected}; {remedy}")
 
     # The order of bytes is taken as it is: nothing is lost by it.
-    if (kind := array.dtype.newbyteorder("=")) != np.dtype(settings.dtype):
-        remedy = f"if that is right, set data.dtype: {kind}" if kind.kind == "f" else "write it in floating point"
+    told = [settings.dtype] if isinstance(settings.dtype, str) else settings.dtype
+    if (kind := array.dtype.newbyteorder("=")) not in [np.dtype(each) for each in told]:
+        every = ", ".join([*told, kind.name])
+        remedy = f"if that is right, set data.dtype: {kind}, or [{every}] where variables or files differ"
+        remedy = remedy if kind.kind == "f" else "write it in floating point"
         remedy = "write its real and imaginary parts as two variables" if kind.kind == "c" else remedy
-        raise refuse(f"numbers of type {kind}", settings.dtype, remedy)
+        raise refuse(f"numbers of type {kind}", " or ".join(told), remedy)
     if array.sizes["time"] < settings.snapshots:
         raise refuse(f"{array.sizes['time']} snapshots", f"{settings.snapshots} or more", "lower data.snapshots")
     grid = (array.sizes.get("y", 1), array.sizes["x"])
