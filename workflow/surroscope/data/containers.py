@@ -89,7 +89,7 @@ def opened(path: Path) -> Container:
         if start == b"\x93NUMPY":
             values = np.load(path, mmap_mode="r", allow_pickle=False)
             return Container({ONLY: lambda: _array(values, (), {})}, lambda group: {}, lambda: None)
-        return _netcdf3(path) if start.startswith(b"CDF") else _hdf5(path)
+        return _netcdf3(path) if start[:4] in (b"CDF\x01", b"CDF\x02") else _hdf5(path)
     except Exception as error:  # each library has errors of its own for what it cannot read
         raise refusal(path, error) from None
 

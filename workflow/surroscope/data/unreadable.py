@@ -20,7 +20,7 @@ KINDS: Mapping[bytes, tuple[str, str]] = {
     b"GRIB": ("GRIB", "convert it: grib_to_netcdf -o new.nc old.grib, or by xarray with cfgrib"),
     b"\x1f\x8b": ("compressed by gzip", "unpack it: gunzip"),
     b"\x28\xb5\x2f\xfd": ("compressed by zstd", "unpack it: unzstd"),
-    b"\x80\x02": ("a pickle or .pt file, which could run code", "write its arrays by torch.load and numpy.save"),
+    b"\x80": ("a pickle or .pt file, which could run code", "write its arrays by torch.load and numpy.save"),
     b"version https://git-lfs": ("a pointer of Git LFS and not the file itself", "fetch it: git lfs pull"),
     b"<": ("a page of the web or XML and not the file itself", "fetch it again, logged in if it has to be"),
 }
@@ -42,6 +42,8 @@ def refusal(path: Path, error: Exception, part: str = "") -> UserError:
     reason = " ".join(str(error).split()) or type(error).__name__
     if kind := _kind(path):
         return UserError(f"{path}: is {kind[0]}, which is not supported; expected {SUPPORTED}: {kind[1]}")
+    if "Python objects" in reason:
+        return UserError(f"{path}: is an array of objects of Python, which could run code; write one of numbers")
     if isinstance(error, PermissionError):
         return UserError(f"{path}: may not be read ({reason}); give yourself the permission to: chmod u+r")
     if getattr(error, "errno", None) in (errno.EAGAIN, errno.EACCES) or "unable to lock file" in reason:
