@@ -18,6 +18,7 @@ import torch
 import xarray as xr
 import zarr
 
+from surroscope.data.unreadable import refusal
 from surroscope.errors import UserError
 from surroscope.runtime import store
 from surroscope.stages import ingest
@@ -196,8 +197,6 @@ def test_a_file_that_is_written_is_locked_and_not_broken(tmp_path: Path) -> None
     ],
 )
 def test_reasons_are_told_apart(tmp_path: Path, error: Exception, words: str) -> None:
-    from surroscope.data.unreadable import refusal
-
     (tmp_path / "a.h5").write_bytes(b"\x89HDF\r\n\x1a\n")
     assert "\n" not in str(refusal(tmp_path / "a.h5", error))
     with pytest.raises(UserError, match=words):
