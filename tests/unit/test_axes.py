@@ -173,6 +173,7 @@ def test_one_group_of_pdebench_is_a_trajectory_or_a_set(tmp_path: Path) -> None:
 
     np.testing.assert_array_equal(read("0000/data", component=True), trajectory[:, :, :1])
     np.testing.assert_array_equal(read("run/data", "run/grid/x", component=True), trajectory[:, :, :1])
+    np.testing.assert_array_equal(read("run1/data", "run2/other", component=True), trajectory[:, :, :1])
     np.testing.assert_array_equal(read("train/data", "train/x-coordinate"), whole)
     np.testing.assert_array_equal(read("train/data", dimensions=of_set), whole)
     np.testing.assert_array_equal(read("data", "other/x"), whole)

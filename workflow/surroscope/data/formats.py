@@ -115,7 +115,7 @@ class Fields:
         """Part of a variable: see Variable. Raises UserError if it cannot be read."""
         try:
             return self.variable(name).read(rows, times)
-        except UserError:
+        except (UserError, MemoryError):
             raise
         except Exception as error:
             part = f"variable {name!r}, trajectories {rows.start} to {rows.stop - 1}, "
