@@ -153,6 +153,7 @@ UNSUPPORTED: dict[str, tuple[Callable[[Path], Any], str]] = {
     "a.hdf": (lambda path: path.write_bytes(b"\x0e\x03\x13\x01" + bytes(64)), "HDF4.* h4toh5"),
     "a.h5.gz": (lambda path: path.write_bytes(b"\x1f\x8b" + bytes(64)), "gzip.* gunzip"),
     "a.h5": (lambda path: path.write_text("version https://git-lfs.github.com/spec/v1\n"), "Git LFS.* git lfs pull"),
+    "a.csv": (lambda path: path.write_text("time, u\n0.1, 2\n"), "is text.* numpy.save"),
     "b.h5": (lambda path: path.write_text("<!DOCTYPE html><html>"), "page of the web.* fetch it again, logged in"),
 }
 
@@ -161,7 +162,7 @@ UNSUPPORTED: dict[str, tuple[Callable[[Path], Any], str]] = {
 def test_what_is_not_supported_is_told_with_the_remedy(tmp_path: Path, name: str) -> None:
     write, words = UNSUPPORTED[name]
     write(tmp_path / name)
-    with pytest.raises(UserError, match=rf"{name}: is .*{words}") as told:
+    with pytest.raises(UserError, match=rf"{name}: .*{words}") as told:
         ingested(tmp_path / name)
     assert "whole" not in str(told.value)
 

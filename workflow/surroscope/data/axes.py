@@ -98,7 +98,7 @@ class Layout:
                 advice += f"; if it counts the components of a vector, set data.dimensions: {{channel: {further[0]}}}"
         elif len(array.shape) > len(expected):
             advice = f"if that is a third dimension of space: {SOLID}; else {advice}"
-        line = "" if self.line or len(array.shape) > 3 else "; for fields on a line set data.size: [1, cells]"
+        line = "" if self.line or len(array.shape) not in (2, 3) else "; for fields on a line set data.size: [1, cells]"
         raise UserError(
             f"{what} has dimensions ({sizes(array.dims, array)}), expected ({names}), "
             f"of which trajectory and channel may be left out; {advice}{line}"

@@ -25,6 +25,8 @@ KINDS: Mapping[bytes, tuple[str, str]] = {
     b"version https://git-lfs": ("a pointer of Git LFS and not the file itself", "fetch it: git lfs pull"),
     b"<": ("a page of the web or XML and not the file itself", "fetch it again, logged in if it has to be"),
 }
+TEXT = ("text", "write its numbers as one of those, such as by numpy.save")
+PRINTED = bytes([*b"\t\r\n", *range(32, 127)])
 # What is in archives of ZIP -> the same.
 ZIPPED: Mapping[str, tuple[str, str]] = {
     ".npy": ("a .npz file", "write each of its arrays into a .npy file of its own, or all into one Zarr or HDF5 file"),
@@ -78,4 +80,5 @@ def _kind(path: Path) -> tuple[str, str] | None:
             return next(told for end, told in ZIPPED.items() if any(name.endswith(end) for name in held))
     except (OSError, zipfile.BadZipFile):
         return None
-    return next((told for beginning, told in KINDS.items() if start.startswith(beginning)), None)
+    known = next((told for beginning, told in KINDS.items() if start.startswith(beginning)), None)
+    return known or (TEXT if start and not start.translate(None, PRINTED) else None)
