@@ -37,10 +37,10 @@ def ingested(path: Path, channel: str = "u", **changes: Any) -> np.ndarray:
     return store.read(path.parent / "s")["state"].values
 
 
-def damaged(path: Path, name: str) -> None:
-    """Write over the header of an object of an HDF5 file."""
+def damaged(path: Path, name: str, first: int = 0) -> None:
+    """Write over 16 bytes of the header of an object of an HDF5 file."""
     with h5py.File(path) as file:
-        start = h5py.h5o.get_info(file.id, name.encode()).addr
+        start = h5py.h5o.get_info(file.id, name.encode()).addr + first
     content = bytearray(path.read_bytes())
     content[start : start + 16] = b"\xff" * 16
     path.write_bytes(content)
@@ -64,6 +64,7 @@ ODD: dict[str, Callable[[h5py.File], Any]] = {
     "text": lambda file: file.update(odd=["a", "b"]),
     "units that are none": lambda file: file.create_dataset("time", data=[0.0]).attrs.update(units="days since never"),
     "a broken array": lambda file: file.update(broken=1.0),
+    "an array of a broken shape": lambda file: file.update(broken=np.zeros(3)),
     "a broken group": lambda file: file.create_group("broken/below"),
 }
 
@@ -76,7 +77,7 @@ def test_odd_things_beside_what_is_wanted_do_no_harm(tmp_path: Path, odd: str) -
         ODD[odd](file)
         file["z"] = 0.0
     if "broken" in odd:
-        damaged(path, "broken")
+        damaged(path, "broken", 24 if "shape" in odd else 0)
     assert np.array_equal(ingested(path), STATES)
 
 
