@@ -45,7 +45,7 @@ class Split(Section):
 class SystemStudy(Section):
     trajectories: Annotated[int, Field(ge=3, le=MOST)]
     equations: Equations | None = None
-    classes: Annotated[list[str], Field(min_length=2), AfterValidator(once)] | None = None
+    classes: Annotated[list[str], Field(min_length=1), AfterValidator(once)] | None = None
     observables: Annotated[list[str], Field(min_length=1), AfterValidator(once)] | None = None
     pairs: Annotated[list[Annotated[list[str], Field(min_length=2, max_length=2)]], AfterValidator(once)] = []
     models: Annotated[dict[Name, Model], Field(min_length=1)]

@@ -132,8 +132,6 @@ class Study(Content):
                 require_known("data.source is pdegym, but systems", [name], tuple(pdegym.CHANNELS))
             known = tuple(data.files) if data.source == "files" else CLASSES[name]
             require_known(f"systems.{name}.classes", self.classes(name), known)
-            if len(self.classes(name)) < 2:
-                raise ValueError(f"systems.{name} has one class, {self.classes(name)[0]}; influence needs two or more")
             for ic in self.classes(name):
                 if data.source == "pdegym" and system.trajectories > pdegym.SERIES[ic].trajectories:
                     raise ValueError(
