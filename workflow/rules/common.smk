@@ -278,10 +278,10 @@ def caption_file(name, system):
     path = Path(f".snakemake/captions/{STUDY.study}/{system}/{name}.rst").absolute()
     text = caption(name, system, SAMPLE_SIZE, UNIT)
     # Jobs on a cluster read the rules at the same time, and a report may be reading the file.
-    if not path.exists() or path.read_text() != text:
+    if not path.exists() or path.read_text(encoding="utf-8") != text:
         path.parent.mkdir(parents=True, exist_ok=True)
         written = path.with_suffix(f".{os.getpid()}")
-        written.write_text(text)
+        written.write_text(text, encoding="utf-8")
         os.replace(written, path)
     return str(path)
 

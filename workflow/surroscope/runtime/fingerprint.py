@@ -94,7 +94,7 @@ def _outline(module: str, package: str) -> tuple[str, tuple[str, ...]]:
     source = _source(module, package)
     assert source is not None
     try:
-        tree = ast.parse(source.read_text())
+        tree = ast.parse(source.read_bytes())
     except SyntaxError as error:
         raise UserError(
             f"{source}, line {error.lineno}: not valid Python ({error.msg}); mend it and run again"
