@@ -17,11 +17,10 @@ from pathlib import Path
 from typing import Annotated, Any, NoReturn, TypeVar, get_args, get_origin, get_type_hints
 
 import psutil
-import yaml
 from pydantic import BaseModel, ValidationError
 
 from surroscope.errors import UserError
-from surroscope.runtime import fingerprint, launch
+from surroscope.runtime import configuration, fingerprint, launch
 from surroscope.runtime import provenance as origin
 from surroscope.runtime.environment import working_folder_last
 from surroscope.runtime.store import StaleWriterError, claimed, recording
@@ -162,14 +161,7 @@ def load(model: type[Model], text: str, source: str = "--settings") -> Model:
             raise UserError(f"{source}: found {text!r}, expected JSON or the path of an existing file")
         source = text
         text = Path(text).read_text()
-    try:
-        # YAML would read JSON's 1e-06 as text.
-        content = json.loads(text)
-    except ValueError:
-        try:
-            content = yaml.safe_load(text)
-        except yaml.YAMLError as error:
-            raise UserError(f"{source}: neither JSON nor YAML: {' '.join(str(error).split())}") from None
+    content = configuration.parsed(text, source)
     if not isinstance(content, dict):
         raise UserError(f"{source}: found {content!r}, expected keys and values")
     known = set(model.model_fields)
