@@ -48,7 +48,7 @@ verify: $(VENV)/ready
 
 # Kills every stage and damages every kind of file of a study of its own, and counts what goes unnoticed.
 drill: $(VENV)/ready
-	python -m surroscope.tools.drill $(if $(MINUTES),--minutes $(MINUTES))
+	python -m tests.drill $(if $(MINUTES),--minutes $(MINUTES))
 
 estimate: $(VENV)/ready
 	python -P -m surroscope.tools.estimate $(if $(CONFIG),"$(CONFIG)") $(if $(filter-out all,$(CORES)),--cores $(CORES))

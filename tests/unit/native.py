@@ -10,7 +10,7 @@ import xarray as xr
 
 from surroscope.config import jobs
 from surroscope.physics.simulate import Simulated
-from surroscope.runtime import store
+from surroscope.runtime import claims
 from surroscope.stages import ingest, split
 from surroscope.system import COMPRESSIBLE_EULER, System
 
@@ -61,7 +61,7 @@ def divided(path: Path, stores: list[Path], trajectories: int = 9) -> Path:
     """A split of these stores, recorded as a job's."""
     classes = [data.stem for data in stores]
     own = jobs.Split(seed=1, classes=classes, train=0.5, validation=0.2, trajectories=trajectories)
-    with store.claimed([path]):
+    with claims.claimed([path]):
         split.stage(own, stores=stores, split=path)
     return path
 

@@ -13,7 +13,7 @@ import yaml
 
 from surroscope.config import jobs
 from surroscope.errors import UserError
-from surroscope.runtime import cli, provenance, store
+from surroscope.runtime import claims, cli, provenance, store
 from surroscope.tools import verify
 from surroscope.tools.archive import archive, packed
 
@@ -37,7 +37,7 @@ def finish() -> None:
     assert [path.name for path in found] == ["weights", "grams.zarr", "shard0.zarr"]
     record = provenance.record(settings["config"], {"versions": {}}, files=[TABLE, page], stores=[DATA, *found])
     path = page.parent / provenance.FILE
-    with store.claimed([path]), store.atomic(path) as temporary:
+    with claims.claimed([path]), store.atomic(path) as temporary:
         temporary.write_text(json.dumps(record))
 
 

@@ -6,13 +6,13 @@ from typing import Any
 import pytest
 
 from surroscope.errors import UserError
-from surroscope.runtime import provenance, store
+from surroscope.runtime import claims, provenance, store
 
 MADE = {"settings": {"seed": 0, "heads": 2}, "code": "abc"}
 
 
 def write(path: Path, content: str, **made: Any) -> Path:
-    with store.claimed([path]), store.recording({**MADE, "inputs": {}, **made}), store.atomic(path) as temporary:
+    with claims.claimed([path]), store.recording({**MADE, "inputs": {}, **made}), store.atomic(path) as temporary:
         temporary.write_text(content)
     return path
 

@@ -10,7 +10,7 @@ from figure_tables import all_tables
 import surroscope
 from surroscope.report.catalogue import FIGURES, figure
 from surroscope.report.draw import draw
-from surroscope.runtime import store
+from surroscope.runtime import claims, store
 from surroscope.tables.reading import TEXT, read_csv
 
 # What pandas would make numbers, truth values and gaps of, for names of the tables of figures.
@@ -28,7 +28,7 @@ def test_all_that_figures_call_text_is_read_as_text() -> None:
 @pytest.mark.parametrize("name", TABLES)
 def test_a_table_comes_back_as_it_was_written(name: str, tmp_path: Path) -> None:
     path = tmp_path / "CE" / "tables" / f"{name}.csv"
-    with store.claimed([path]), store.atomic(path) as temporary:
+    with claims.claimed([path]), store.atomic(path) as temporary:
         TABLES[name].to_csv(temporary, index=False)
     found = surroscope.read_table(tmp_path, "CE", name)
     pd.testing.assert_frame_equal(found, TABLES[name], check_dtype=False)

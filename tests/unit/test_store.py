@@ -1,6 +1,7 @@
 """Stores are written whole or not at all, and what was changed afterwards is not read."""
 
 import hashlib
+import json
 import os
 import subprocess
 import sys
@@ -12,7 +13,7 @@ import pytest
 import xarray as xr
 
 from surroscope.errors import UserError
-from surroscope.runtime import store
+from surroscope.runtime import claims, store
 
 
 def write(path: Path) -> None:
@@ -146,7 +147,7 @@ def test_the_newest_writer_wins_and_an_older_one_is_refused(tmp_path: Path) -> N
                 newer.write_text("newer")
                 assert newer != older
 
-    with pytest.raises(store.StaleWriterError, match=r"table\.csv: not written by .* has begun to write it later"):
+    with pytest.raises(claims.StaleWriterError, match=r"table\.csv: not written by .* has begun to write it later"):
         write_twice()
     assert path.read_text() == "newer"
     assert [file.name for file in tmp_path.iterdir()] == ["table.csv"]
@@ -161,7 +162,7 @@ def test_an_older_writer_whose_folder_was_taken_away_is_refused(tmp_path: Path) 
             write(path)
             (older / "part").write_text("")
 
-    with pytest.raises(store.StaleWriterError):
+    with pytest.raises(claims.StaleWriterError):
         write_twice()
     store.verify(path)
     assert [file.name for file in tmp_path.iterdir()] == ["data.zarr"]
@@ -169,11 +170,11 @@ def test_an_older_writer_whose_folder_was_taken_away_is_refused(tmp_path: Path) 
 
 def test_a_job_that_began_earlier_is_refused_however_late_it_writes(tmp_path: Path) -> None:
     path = tmp_path / "table.csv"
-    with store.claimed([path]):
-        newer = store.Claim(path)
+    with claims.claimed([path]):
+        newer = claims.Claim(path)
         path.write_text("newer")
         newer.release()
-        with pytest.raises(store.StaleWriterError), store.atomic(path) as older:
+        with pytest.raises(claims.StaleWriterError), store.atomic(path) as older:
             older.write_text("older")
     assert path.read_text() == "newer"
     assert [file.name for file in tmp_path.iterdir()] == ["table.csv"]
@@ -186,11 +187,11 @@ def test_a_job_that_began_earlier_leaves_what_the_newer_one_is_writing(tmp_path:
         with store.atomic(path):
             raise AssertionError("it was let in")
 
-    with store.claimed([path]):
-        newer = store.Claim(path)
+    with claims.claimed([path]):
+        newer = claims.Claim(path)
         half = tmp_path / f".table.partial-{newer.name}.csv"
         half.write_text("half")
-        with pytest.raises(store.StaleWriterError):
+        with pytest.raises(claims.StaleWriterError):
             write_late()
     assert half.read_text() == "half"
 
@@ -200,7 +201,7 @@ from pydantic import BaseModel
 from surroscope.runtime import cli, store
 
 class Settings(BaseModel):
-    pass
+    number: int = 0
 
 def stage(settings: Settings, table: cli.Output):
     print("began", flush=True)
@@ -214,13 +215,17 @@ if __name__ == "__main__":
 """
 
 
-def test_a_job_that_is_refused_says_so_in_the_log_that_both_write(tmp_path: Path) -> None:
+@pytest.mark.parametrize("same", [True, False])
+def test_a_job_that_is_refused_says_so_and_takes_what_the_other_wrote_if_it_is_the_same(
+    tmp_path: Path, same: bool
+) -> None:
     (tmp_path / "job.py").write_text(JOB)
     log, jobs = tmp_path / "log", []
-    command = [sys.executable, "-m", "job", "--settings", "{}", "--table", "table.csv"]
     found = os.pathsep.join([str(Path(store.__file__).parents[2]), str(tmp_path)])
     options = {"cwd": tmp_path, "env": os.environ | {"PYTHONPATH": found}, "stdin": subprocess.PIPE}
-    for _ in range(2):
+    for number in range(2):
+        settings = json.dumps({} if same else {"number": number})
+        command = [sys.executable, "-m", "job", "--settings", settings, "--table", "table.csv"]
         with log.open("w") as stream:
             job = subprocess.Popen(command, stdout=stream, stderr=stream, **options)
         while "began" not in log.read_text():
@@ -228,18 +233,22 @@ def test_a_job_that_is_refused_says_so_in_the_log_that_both_write(tmp_path: Path
             time.sleep(0.01)
         jobs.append(job)
     for job in jobs:
-        job.communicate(b"\n")
-    assert [job.returncode for job in jobs] == [1, 0]
+        job.stdin.write(b"\n")
+        job.stdin.flush()
+        while job is jobs[0] and "refused" not in log.read_text():
+            time.sleep(0.01)
+    assert [job.wait() for job in jobs] == [0 if same else 1, 0]
     began, refused, *written = log.read_text().splitlines()
     assert began == "began"
     assert refused.startswith("refused: table.csv: not written by ")
     assert refused.endswith("has begun to write it later; let that one finish")
-    assert written == ["written"] * 100 + [""]
+    taken = ["what that one wrote is what this one was to write, and is taken"] if same else []
+    assert sorted(written) == sorted(["written"] * 100 + [""] + taken)
 
 
 def test_a_job_writes_what_it_claimed(tmp_path: Path) -> None:
     path = tmp_path / "table.csv"
-    with store.claimed([path]), store.recording({"code": "abc"}), store.atomic(path) as temporary:
+    with claims.claimed([path]), store.recording({"code": "abc"}), store.atomic(path) as temporary:
         temporary.write_text("mine")
     assert path.read_text() == "mine"
     assert sorted(file.name for file in tmp_path.iterdir()) == [".table.csv.made.json", "table.csv"]
@@ -262,7 +271,7 @@ def test_a_job_writes_what_it_claimed(tmp_path: Path) -> None:
 )
 def test_a_file_that_is_not_what_was_written_is_refused(tmp_path: Path, change, words: str) -> None:
     path = tmp_path / "table.csv"
-    with store.claimed([path]), store.atomic(path) as temporary:
+    with claims.claimed([path]), store.atomic(path) as temporary:
         temporary.write_text("time,value\n0,1.5\n")
     change(path)
     with pytest.raises(store.DamagedStoreError, match=words) as caught:
@@ -286,7 +295,7 @@ def test_of_data_all_but_the_states_is_checked_when_it_is_opened(tmp_path: Path)
 
 def test_a_claim_that_fails_takes_the_ones_before_it_along(tmp_path: Path) -> None:
     (tmp_path / "file").touch()
-    with pytest.raises(FileExistsError), store.claimed([tmp_path / "table.csv", tmp_path / "file" / "below.csv"]):
+    with pytest.raises(FileExistsError), claims.claimed([tmp_path / "table.csv", tmp_path / "file" / "below.csv"]):
         raise AssertionError("it was let in")
     assert [path.name for path in tmp_path.iterdir()] == ["file"]
     with store.atomic(tmp_path / "table.csv") as temporary:
@@ -295,7 +304,7 @@ def test_a_claim_that_fails_takes_the_ones_before_it_along(tmp_path: Path) -> No
 
 
 def test_a_claim_that_is_lost_is_not_released(tmp_path: Path) -> None:
-    older, newer = store.Claim(tmp_path / "resume"), store.Claim(tmp_path / "resume")
+    older, newer = claims.Claim(tmp_path / "resume"), claims.Claim(tmp_path / "resume")
     older.release()
     newer.require()
     newer.release()

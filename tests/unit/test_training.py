@@ -15,7 +15,7 @@ from torch import Tensor, nn
 
 from surroscope.errors import UserError
 from surroscope.models import surrogate
-from surroscope.runtime import store
+from surroscope.runtime import claims, store
 from surroscope.training import loop
 from surroscope.training.checkpoints import Checkpoints
 
@@ -132,7 +132,7 @@ def test_an_older_writer_is_refused(tmp_path: Path) -> None:
     older = Checkpoints(tmp_path / "resume", {})
     older.save(state(1))
     newer = Checkpoints(tmp_path / "resume", {})
-    with pytest.raises(store.StaleWriterError, match="resume"):
+    with pytest.raises(claims.StaleWriterError, match="resume"):
         older.save(state(2))
     assert newer.load([]) == state(1)
 

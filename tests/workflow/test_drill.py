@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from surroscope.tools import drill
+from tests import drill
 
 from .conftest import Project
 

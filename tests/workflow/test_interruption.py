@@ -217,3 +217,15 @@ def test_two_studies_run_side_by_side_on_the_same_data(tiny: Project, tmp_path: 
     for name, table in tiny.tables().items():
         assert project.tables()[name] == table
         assert project.tables()[name.replace("results/tiny", "results/other")] == table
+
+
+def test_two_folders_that_make_the_same_data_at_once_both_have_it(tmp_path: Path) -> None:
+    shared, heads = tmp_path / "shared", []
+    shared.mkdir()
+    for name in ("one", "other"):
+        project = fresh(tmp_path / name, TINY)
+        (project.folder / "data").symlink_to(shared)
+        target = "data/store/tiny/NS/NS-BB.zarr"
+        heads.append(subprocess.Popen(project.command("--cores", "1", target), cwd=project.folder))
+    assert [head.wait() for head in heads] == [0, 0]
+    assert (shared / "store/tiny/NS/NS-BB.zarr/manifest.json").is_file()

@@ -12,7 +12,7 @@ import numpy as np
 
 from surroscope.data import transitions
 from surroscope.errors import UserError
-from surroscope.runtime import disk, progress, store
+from surroscope.runtime import claims, disk, progress, store
 
 PARTS = ("train", "validation")
 POLL = 5.0
@@ -46,7 +46,7 @@ def built(cache: Path, stores: list[Path], split: Path, snapshots: int) -> Path:
         if not there():
             try:
                 build(cache, {part: transitions.Stack(stores, split, part, snapshots) for part in PARTS}, origin)
-            except store.StaleWriterError:
+            except claims.StaleWriterError:
                 # Where locks do not reach from node to node another one builds it too, and began later.
                 while not there():
                     time.sleep(POLL)

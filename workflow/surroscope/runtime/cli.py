@@ -20,10 +20,10 @@ import psutil
 from pydantic import BaseModel, ValidationError
 
 from surroscope.errors import UserError
-from surroscope.runtime import configuration, fingerprint, launch
+from surroscope.runtime import configuration, fingerprint, launch, store
 from surroscope.runtime import provenance as origin
+from surroscope.runtime.claims import StaleWriterError, claimed, wait_for_writers
 from surroscope.runtime.environment import working_folder_last
-from surroscope.runtime.store import StaleWriterError, claimed, recording
 
 VERSIONED = ("surroscope", "torch", "numpy", "xarray", "zarr", "dask", "pandas", "matplotlib")
 
@@ -79,10 +79,16 @@ def run(stage: Callable[..., None], *modules: str) -> None:
             if made_by:
                 origin.require_made_by(arguments.get("stores") or arguments["data"], made_by)
             made = provenance(_name(stage), loaded["settings"], *modules) | {"inputs": origin.inputs(read, foreign)}
-            with recording(made):
+            with store.recording(made):
                 stage(**arguments | loaded)
     except StaleWriterError as error:
-        _withdraw(error)
+        print(f"refused: {error}", file=sys.stderr, flush=True)
+        if "SLURM_JOB_ID" in os.environ:
+            _withdraw()
+        wait_for_writers(outputs)
+        if not all(origin.same(made, store.made(path)) for path in outputs):
+            sys.exit(1)
+        print("what that one wrote is what this one was to write, and is taken", file=sys.stderr)
     except UserError as error:
         sys.exit(f"error: {error}")
     except FileNotFoundError as error:
@@ -138,19 +144,17 @@ def _share_log() -> None:
         fcntl.fcntl(2, fcntl.F_SETFL, fcntl.fcntl(2, fcntl.F_GETFL) | os.O_APPEND)
 
 
-def _withdraw(error: StaleWriterError) -> None:
+def _withdraw() -> NoReturn:
     """End so that nobody takes this job's results for those of the one that replaced it.
 
     The Snakemakes within a SLURM job delete what a failed job was to write, and renew the time of what a successful
     one wrote. Both are the other job's files by now, so they go first, the outer one before the inner.
     """
-    print(f"refused: {error}", file=sys.stderr, flush=True)
-    if job := os.environ.get("SLURM_JOB_ID"):
-        for process in sorted(psutil.process_iter(), key=lambda process: process.create_time()):
-            with contextlib.suppress(psutil.Error):
-                own = process.environ().get("SLURM_JOB_ID") == job
-                if own and any("snakemake" in word for word in process.cmdline()):
-                    process.kill()
+    for process in sorted(psutil.process_iter(), key=lambda process: process.create_time()):
+        with contextlib.suppress(psutil.Error):
+            own = process.environ().get("SLURM_JOB_ID") == os.environ["SLURM_JOB_ID"]
+            if own and any("snakemake" in word for word in process.cmdline()):
+                process.kill()
     sys.exit(1)
 
 

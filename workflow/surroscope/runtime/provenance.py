@@ -74,6 +74,11 @@ def difference(made: Mapping[str, Any] | None, settings: Mapping[str, Any], code
     return None
 
 
+def same(made: Mapping[str, Any], there: Mapping[str, Any] | None) -> bool:
+    """Whether what is there was made by these settings and code, from these inputs."""
+    return there is not None and all(there.get(key) == made[key] for key in ("settings", "code", "inputs"))
+
+
 def made_otherwise(
     path: str, settings: Mapping[str, Any], code: str | None, made_from: dict[str, dict[str, Any]]
 ) -> str | None:

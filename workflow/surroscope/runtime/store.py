@@ -11,17 +11,16 @@ import json
 import os
 import re
 import shutil
-import socket
-import uuid
 import warnings
-from collections.abc import Iterable, Iterator, Sequence
-from contextlib import ExitStack, contextmanager
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 import xarray as xr
 
 from surroscope.errors import UserError
+from surroscope.runtime.claims import CLAIMED, Claim
 
 MANIFEST = "manifest.json"
 # Variables of a data store, one value a channel.
@@ -43,64 +42,8 @@ class DamagedStoreError(UserError):
     """A store or file on disk is not what was written."""
 
 
-class StaleWriterError(UserError):
-    """Another job took over what this one was writing."""
-
-
-class Claim:
-    """The right to write `path`, in a file beside it that names the writer: it belongs to the newest claimant.
-
-    A job that was lost sight of (its scheduler was killed, its node came back) is refused what a newer one writes.
-    """
-
-    def __init__(self, path: Path) -> None:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        self.path = path
-        self.name = f"{socket.gethostname()}-{os.getpid()}-{uuid.uuid4().hex[:8]}"
-        self._file = path.parent / f".{path.name}.writer"
-        written = path.parent / f".{path.name}.writer-{self.name}"
-        try:
-            written.write_text(self.name)
-            os.replace(written, self._file)
-        finally:
-            written.unlink(missing_ok=True)
-
-    def require(self) -> None:
-        """Raise StaleWriterError unless this is still the newest claim."""
-        found = self._holder()
-        if found != self.name:
-            raise StaleWriterError(
-                f"{self.path}: not written by {self.name}, since {found or 'another job'} has begun to write it later; "
-                "let that one finish"
-            )
-
-    def release(self) -> None:
-        """Remove the claim, unless it is someone else's by now."""
-        if self._holder() == self.name:
-            self._file.unlink(missing_ok=True)
-
-    def _holder(self) -> str | None:
-        try:
-            return self._file.read_text()
-        except FileNotFoundError:
-            return None
-
-
-# Claims of this process that last longer than the writing.
-_CLAIMED: dict[Path, Claim] = {}
 # What makes what this process writes: settings, code and versions, and what it was made from.
 _MADE: dict[str, Any] = {}
-
-
-@contextmanager
-def claimed(paths: Iterable[Path]) -> Iterator[None]:
-    """Claim what a job is going to write from before it reads anything: a job that began later wins, however late."""
-    with ExitStack() as stack:
-        for path in paths:
-            _CLAIMED[path] = claim = Claim(path)
-            stack.callback(claim.release)
-            stack.callback(_CLAIMED.pop, path)
-        yield
 
 
 @contextmanager
@@ -123,7 +66,7 @@ def atomic(path: Path) -> Iterator[Path]:
     of the same path are removed first; one of them that is still at work gets a StaleWriterError at its end, or at once
     if it had not begun to write.
     """
-    claim = _CLAIMED.get(path) or Claim(path)
+    claim = CLAIMED.get(path) or Claim(path)
     claim.require()  # what is half-written there may be a newer writer's
     for leftover in path.parent.glob(f".{path.stem}.partial-*{path.suffix}"):
         _remove(leftover)
@@ -137,7 +80,7 @@ def atomic(path: Path) -> Iterator[Path]:
             os.replace(temporary, path)
             _remove(replaced)
         else:
-            if path in _CLAIMED and temporary.is_file():
+            if path in CLAIMED and temporary.is_file():
                 beside = path.parent / f".{path.stem}.partial-{claim.name}.made{path.suffix}"
                 beside.write_text(_sealed({**of_file(temporary), **_MADE}))
                 os.replace(beside, record_of(path))
@@ -147,7 +90,7 @@ def atomic(path: Path) -> Iterator[Path]:
         raise
     finally:
         _remove(temporary)
-        if path not in _CLAIMED:
+        if path not in CLAIMED:
             claim.release()
 
 

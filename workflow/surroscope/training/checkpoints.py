@@ -9,7 +9,8 @@ from typing import Any
 
 import torch
 
-from surroscope.runtime.store import Claim, atomic, of_file
+from surroscope.runtime.claims import Claim
+from surroscope.runtime.store import atomic, of_file
 
 # Raise it when a saved state changes its meaning: every network is trained again.
 FORMAT = 1

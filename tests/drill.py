@@ -1,10 +1,14 @@
 """Break things on purpose: kill what runs, damage what is kept, and count what went unnoticed (docs/reliability.md).
 
-In a folder of its own, on a study that has every stage. Prints the table of docs/reliability.md; exits with 1 where a
-table differed, a run hung, something half-written was left, or a fault was silent.
+In a folder of its own, on a study that has every stage, with data of its own and from a hub by turns. Prints the table
+of docs/reliability.md; exits with 1 where a table differed, a run hung, something half-written was left, or a fault was
+silent.
 """
 
 import contextlib
+import io
+import itertools
+import os
 import random
 import shutil
 import signal
@@ -17,15 +21,19 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 from statistics import median
+from unittest import mock
 
 import psutil
 
 from surroscope.errors import UserError
 from surroscope.runtime import cli, progress, provenance, store
 from surroscope.tools import verify
+from tests.hub_server import Hub
+from tests.workflow import data_sets
 
-WORKFLOW = Path(__file__).parents[2]
-PRESET = WORKFLOW / "presets" / "drill.yaml"
+ROOT = Path(__file__).parents[1]
+STUDY = ROOT / "tests" / "drill.yaml"
+SOURCES = ("simulation", "pdegym")
 HUNG = 600.0  # seconds without an end of a run that takes one or two minutes
 SIGNALS = {"SIGKILL": 6, "SIGTERM": 2, "SIGKILL of its shell": 1, "SIGKILL of everything": 1}
 HEAD = "SIGKILL of everything"
@@ -59,10 +67,11 @@ class Kills:
         return "\n".join(rows)
 
 
-def snakemake(folder: Path) -> subprocess.Popen[bytes]:
-    """The study, from wherever it is, in a session of its own."""
-    command = [sys.executable, "-m", "snakemake", "--snakefile", str(WORKFLOW / "Snakefile"), "--cores", "2"]
-    command += ["--configfile", str(PRESET), "--directory", str(folder), "--quiet", "progress", "rules"]
+def snakemake(folder: Path, source: str = SOURCES[0]) -> subprocess.Popen[bytes]:
+    """The study, in a session of its own."""
+    command = [sys.executable, "-m", "snakemake", "--snakefile", str(ROOT / "Snakefile"), "--cores", "2"]
+    command += ["--configfile", str(STUDY), "--config", f"data={{source: {source}}}", "--directory", str(folder)]
+    command += ["--quiet", "progress", "rules"]
     with (folder / "drill.log").open("ab") as log:
         return subprocess.Popen(command, stdout=log, stderr=log, start_new_session=True)
 
@@ -93,13 +102,13 @@ def kill(process: psutil.Process, head: psutil.Process, name: str) -> None:
         process.kill()
 
 
-def round_of_kills(folder: Path, kills: Kills, wanted: int, draw: random.Random) -> None:
+def round_of_kills(folder: Path, source: str, kills: Kills, wanted: int, draw: random.Random) -> None:
     """One study from nothing to its end, each of its stages killed once on the way, those first that were hit least."""
     hit: set[str] = set()
     # By command line: what was killed and when; what was seen in this run, and how long it is let alone.
     pending: dict[str, tuple[str, float]] = {}
     while True:
-        run = snakemake(folder)
+        run = snakemake(folder, source)
         began, head = time.monotonic(), psutil.Process(run.pid)
         seen: dict[str, tuple[float, float]] = {}
         again = set(pending)
@@ -141,16 +150,25 @@ def tables(folder: Path) -> dict[str, bytes]:
     return {str(path.relative_to(folder)): path.read_bytes() for path in found}
 
 
-def kill_campaign(folder: Path, expected: dict[str, bytes], wanted: int, until: float, draw: random.Random) -> Kills:
-    kills, count = Kills(), len(list((WORKFLOW / "surroscope" / "stages").glob("*.py")))
+def clear(folder: Path) -> None:
+    for name in ("results", "data"):
+        shutil.rmtree(folder / name, ignore_errors=True)
+
+
+def kill_campaign(
+    folder: Path, expected: dict[str, dict[str, bytes]], wanted: int, until: float, draw: random.Random
+) -> Kills:
+    """expected: the tables by source of the data"""
+    kills, count = Kills(), len(list(ROOT.glob("workflow/surroscope/stages/*.py")))
+    sources = itertools.cycle(expected)
     with progress.bar("kills", wanted, "kill") as bar:
         while (sum(kills.hits.values()) < wanted or not kills.hits) and time.monotonic() < until:
-            for name in ("results", "data"):
-                shutil.rmtree(folder / name, ignore_errors=True)
-            round_of_kills(folder, kills, -(-2 * wanted // count), draw)
-            found = tables(folder)
+            source = next(sources)
+            clear(folder)
+            round_of_kills(folder, source, kills, -(-2 * wanted // count), draw)
+            found, due = tables(folder), expected[source]
             kills.problems += [
-                f"{name} differs" for name in found.keys() | expected.keys() if found.get(name) != expected.get(name)
+                f"{source}: {name} differs" for name in found.keys() | due.keys() if found.get(name) != due.get(name)
             ]
             left = [path for pattern in (".*.partial-*", ".*.writer*") for path in folder.glob(f"[dr]*/**/{pattern}")]
             kills.problems += [f"{path}: left behind" for path in left]
@@ -202,7 +220,8 @@ def fault_campaign(study: str, wanted: int, until: float, draw: random.Random) -
         if path.is_file() and not path.is_symlink() and ours and path.stat().st_size:
             by_kind[kind(path)].append(path)
     found: Counter[tuple[str, str, bool]] = Counter()
-    with progress.bar("faults", wanted, "fault") as bar:
+    # The bars of what is asked are not ours.
+    with progress.bar("faults", wanted, "fault") as bar, contextlib.redirect_stderr(io.StringIO()):
         while sum(found.values()) < wanted and time.monotonic() < until:
             name, fault = draw.choice(sorted(by_kind)), draw.choice(sorted(FAULTS))
             path = draw.choice(by_kind[name])
@@ -229,19 +248,36 @@ def faults_table(found: Counter[tuple[str, str, bool]]) -> str:
     return "\n".join(rows)
 
 
+def undisturbed(folder: Path, source: str) -> dict[str, bytes]:
+    """Its tables. Raises UserError with the end of the log if the study fails."""
+    clear(folder)
+    if snakemake(folder, source).wait():
+        raise UserError(f"{source}: failed before anything was broken:\n{(folder / 'drill.log').read_text()[-3000:]}")
+    return tables(folder)
+
+
+@contextlib.contextmanager
+def hub(folder: Path) -> Iterator[None]:
+    """A hub on this machine that has the classes of the study, and what is started meanwhile is its client."""
+    with Hub() as served:
+        for ic in ("NS-BB", "NS-Sines"):
+            path = data_sets.pdegym(folder, ic)
+            served.publish(f"camlab-ethz/{ic}", {path.name: path, "README.md": b"# PDEGym"})
+        with mock.patch.dict(os.environ, served.environment(folder / "home")):
+            yield
+
+
 def main(*, kills: int = 150, faults: int = 2000, minutes: float = 120.0, seed: int = 0) -> None:
     """Raises UserError with a line for each thing that went wrong."""
     draw, until = random.Random(seed), time.monotonic() + 60 * minutes
-    with tempfile.TemporaryDirectory(prefix="drill-") as name:
-        folder = Path(name)
-        if snakemake(folder).wait():
-            raise UserError(
-                f"the study failed before anything was broken:\n{(folder / 'drill.log').read_text()[-3000:]}"
-            )
+    with tempfile.TemporaryDirectory(prefix="drill-") as name, hub(Path(name) / "published"):
+        folder = Path(name) / "project"
+        folder.mkdir()
+        expected = {source: undisturbed(folder, source) for source in reversed(SOURCES)}
         with contextlib.chdir(folder):
-            damaged = fault_campaign(PRESET.stem, faults, until, draw)
+            damaged = fault_campaign(STUDY.stem, faults, until, draw)
         print(faults_table(damaged))
-        killed = kill_campaign(folder, tables(folder), kills, until, draw)
+        killed = kill_campaign(folder, expected, kills, until, draw)
         print(killed.table())
     silent = sum(count for (_, _, seen), count in damaged.items() if not seen)
     print(f"{sum(killed.hits.values())} kills: {len(killed.problems)} problems")
