@@ -256,6 +256,19 @@ def test_files_are_taken_in_the_order_of_their_numbers(tmp_path: Path, monkeypat
     assert study.data.paths()["dam"] == [f"dam_{number}.nc" for number in (0, 1, 2, 9, 10)]
 
 
+@pytest.mark.parametrize("name", ["Re[a]=1.nc", "what?.nc", "all*.nc", "plain.nc"])
+def test_a_path_that_is_there_is_no_pattern(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name: str) -> None:
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("HOME", str(tmp_path))
+    for file in (name, "Rea=1.nc", "whatx.nc", "all1.nc", "all2.nc"):
+        Path(file).touch()
+    found = check(water(files={"dam": name, "wave": "~/Rea=*.nc"}), "water.yaml").data.paths
+    assert found() == {"dam": [name], "wave": [str(tmp_path / "Rea=1.nc")]}
+    Path(name).unlink()
+    if name == "all*.nc":
+        assert found()["dam"] == ["all1.nc", "all2.nc"]
+
+
 def test_pdegym_takes_only_the_files_that_hold_the_trajectories() -> None:
     config = changed("data.source", "pdegym")
     for key, value in {"size": 48, "snapshots": 22}.items():

@@ -120,13 +120,15 @@ class Data(Generation, Layout):
     def paths(self) -> dict[str, list[str]]:
         """The files of every class in the order of its trajectories: as listed, a pattern's by the numbers in them.
 
+        A path that is there is no pattern, whatever characters it holds; ~ is the home folder.
         Raises UserError if a pattern has none, or if a file is named twice.
         """
         found: dict[str, list[str]] = {ic: [] for ic in self.files}
         owner: dict[str, str] = {}
         for ic, patterns in self.files.items():
             for pattern in patterns:
-                paths = sorted(glob.glob(pattern), key=by_number)
+                place = os.path.expanduser(pattern)
+                paths = [place] if os.path.exists(place) else sorted(glob.glob(place), key=by_number)
                 if not paths:
                     raise UserError(f"data.files.{ic}: found no file {pattern!r}; mend the path or fetch the file")
                 for path in paths:
