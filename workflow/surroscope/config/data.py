@@ -5,9 +5,9 @@ import os
 from typing import Annotated, Any, Literal, get_args
 
 import numpy as np
-from pydantic import BeforeValidator, Field, PlainValidator, field_validator, model_validator
+from pydantic import AfterValidator, BeforeValidator, Field, PlainValidator, field_validator, model_validator
 
-from surroscope.config.base import LARGEST, MOST, Count, Name, Positive, Section, once, require_known
+from surroscope.config.base import LARGEST, MOST, Count, Name, Natural, Positive, Section, once, require_known
 from surroscope.data import expressions, pdegym
 from surroscope.data.files import by_number
 from surroscope.errors import UserError
@@ -70,6 +70,7 @@ class Layout(Section):
     dimensions: Annotated[dict[str, str] | list[str], PlainValidator(_dimensions, dict[str, str] | list[str])] = []
     dtype: Annotated[Numbers | list[Numbers], PlainValidator(_numbers, Numbers | list[Numbers])] = "float32"
     time_step: Positive | None = None
+    skip: Annotated[list[Literal["nan", "negative", "rest", "duplicate"]], AfterValidator(once)] = []
 
 
 class Data(Generation, Layout):
@@ -81,6 +82,7 @@ class Data(Generation, Layout):
     revision: Annotated[str | dict[str, str], PlainValidator(_revision, str | dict[str, str])] = "main"
     format: Literal["xarray", "well", "pdebench", "apebench"] = "xarray"
     files: dict[Name, Annotated[list[str], Field(min_length=1), BeforeValidator(_several, str | list[str])]] = {}
+    skip_rows: dict[Name, dict[str, list[Natural]]] = {}
     links: Literal["inside", "anywhere"] = "inside"
     keep_raw: bool = True
     reader: Literal["memory", "mapped"] = "memory"
@@ -108,6 +110,8 @@ class Data(Generation, Layout):
         theirs = {"format", "channels", "dimensions", "dtype", "time_step", "links"} & self.model_fields_set
         if theirs and self.source != "files":
             raise ValueError(f"{', '.join(sorted(theirs))} goes with source: files, found {self.source!r}; remove it")
+        if self.source == "simulation" and (self.skip or self.skip_rows):
+            raise ValueError("skip and skip_rows go with source: files or pdegym, found 'simulation'; remove them")
         if self.source == "pdegym" and (
             rows != columns or pdegym.CELLS % columns or self.snapshots > pdegym.SNAPSHOTS or columns < 4
         ):

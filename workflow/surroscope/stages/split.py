@@ -12,6 +12,8 @@ from surroscope.data.splits import split_counts
 from surroscope.errors import UserError
 from surroscope.runtime import cli, store
 
+OFFSET = ". Where only the start differs, set data.time_step, and times count from 0 in every file"
+
 
 def stage(settings: jobs.Split, *, stores: list[Path], split: cli.Output) -> None:
     paths = {path.stem: path for path in stores}
@@ -51,7 +53,7 @@ def require_alike(opened: dict[str, xr.Dataset], paths: dict[str, Path]) -> None
             if not same:
                 raise UserError(
                     f"{paths[name]}: {axis} is {short(there)}, in {paths[first]} it is {short(here)}; the classes of a "
-                    "system must agree, so mend data.files or choose other classes"
+                    f"system must agree, so mend data.files or choose other classes{OFFSET * (axis == 'time')}"
                 )
 
 
@@ -65,7 +67,7 @@ def require_distinct(opened: dict[str, xr.Dataset], paths: dict[str, Path]) -> N
                 here, there = place(data, row), place(opened[other], first)
                 raise UserError(
                     f"{paths[name]}: trajectory {row} ({here}) is the same as trajectory {first} of {paths[other]} "
-                    f"({there}); expected different ones, so mend data.files"
+                    f"({there}); expected different ones, so leave one out by data.skip_rows, or mend data.files"
                 )
 
 
