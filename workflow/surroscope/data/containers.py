@@ -187,7 +187,7 @@ def _netcdf3(path: Path) -> Container:
 def _zarr(path: Path) -> Container:
     found = {place.relative_to(path).as_posix(): place for place in _folders(path)}
     if not found:
-        raise ValueError("a folder without a Zarr array")
+        raise ValueError("a folder without a Zarr array; name the files in it, such as in/*.nc")
     arrays = {
         ONLY if name == "." else name: lambda place=place: _zarr_array(zarr.open_array(place, mode="r"))
         for name, place in found.items()

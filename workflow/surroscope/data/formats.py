@@ -80,7 +80,7 @@ class Fields:
         self.path, self.container = path, opened(path)
         self.layout = Layout(self.container, format, dimensions, line=line)
         self.places: dict[str, list[str]] = {}
-        for place in sorted(self.container.arrays, key=by_number):
+        for place in sorted(self.container.arrays, key=lambda place: by_number(f"/{place}".rpartition("/")[0])):
             self.places.setdefault(place.rpartition("/")[2], []).append(place)
         self.variables: dict[str, Variable] = {}
 
