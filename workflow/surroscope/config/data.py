@@ -70,6 +70,7 @@ class Layout(Section):
     dimensions: Annotated[dict[str, str] | list[str], PlainValidator(_dimensions, dict[str, str] | list[str])] = []
     dtype: Annotated[Numbers | list[Numbers], PlainValidator(_numbers, Numbers | list[Numbers])] = "float32"
     time_step: Positive | None = None
+    coordinates: Literal["compare", "ignore"] = "compare"
     skip: Annotated[list[Literal["nan", "negative", "rest", "duplicate"]], AfterValidator(once)] = []
 
 
@@ -107,7 +108,15 @@ class Data(Generation, Layout):
             )
         if (self.source == "files") != bool(self.files):
             raise ValueError(f"source is {self.source!r} and files {dict(self.files)}; files go with source: files")
-        theirs = {"format", "channels", "dimensions", "dtype", "time_step", "links"} & self.model_fields_set
+        theirs = {
+            "format",
+            "channels",
+            "dimensions",
+            "dtype",
+            "time_step",
+            "links",
+            "coordinates",
+        } & self.model_fields_set
         if theirs and self.source != "files":
             raise ValueError(f"{', '.join(sorted(theirs))} goes with source: files, found {self.source!r}; remove it")
         if self.source == "simulation" and (self.skip or self.skip_rows):

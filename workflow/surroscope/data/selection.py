@@ -1,5 +1,6 @@
 """Which trajectories of which files are taken, and which are left out and why."""
 
+import os
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
@@ -137,3 +138,9 @@ def without(sources: Sequence[Source], rows: Mapping[str, Sequence[int]], ic: st
             )
         found[numbers[0]] = replace(found[numbers[0]], skipped=dict.fromkeys(asked, "by hand"))
     return found
+
+
+def file_names(paths: list[Path]) -> list[str]:
+    """Paths below the folder that all have in common, without spaces."""
+    common = Path(os.path.commonpath([path.resolve().parent for path in paths]))
+    return [path.resolve().relative_to(common).as_posix().replace(" ", "_") for path in paths]

@@ -6,7 +6,6 @@ numbered in the order of (file, row).
 
 import json
 import math
-import os
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated, Any
@@ -17,11 +16,11 @@ import zarr
 from zarr.codecs import BloscCodec, Crc32cCodec
 
 from surroscope.config import jobs
-from surroscope.data import expressions
+from surroscope.data import coordinates, expressions
 from surroscope.data.checks import Distinct, Faults, Statistics, require_physical
 from surroscope.data.formats import Fields, Reader, Variable
 from surroscope.data.links import require_inside
-from surroscope.data.selection import Skipping, Source, counted, shards, told, without
+from surroscope.data.selection import Skipping, Source, counted, file_names, shards, told, without
 from surroscope.errors import UserError
 from surroscope.runtime import cli, progress
 from surroscope.runtime.store import flags, names, of_file, writing
@@ -42,7 +41,7 @@ def stage(
     for path in raw if links == "inside" else ():
         require_inside(path, wanted(settings))
     reader = Reader(settings.format, settings.dimensions, line=settings.grid[0] == 1)
-    sources, times, origin = inspect(settings, reader, raw)
+    sources, times, agreed, origin = inspect(settings, reader, raw)
     if listing is not None:
         origin |= {key: value for key, value in verified(raw, listing).items() if key != "files"}
     sources = selected(settings, reader, sources)
@@ -74,7 +73,7 @@ def stage(
                     state[start : start + len(block), chosen] = block
                 seen.compare(start, [(path, row) for path, taken in parts for row in range(taken.start, taken.stop)])
                 bar.update(len(block))
-        described = describe(settings, sources, times, statistics)
+        described = describe(settings, sources, times, statistics).assign_coords(agreed.axes(settings.grid))
         described["digest"] = ("trajectory", seen.digests, {"long_name": "first 63 bits of the states' SHA-256"})
         if skipped := counted(sources):
             of_files = zip(file_names([source.path for source in sources]), sources, strict=True)
@@ -102,14 +101,16 @@ def expressions_of(settings: jobs.Ingest, fields: Fields) -> dict[str, str]:
     return {channel: expressions.whole(text, fields.has) for channel, text in settings.channels.items()}
 
 
-def inspect(settings: jobs.Ingest, reader: Reader, raw: list[Path]) -> tuple[list[Source], np.ndarray, dict[str, Any]]:
-    """What is taken of each file, the times of the snapshots, and where the data are from.
+def inspect(
+    settings: jobs.Ingest, reader: Reader, raw: list[Path]
+) -> tuple[list[Source], np.ndarray, coordinates.Agreement, dict[str, Any]]:
+    """What there is in each file, the times of the snapshots, their coordinates, and where the data are from.
 
     Raises UserError, naming file and variable, for what does not fit the settings or the files before it.
     """
     sources: list[Source] = []
     times: np.ndarray | None = None
-    origin, updates = dict(settings.origin), 0
+    origin, updates, agreed = dict(settings.origin), 0, coordinates.Agreement()
     for path in raw:
         fields = reader.open(path)
         found, size = {}, 0
@@ -129,13 +130,14 @@ def inspect(settings: jobs.Ingest, reader: Reader, raw: list[Path]) -> tuple[lis
                 "0 in every file"
             )
         times = own
+        agreed.add(path, placed(settings, fields, tuple(found)))
         if settings.format == "native":
             made = fields.attributes
             updates += int(made.pop("cell_updates_by_positive_scheme"))
             origin |= made | {"cell_updates_by_positive_scheme": updates}
         sources.append(Source(path, next(iter(counts.values())), size))
     assert times is not None
-    return sources, times, origin
+    return sources, times, agreed, origin | agreed.told()
 
 
 def selected(settings: jobs.Ingest, reader: Reader, sources: list[Source]) -> list[Source]:
@@ -156,6 +158,13 @@ def selected(settings: jobs.Ingest, reader: Reader, sources: list[Source]) -> li
             f"expected {settings.trajectories} (systems.{settings.equations.name}.trajectories); lower it or add files"
         )
     return taken
+
+
+def placed(settings: jobs.Ingest, fields: Fields, names: tuple[str, ...]) -> coordinates.Coordinates:
+    """The coordinates of a file's variables, unless they do not count."""
+    if settings.coordinates == "ignore" or settings.format == "native":
+        return coordinates.NONE
+    return coordinates.of(fields, names, settings.grid, timed=settings.time_step is None)
 
 
 def wanted(settings: jobs.Ingest) -> set[str]:
@@ -228,7 +237,8 @@ def convert(
     faults: what is wrong with them is added to, where it is no error
     """
     path, channels = fields.path, expressions_of(settings, fields)
-    blocks = {name: fields.read(name, rows, times) for name in variables(channels)}
+    used = tuple(variables(channels))
+    blocks = {name: placed(settings, fields, used).turned(fields.read(name, rows, times)) for name in used}
 
     def read(name: str, component: int | None) -> np.ndarray:
         block = blocks[name]
@@ -267,11 +277,9 @@ def convert(
 
 
 def describe(settings: jobs.Ingest, sources: list[Source], times: np.ndarray, statistics: Statistics) -> xr.Dataset:
-    """Coordinates and statistics of the store: file and row of each trajectory, times, channels, cell centres."""
+    """Coordinates and statistics of the store: file and row of each trajectory, times, channels."""
     files = np.repeat(np.arange(len(sources)), [len(source.rows) for source in sources])
     rows = np.array([row for source in sources for row in source.rows])
-    y, x = ((np.arange(cells) + 0.5) / cells for cells in settings.grid)
-    axis = {"units": "1", "long_name": "cell centre in units of the domain's side"}
     return xr.Dataset(
         statistics.variables(),
         coords={
@@ -280,16 +288,8 @@ def describe(settings: jobs.Ingest, sources: list[Source], times: np.ndarray, st
             "row": ("trajectory", rows, {"long_name": "trajectory's number in its file"}),
             "time": ("time", times, {"units": "1"}),
             "channel": names("channel", settings.equations.channels),
-            "y": ("y", y, axis),
-            "x": ("x", x, axis),
         },
     )
-
-
-def file_names(paths: list[Path]) -> list[str]:
-    """Paths below the folder that all have in common, without spaces."""
-    common = Path(os.path.commonpath([path.resolve().parent for path in paths]))
-    return [path.resolve().relative_to(common).as_posix().replace(" ", "_") for path in paths]
 
 
 def short(times: np.ndarray) -> str:
