@@ -104,6 +104,14 @@ def test_times_are_those_of_the_variables_group(tmp_path: Path) -> None:
     np.testing.assert_array_equal(store.read(tmp_path / "store.zarr")["time"], [0, 2, 4, 6, 8])
 
 
+def test_a_dimension_without_values_is_no_variable(tmp_path: Path) -> None:
+    path = of_groups(tmp_path / "a.nc", {"u": states(PLANE)[:, :, 0]}, ("trajectory", "time", "y", "x"))
+    with pytest.raises(UserError, match=r"holds no times of its snapshots .* set data\.time_step"):
+        ingested(path, PLANE, {"c": "u"}, time_step=None)
+    with pytest.raises(UserError, match="'x': it holds u, expected one of this name"):
+        ingested(path, PLANE, {"c": "u * x"})
+
+
 def well(path: Path, fields: dict[str, np.ndarray], dims: Sequence[str] | None = ("x", "y"), **attributes: Any) -> Path:
     """A file of The Well, which says how many dimensions of space it has and what fields vary along."""
     with h5py.File(path, "w") as file:
@@ -165,6 +173,7 @@ def test_one_group_of_pdebench_is_a_trajectory_or_a_set(tmp_path: Path) -> None:
 
     np.testing.assert_array_equal(read("0000/data", component=True), trajectory[:, :, :1])
     np.testing.assert_array_equal(read("run/data", "run/grid/x", component=True), trajectory[:, :, :1])
+    np.testing.assert_array_equal(read("run1/data", "run2/other", component=True), trajectory[:, :, :1])
     np.testing.assert_array_equal(read("train/data", "train/x-coordinate"), whole)
     np.testing.assert_array_equal(read("train/data", dimensions=of_set), whole)
     np.testing.assert_array_equal(read("data", "other/x"), whole)

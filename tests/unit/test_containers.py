@@ -37,10 +37,10 @@ def ingested(path: Path, channel: str = "u", **changes: Any) -> np.ndarray:
     return store.read(path.parent / "s")["state"].values
 
 
-def damaged(path: Path, name: str) -> None:
-    """Write over the header of an object of an HDF5 file."""
+def damaged(path: Path, name: str, first: int = 0) -> None:
+    """Write over 16 bytes of the header of an object of an HDF5 file."""
     with h5py.File(path) as file:
-        start = h5py.h5o.get_info(file.id, name.encode()).addr
+        start = h5py.h5o.get_info(file.id, name.encode()).addr + first
     content = bytearray(path.read_bytes())
     content[start : start + 16] = b"\xff" * 16
     path.write_bytes(content)
@@ -64,6 +64,7 @@ ODD: dict[str, Callable[[h5py.File], Any]] = {
     "text": lambda file: file.update(odd=["a", "b"]),
     "units that are none": lambda file: file.create_dataset("time", data=[0.0]).attrs.update(units="days since never"),
     "a broken array": lambda file: file.update(broken=1.0),
+    "an array of a broken shape": lambda file: file.update(broken=np.zeros(3)),
     "a broken group": lambda file: file.create_group("broken/below"),
 }
 
@@ -76,7 +77,7 @@ def test_odd_things_beside_what_is_wanted_do_no_harm(tmp_path: Path, odd: str) -
         ODD[odd](file)
         file["z"] = 0.0
     if "broken" in odd:
-        damaged(path, "broken")
+        damaged(path, "broken", 24 if "shape" in odd else 0)
     assert np.array_equal(ingested(path), STATES)
 
 
@@ -102,8 +103,8 @@ def test_odd_things_in_a_zarr_store_do_no_harm(tmp_path: Path) -> None:
     (path / "notes").mkdir()
     assert np.array_equal(ingested(path, "/u", dimensions={}), STATES)
     assert np.array_equal(ingested(path, '"valid/u"', dimensions={}), STATES + 1)
-    for name in "vw":
-        with pytest.raises(UserError, match=rf"a\.zarr: variable '{name}' cannot be read"):
+    for name, words in {"v": "cannot be read", "w": "is compressed in a way that is not installed"}.items():
+        with pytest.raises(UserError, match=rf"a\.zarr: variable '{name}' {words}"):
             ingested(path, name, dimensions={})
 
 
@@ -153,6 +154,7 @@ UNSUPPORTED: dict[str, tuple[Callable[[Path], Any], str]] = {
     "a.hdf": (lambda path: path.write_bytes(b"\x0e\x03\x13\x01" + bytes(64)), "HDF4.* h4toh5"),
     "a.h5.gz": (lambda path: path.write_bytes(b"\x1f\x8b" + bytes(64)), "gzip.* gunzip"),
     "a.h5": (lambda path: path.write_text("version https://git-lfs.github.com/spec/v1\n"), "Git LFS.* git lfs pull"),
+    "a.csv": (lambda path: path.write_text("time, u\n0.1, 2\n"), "is text.* numpy.save"),
     "b.h5": (lambda path: path.write_text("<!DOCTYPE html><html>"), "page of the web.* fetch it again, logged in"),
 }
 
@@ -161,7 +163,7 @@ UNSUPPORTED: dict[str, tuple[Callable[[Path], Any], str]] = {
 def test_what_is_not_supported_is_told_with_the_remedy(tmp_path: Path, name: str) -> None:
     write, words = UNSUPPORTED[name]
     write(tmp_path / name)
-    with pytest.raises(UserError, match=rf"{name}: is .*{words}") as told:
+    with pytest.raises(UserError, match=rf"{name}: .*{words}") as told:
         ingested(tmp_path / name)
     assert "whole" not in str(told.value)
 

@@ -1,5 +1,6 @@
 """Which axis of an array is which: by the names that it has, as its format says, or else by position."""
 
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
@@ -12,6 +13,7 @@ AXES = ("trajectory", "time", "channel", "y", "x")
 Dimensions = Mapping[str, str] | Sequence[str]
 # The Well's groups by the order of the tensors in them.
 ORDERS = {"t0_fields": 0, "t1_fields": 1, "t2_fields": 2}
+DIGITS = "0123456789"
 VERTICAL = ("z", "depth", "height", "altitude", "lev", "level", "plev")
 SOLID = "fields in three dimensions of space are not supported, those on a plane or a line are"
 
@@ -54,6 +56,8 @@ class Layout:
         self.dimensions: Dimensions = dimensions or usual
         if isinstance(usual, Mapping) and isinstance(dimensions, Mapping):
             self.dimensions = {**usual, **dimensions}
+        groups = {place.rpartition("/")[0] for place in container.arrays}
+        self.numbered = Counter(group.rstrip(DIGITS) for group in groups if group.endswith(tuple(DIGITS)))
         self.well = format == "well"
         self.solid = format == "pdebench" and any(place.endswith("z-coordinate") for place in container.arrays)
 
@@ -108,7 +112,7 @@ class Layout:
                 advice += f"; if it counts the components of a vector, set data.dimensions: {{channel: {further[0]}}}"
         elif len(array.shape) > len(expected):
             advice = f"if that is a third dimension of space: {SOLID}; else {advice}"
-        line = "" if self.line or len(array.shape) > 3 else "; for fields on a line set data.size: [1, cells]"
+        line = "" if self.line or len(array.shape) not in (2, 3) else "; for fields on a line set data.size: [1, cells]"
         raise UserError(
             f"{what} has dimensions ({sizes(array.dims, array)}), expected ({names}), "
             f"of which trajectory and channel may be left out; {advice}{line}"
@@ -130,11 +134,10 @@ class Layout:
             return fitting(usual), usual
         # PDEBench numbers the groups of its trajectories, and each has a grid.
         arrays = self.container.arrays
-        if group.rpartition("/")[2].isdigit() or f"{group}/grid/x" in arrays:
-            return fitting(grouped), list(grouped)
         if f"{group}/x-coordinate" in arrays or len(fitting(grouped)) != number:
             return fitting(usual), usual
-        if len(fitting(usual)) != number:
+        alike = group.rpartition("/")[2].isdigit() or self.numbered[group.rstrip(DIGITS)] > 1
+        if alike or f"{group}/grid/x" in arrays or len(fitting(usual)) != number:
             return fitting(grouped), list(grouped)
         either = " or ".join(f"[{', '.join(fitting(order))}]" for order in (usual, grouped))
         raise UserError(

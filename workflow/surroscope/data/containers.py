@@ -26,7 +26,7 @@ from surroscope.errors import UserError
 PACKING = ("_FillValue", "missing_value", "scale_factor", "add_offset", "_Unsigned", "dtype")
 # netCDF-4 begins the name of a variable so that is called as a dimension is and does not lie along it.
 PREFIX = "_nc4_non_coord_"
-WITHOUT_VARIABLE = b"This is a netCDF dimension but not a netCDF variable"
+VALUELESS = b"This is a netCDF dimension but not a netCDF variable"
 ONLY = "state"  # the name of the array in a file that holds one without a name
 
 
@@ -51,6 +51,11 @@ class Array:
         """Of its numbers as they are read."""
         empty = np.empty((0,) * len(self.shape), self.data.dtype)
         return self._unpacked(empty).dtype
+
+    @property
+    def valueless(self) -> bool:
+        """Whether it is there for the size of a netCDF dimension alone."""
+        return bytes(self.attributes.get("NAME", b"")).startswith(VALUELESS)
 
     def read(self, *slices: slice) -> np.ndarray:
         """Part of it, a slice for each axis. Raises what its library does where it is broken."""
@@ -112,7 +117,9 @@ def _hdf5(path: Path) -> Container:
     broken = []
     for place, entry in entries(file):
         group, _, name = place.rpartition("/")
-        arrays[f"{group}/{name.removeprefix(PREFIX)}".lstrip("/")] = functools.partial(_dataset, file, place)
+        called = f"{group}/{name.removeprefix(PREFIX)}".lstrip("/")
+        if called != place or called not in arrays:  # a variable rather than the dimension of its name
+            arrays[called] = functools.partial(_dataset, file, place)
         broken += [place] if entry is None else []
 
     def attributes(group: str) -> dict[str, Any]:

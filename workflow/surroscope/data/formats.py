@@ -115,7 +115,7 @@ class Fields:
         """Part of a variable: see Variable. Raises UserError if it cannot be read."""
         try:
             return self.variable(name).read(rows, times)
-        except UserError:
+        except (UserError, MemoryError):
             raise
         except Exception as error:
             part = f"variable {name!r}, trajectories {rows.start} to {rows.stop - 1}, "
@@ -134,8 +134,8 @@ class Fields:
         for wanted in self.layout.coordinates(axis):
             near = [f"{place}/{wanted}" for place in above] + [wanted]
             for place in [*(p for p in near if p in self.container.arrays), *self.places.get(wanted, ())]:
-                array = self._array(place, wanted)
-                if len(array.shape) == 1:
+                array = self._array(place)
+                if len(array.shape) == 1 and not array.valueless:
                     return array if array.dtype.kind in "iuf" else None
         return None
 
@@ -145,34 +145,34 @@ class Fields:
             return [path]
         return self.places.get(name, [])
 
-    def _array(self, place: str, name: str) -> Array:
+    def _array(self, place: str) -> Array:
         try:
             array = self.container.arrays[place]()
             _ = array.dtype  # not all that a file may hold is a kind of numbers here
         except Exception as error:
-            raise refusal(self.path, error, f"variable {name!r} ") from None
+            raise refusal(self.path, error, f"variable {place!r} ") from None
         return array
 
     def _variable(self, name: str) -> Variable:
-        places = self._holders(name)
-        if not places:
+        found = self._holders(name)
+        if found and self.container.broken and name.lstrip("/") not in self.container.arrays:
+            raise UserError(
+                f"{self.path}: {self.container.broken[0]!r} cannot be read, and may be or hold one of the variables "
+                f"{name!r}; make or fetch the file again, or name one with its group, in quotes, such as "
+                f'"{found[0]}"'
+            )
+        held = {place: self._array(place) for place in found}
+        held = {place: array for place, array in held.items() if not array.valueless}
+        if not held:
             raise UserError(
                 f"{self.path}: variable {name!r}: it holds {self._known()}, expected one of this name; say in "
                 'data.channels what each channel is in the files, with quotes around a name such as "train/2m-height"'
             )
-        if self.container.broken and name.lstrip("/") not in self.container.arrays:
-            raise UserError(
-                f"{self.path}: {self.container.broken[0]!r} cannot be read, and may be or hold one of the variables "
-                f"{name!r}; make or fetch the file again, or name one with its group, in quotes, such as "
-                f'"{places[0]}"'
-            )
-        arrays = [self._array(place, name) for place in places]
+        places, arrays = list(held), list(held.values())
         groups = tuple(f"/{place}".rpartition("/")[0] or "/" for place in places)
-        (first, *others), shapes = (
-            arrays,
-            [self.layout.of(f"{self.path}: variable {name!r}", *pair) for pair in zip(places, arrays, strict=True)],
-        )
-        if others and "trajectory" in shapes[0]:
+        shapes = [self.layout.of(f"{self.path}: variable {name!r}", *pair) for pair in held.items()]
+        first = arrays[0]
+        if len(arrays) > 1 and "trajectory" in shapes[0]:
             raise UserError(
                 f"{self.path}: variable {name!r}: {len(arrays)} groups hold one, expected one; name it with its group, "
                 f'in quotes, such as "{places[0]}", or where each group is a trajectory, leave trajectory out of '

@@ -52,7 +52,10 @@ def others(path: Path) -> Iterator[tuple[str, str, str]]:
             if isinstance(entry, h5py.ExternalLink):
                 yield name, "an external link", entry.filename
             elif entry is h5py.Dataset:
-                dataset = file[name]
+                try:
+                    dataset = file[name]
+                except (KeyError, OSError, RuntimeError):  # nor can anything be read of it
+                    continue
                 yield from ((name, "external storage", os.fsdecode(part[0])) for part in dataset.external or ())
                 if dataset.is_virtual:
                     sources = {source.file_name for source in dataset.virtual_sources()} - {".", ""}

@@ -7,6 +7,7 @@ from pathlib import Path
 
 from surroscope.errors import UserError
 
+MISSING_CODEC = ("is not registered", "plugin", "nknown codec", "odec not available")
 SUPPORTED = "netCDF, HDF5, Zarr or .npy"
 # How files begin -> what they are, and what makes one of them that is read.
 KINDS: Mapping[bytes, tuple[str, str]] = {
@@ -24,6 +25,8 @@ KINDS: Mapping[bytes, tuple[str, str]] = {
     b"version https://git-lfs": ("a pointer of Git LFS and not the file itself", "fetch it: git lfs pull"),
     b"<": ("a page of the web or XML and not the file itself", "fetch it again, logged in if it has to be"),
 }
+TEXT = ("text", "write its numbers as one of those, such as by numpy.save")
+PRINTED = bytes([*b"\t\r\n", *range(32, 127)])
 # What is in archives of ZIP -> the same.
 ZIPPED: Mapping[str, tuple[str, str]] = {
     ".npy": ("a .npz file", "write each of its arrays into a .npy file of its own, or all into one Zarr or HDF5 file"),
@@ -46,7 +49,7 @@ def refusal(path: Path, error: Exception, part: str = "") -> UserError:
         return UserError(f"{path}: is an array of objects of Python, which could run code; write one of numbers")
     if isinstance(error, PermissionError):
         return UserError(f"{path}: may not be read ({reason}); give yourself the permission to: chmod u+r")
-    if getattr(error, "errno", None) in (errno.EAGAIN, errno.EACCES) or "unable to lock file" in reason:
+    if getattr(error, "errno", None) == errno.EAGAIN or "unable to lock file" in reason:
         return UserError(
             f"{path}: is locked ({reason}): a process has it open for writing. Run again when that has ended; where "
             "none has, and the disk is one without locks, set HDF5_USE_FILE_LOCKING=FALSE"
@@ -56,10 +59,10 @@ def refusal(path: Path, error: Exception, part: str = "") -> UserError:
             f"{path}: is marked as open for writing ({reason}). Run again when its writer has ended; if that was "
             "killed, make the file again, or trust what is in it: h5clear --status"
         )
-    if "is not registered" in reason or "plugin" in reason:
+    if any(words in reason for words in MISSING_CODEC):
         return UserError(
-            f"{path}: {part}is compressed in a way that is not installed ({reason}); write it anew without: "
-            "h5repack -f GZIP=4 old.h5 new.h5"
+            f"{path}: {part}is compressed in a way that is not installed ({reason}); write it anew by gzip or zstd, "
+            "such as h5repack -f GZIP=4 old.h5 new.h5"
         )
     return UserError(
         f"{path}: {part}cannot be read ({reason}). Expected a whole {SUPPORTED} file; make or fetch it again"
@@ -77,4 +80,5 @@ def _kind(path: Path) -> tuple[str, str] | None:
             return next(told for end, told in ZIPPED.items() if any(name.endswith(end) for name in held))
     except (OSError, zipfile.BadZipFile):
         return None
-    return next((told for beginning, told in KINDS.items() if start.startswith(beginning)), None)
+    known = next((told for beginning, told in KINDS.items() if start.startswith(beginning)), None)
+    return known or (TEXT if start and not start.translate(None, PRINTED) else None)
