@@ -225,7 +225,7 @@ def tool(call: Callable[..., object], **texts: str) -> None:
     for name, parameter in inspect.signature(call).parameters.items():
         text, default = texts.get(name, "[%(default)s]"), parameter.default
         if parameter.kind is not parameter.KEYWORD_ONLY:
-            parser.add_argument(name, type=Path, nargs="?", default=default, help=text)
+            parser.add_argument(name, type=lambda text: Path(text).expanduser(), nargs="?", default=default, help=text)
         elif default is False:
             parser.add_argument(f"--{name}", action="store_true", help=text)
         else:
