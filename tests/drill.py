@@ -162,7 +162,7 @@ def clear(folder: Path) -> None:
 def kill_campaign(
     folder: Path, expected: dict[str, dict[str, bytes]], wanted: int, until: float, draw: random.Random
 ) -> Kills:
-    """As many as wanted, and more where a stage was hit fewer than LEAST times; expected: the tables by source of data."""
+    """As many as wanted, and more where a stage was hit fewer than LEAST times; expected: tables by source of data."""
     least = min(LEAST, wanted // 30)
     kills, count = Kills(), len(list(ROOT.glob("workflow/surroscope/stages/*.py")))
     sources = itertools.cycle(expected)
