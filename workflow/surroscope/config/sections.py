@@ -114,9 +114,9 @@ class Tls(Section):
     @field_validator("*")
     @classmethod
     def _there(cls, path: str) -> str:
-        if not os.path.isfile(path):
+        if not os.path.isfile(place := os.path.expanduser(path)):
             raise ValueError("no such file; docs/dask.md tells how to make it")
-        return path
+        return place
 
 
 class Dask(Section):

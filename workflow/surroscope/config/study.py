@@ -138,6 +138,9 @@ class Study(Content):
                         f"systems.{name}.trajectories is {system.trajectories}, but {ic} has "
                         f"{pdegym.SERIES[ic].trajectories}; lower it"
                     )
+        require_known(
+            "data.skip_rows", list(data.skip_rows), tuple(ic for name in self.systems for ic in self.classes(name))
+        )
         channels = tuple(channel for name in self.systems for channel in self.system(name).channels)
         require_known("data.channels", list(data.channels), channels)
         classes = [ic for name in self.systems for ic in self.classes(name)]
