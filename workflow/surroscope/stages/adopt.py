@@ -7,9 +7,11 @@ import torch
 
 from surroscope import device
 from surroscope.config import jobs
+from surroscope.config.weights import digest
 from surroscope.data import transitions
 from surroscope.diagnostics import mistakes
 from surroscope.diagnostics.verdict import WEAK
+from surroscope.errors import UserError
 from surroscope.models import surrogate
 from surroscope.models import weights as files
 from surroscope.runtime import cli, store
@@ -37,7 +39,9 @@ def stage(
     network = surrogate.build(**settings.network, shape=shape, seed=settings.seed)
     with store.writing(weights, cli.provenance("adopt", settings)) as temporary:
         temporary.mkdir()
-        for epoch, path in zip(settings.epochs, saved, strict=True):
+        for epoch, path, expected in zip(settings.epochs, saved, settings.files, strict=True):
+            if digest(path) != expected:
+                raise UserError(f"{path}: written again since this job was planned; run snakemake again")
             adopt(network, settings, path)
             surrogate.save_weights(network, surrogate.weights_of(temporary, epoch))
             error = loop.one_step(network.to(place), validation, BATCH, classes=len(stores))
