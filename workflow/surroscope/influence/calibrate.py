@@ -15,6 +15,8 @@ CHECKED = 3
 ROUNDS = 4
 WORTHWHILE = 0.9
 LOOPED = 9
+# Differences along a direction are this near to the derivative: round-off and curvature are a hundredth of it.
+LOST = 0.1
 # In order of preference: what is usually the quickest comes first. The default has the smallest blocks.
 CHOICES = {
     "gradients": [
@@ -48,6 +50,10 @@ class Candidate:
     seconds: float | None = None
     left_out: str | None = None
 
+    @property
+    def kind(self) -> str:
+        return getattr(self.method, self.quantity)
+
 
 @dataclass(frozen=True)
 class Calibration:
@@ -79,27 +85,23 @@ def calibrate(
     """
     bench = Bench(linear, observable, states, targets, directions or len(states))
     methods, candidates = [], []
-    for quantity, check, measure, share in (
-        ("gradients", bench.gradient_error, bench.gradient_seconds, 0.25),
-        ("tangents", bench.tangent_error, bench.tangent_seconds, 0.75),
+    for quantity, measure, share in (
+        ("gradients", bench.gradient_seconds, 0.25),
+        ("tangents", bench.tangent_seconds, 0.75),
     ):
         mine = [Candidate(quantity, method) for method in CHOICES[quantity]]
         checked: dict[str, Candidate] = {}
         for candidate in mine:
             # Chunks change no formula, so that one check serves all of them.
-            twin = checked.setdefault(getattr(candidate.method, quantity), candidate)
+            twin = checked.setdefault(candidate.kind, candidate)
             if twin is not candidate:
                 candidate.error, candidate.left_out = twin.error, twin.left_out
-                continue
-            attempt(candidate, check, "error")
-            if candidate.error is not None and not candidate.error <= bench.tolerance:
-                candidate.left_out = f"relative error {candidate.error:.1e}, above {bench.tolerance:.1e}"
+            else:
+                bench.examine(candidate)
         race([c for c in mine if c.left_out is None and bench.guess(c) < share * seconds], measure, share * seconds)
         usable = [candidate for candidate in mine if candidate.left_out is None]
         if not usable:
-            reason = next(candidate.left_out for candidate in mine if candidate.method == DEFAULT)
-            # All that the rest of the reason advises has been tried.
-            raise ValueError(f"no exact method for the {quantity}: {str(reason).splitlines()[0]}; {REWRITE}")
+            raise ValueError(refusal(list(checked.values())))
         methods.append(quickest(usable).method)
         candidates += mine
     gradients, tangents = methods
@@ -107,21 +109,49 @@ def calibrate(
     return Calibration(chosen, candidates)
 
 
+def exact(linear: Linearization, states: Tensor, method: Method) -> tuple[Method, list[str]]:
+    """The method, and for each quantity that it gets wrong at the first of some states (N, F, Y, X), the next one.
+
+    Gives with it why, one line a quantity that was replaced. Raises ValueError where there is no other.
+    """
+    bench = Bench(linear, smse, states[:CHECKED], linear.fields(states[:CHECKED]), CHECKED)
+    reasons: list[str] = []
+    if not torch.isfinite(bench.expected).all():
+        return method, reasons  # broken weights, which whoever takes gradients finds at every sample
+    for quantity, choices in CHOICES.items():
+        tried: list[Candidate] = []
+        for choice in (method, *choices):
+            candidate = Candidate(quantity, choice)
+            if candidate.kind in [other.kind for other in tried]:
+                continue
+            bench.examine(candidate)
+            tried.append(candidate)
+            if candidate.left_out is None:
+                break
+        else:
+            raise ValueError(refusal(tried))
+        if len(tried) > 1:
+            reasons.append(f"{told(tried[0])}; {candidate.kind!r} is exact")
+            names = ("gradients", "sample_chunk") if quantity == "gradients" else ("tangents", "tangent_samples")
+            method = replace(method, **{name: getattr(candidate.method, name) for name in names})
+    return method, reasons
+
+
 def check(linear: Linearization, states: Tensor, method: Method) -> None:
     """Raise ValueError if gradients or tangents by a method are wrong at the first of some states (N, F, Y, X)."""
-    bench = Bench(linear, smse, states[:CHECKED], linear.fields(states[:CHECKED]), CHECKED)
-    if not torch.isfinite(bench.expected).all():
-        return  # broken weights, which whoever takes gradients finds at every sample
-    for quantity, measure in (("gradients", bench.gradient_error), ("tangents", bench.tangent_error)):
-        try:
-            error = measure(method)
-        except ValueError as failure:
-            raise ValueError(f"{failure}; gradients.method: measured takes what works") from None
-        if not error <= bench.tolerance:
-            raise ValueError(
-                f"{quantity} by {getattr(method, quantity)!r} err by {error:.1e} beside plain backward passes, "
-                f"expected {bench.tolerance:.1e} at most; set gradients.method to measured, which finds an exact one"
-            )
+    _, reasons = exact(linear, states, method)
+    if reasons:
+        raise ValueError(f"{'. '.join(reasons)}. Set gradients.method to measured, or to that")
+
+
+def told(candidate: Candidate) -> str:
+    """Why a candidate was left out, in one line; what that advises may have been tried."""
+    return f"{candidate.quantity} by {candidate.kind!r}: {str(candidate.left_out).splitlines()[0]}"
+
+
+def refusal(tried: list[Candidate]) -> str:
+    reasons = "; ".join(told(candidate) for candidate in tried)
+    return f"no exact method for the {tried[0].quantity}: {reasons}. To the layer in question: {REWRITE}"
 
 
 def attempt(candidate: Candidate, measure: Callable[[Method], float], field: str) -> None:
@@ -179,6 +209,38 @@ class Bench:
     def pulled(self, method: Method) -> Tensor:
         """Jᵀ u at each of the few samples, (CHECKED, P): the gradient of ŷ · u, in which nothing cancels."""
         return self.linear.gradients(lambda y, u, _: (y * u).flatten(1).sum(1), self.few, self.cotangent, method)
+
+    def examine(self, candidate: Candidate) -> None:
+        """Set the error of a candidate, and why it is left out if it is."""
+        gradients = candidate.quantity == "gradients"
+        attempt(candidate, self.gradient_error if gradients else self.tangent_error, "error")
+        if candidate.error is not None and not candidate.error <= self.tolerance:
+            candidate.left_out = f"relative error {candidate.error:.1e}, above {self.tolerance:.1e}"
+        if candidate.kind == "loop" and (lost := self.lost()) > LOST:
+            candidate.left_out = f"{lost:.0%} of how predictions move is missing, as behind detach()"
+
+    def lost(self) -> float:
+        """What of J v a backward pass misses, 1 - (Jᵀ d) · v / |d|², with d = J v by differences.
+
+        v is random, and as long as each parameter. Other methods are compared with backward passes; where these are
+        all there is, what leaves torch on the way would be missed.
+        """
+        draw = torch.Generator().manual_seed(1)
+        step = torch.finfo(self.states.dtype).eps ** (1 / 3)
+        moves = {
+            name: step * p.square().mean().sqrt() * torch.randn(p.shape, generator=draw, dtype=p.dtype).to(p.device)
+            for name, p in self.linear.parameters.items()
+        }
+        with torch.no_grad():
+            ahead, behind = (
+                self.linear.predict({n: p + sign * moves[n] for n, p in self.linear.parameters.items()}, self.few)
+                for sign in (1, -1)
+            )
+        moved = (ahead - behind) / 2
+        pulled = self.linear.backward(lambda y, u, _: (y * u).flatten(1).sum(1), self.few, moved)
+        expected = moved.square().sum()
+        found = pulled @ self.linear.flatten({name: move[None] for name, move in moves.items()})[0]
+        return abs(1 - float(found / expected)) if expected > 0 else 0.0
 
     def guess(self, candidate: Candidate) -> float:
         """Seconds of one block, from the forward passes that it is worth."""
