@@ -52,10 +52,10 @@ class Around(nn.Module):
 class Spectral(nn.Module):
     """Complex weights on the lowest modes; in_place: written into two slices of zeros, as neural operators do."""
 
-    def __init__(self, in_place: bool, modes: int = 2) -> None:
+    def __init__(self, in_place: bool, modes: int = 2, fields: int = FIELDS) -> None:
         super().__init__()
         self.in_place, self.modes = in_place, modes
-        self.weight = nn.Parameter(0.5 * torch.randn(2, FIELDS, FIELDS, modes, modes, dtype=torch.cfloat))
+        self.weight = nn.Parameter(0.5 * torch.randn(2, fields, fields, modes, modes, dtype=torch.cfloat))
 
     def forward(self, x: Tensor) -> Tensor:
         m, spectrum = self.modes, torch.fft.rfft2(x)
@@ -64,7 +64,7 @@ class Spectral(nn.Module):
             for part, weight in zip((spectrum[..., :m, :m], spectrum[..., -m:, :m]), self.weight, strict=True)
         )
         if self.in_place:
-            out = torch.zeros(len(x), FIELDS, *spectrum.shape[-2:], dtype=spectrum.dtype)
+            out = torch.zeros(spectrum.shape, dtype=spectrum.dtype)
             out[..., :m, :m] = low
             out[..., -m:, :m] = high
         else:

@@ -77,6 +77,11 @@ def inner(network: nn.Module) -> nn.Module:
     return network.network if isinstance(network, Called | labels.Labelled) else network
 
 
+def size(network: nn.Module) -> int:
+    """How many real numbers its parameters are."""
+    return sum(p.numel() * (2 if p.is_complex() else 1) for p in network.parameters())
+
+
 def require_differentiable(network: nn.Module, name: str) -> None:
     """Raise UserError for a network that has no derivative in its parameters, or one of few digits."""
     if any(isinstance(module, torch.jit.ScriptModule) for module in network.modules()):
