@@ -7,7 +7,7 @@ CLAWPACK := .venv-clawpack
 BIN := $(CURDIR)/$(VENV)/bin
 export PATH := $(BIN):$(PATH)
 
-.PHONY: run audit test test-slow test-gpu test-slurm test-browser recover archive verify drill estimate gallery schema lint format bench bench-linearize bench-reduction bench-peers bench-reader bench-ingest bench-statistics bench-solvers bench-coupling snakemake-report clean
+.PHONY: run audit test test-slow test-gpu test-slurm test-browser recover archive verify drill estimate gallery schema lint format bench bench-linearize bench-reduction bench-peers bench-reader bench-ingest bench-groups bench-statistics bench-solvers bench-coupling snakemake-report clean
 .DEFAULT_GOAL := run
 
 run: $(VENV)/ready
@@ -78,7 +78,7 @@ format: $(VENV)/ready
 	ruff format .
 	snakefmt Snakefile workflow
 
-bench: bench-linearize bench-reduction bench-reader bench-ingest bench-statistics bench-solvers bench-peers
+bench: bench-linearize bench-reduction bench-reader bench-ingest bench-groups bench-statistics bench-solvers bench-peers
 
 bench-linearize: $(VENV)/ready
 	OMP_NUM_THREADS=1 python benchmarks/linearize.py
@@ -91,6 +91,9 @@ bench-reader: $(VENV)/ready
 
 bench-ingest: $(VENV)/ready
 	OMP_NUM_THREADS=1 python benchmarks/ingest.py $(GB)
+
+bench-groups: $(VENV)/ready
+	OMP_NUM_THREADS=1 python benchmarks/groups.py
 
 bench-statistics: $(VENV)/ready
 	OMP_NUM_THREADS=1 python benchmarks/class_statistics.py

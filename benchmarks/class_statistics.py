@@ -12,7 +12,7 @@ import torch
 
 from surroscope import device
 from surroscope.physics import euler
-from surroscope.physics.simulate import joined, simulate
+from surroscope.physics.simulate import simulate
 
 TRAJECTORIES, SEED = 96, 10
 RELEASED = {
@@ -29,7 +29,7 @@ def statistics(name: str) -> dict[str, float]:
     """By the name of the statistic; the u of a compressible class is both components, which are drawn alike."""
     size = SIZES.get(name, 64)
     parts = simulate(name, preset="calibrated", seed=SEED, indices=range(TRAJECTORIES), size=size, factor=1)
-    states = torch.from_numpy(joined(parts).states).double()
+    states = torch.cat([torch.from_numpy(part.states) for part in parts]).double()
     if name.startswith("NS"):
         u, v = states.numpy().std(axis=(0, 1, 3, 4))
         return {"std u": u, "std v": v}

@@ -35,10 +35,10 @@ def write(folder: Path, gigabytes: float) -> int:
     import torch  # not in the processes that are measured
 
     from surroscope.physics import euler
-    from surroscope.physics.simulate import joined, simulate
+    from surroscope.physics.simulate import simulate
 
     options = {"preset": "calibrated", "seed": 0, "size": SIZE, "factor": 1, "snapshots": SNAPSHOTS}
-    states = joined(simulate("CE-RP", indices=range(2), **options)).states
+    states = np.concatenate([part.states for part in simulate("CE-RP", indices=range(2), **options)])
     fields = euler.primitive(torch.from_numpy(states)).numpy()
     fields = np.concatenate([fields, states[:, :, 3:]], axis=2)
     draw, total = np.random.default_rng(0), int(gigabytes * 1e9 // BYTES)

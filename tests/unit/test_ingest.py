@@ -205,7 +205,7 @@ def test_a_number_beyond_float32_is_an_error(tmp_path: Path) -> None:
     values[1, 2, 0, 3, 4] = 1e39
     raw = native.write(tmp_path / "raw.nc", values)
     with pytest.raises(UserError, match="expected finite"):
-        ingest.stage(native.settings((3, 4, 4, 8, 8), dtype="<f8"), raw=[raw], store=tmp_path / "a.zarr")
+        ingest.stage(native.settings((3, 4, 4, 8, 8), dtype="float64"), raw=[raw], store=tmp_path / "a.zarr")
 
 
 def test_a_file_of_the_other_system_is_named(tmp_path: Path) -> None:

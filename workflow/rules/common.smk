@@ -50,6 +50,9 @@ try:
         except UserError as error:
             raise UserError(f"{CONFIGURATION}: {key}.factory: {error}") from None
     FILES = STUDY.data.paths()
+    for name, chosen in STUDY.systems.items():
+        for model, seed in ((model, seed) for model in chosen.models for seed in STUDY.seeds):
+            STUDY.weights(name, model, seed)
 except UserError as error:
     raise WorkflowError(f"the configuration is not valid:\n{error}") from None
 

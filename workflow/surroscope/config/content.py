@@ -23,6 +23,7 @@ from surroscope.config.sections import (
     Symmetry,
     SystemStudy,
 )
+from surroscope.errors import UserError
 from surroscope.observables import catalogue
 from surroscope.symmetry import Action, actions
 from surroscope.system import CLASSES, SYSTEMS, System
@@ -135,12 +136,15 @@ class Content(Section):
         return models | {f"observables.{name}": factory for name, factory in self.observables.items()}
 
     def weights(self, system: str, model: str, seed: int) -> list[Path]:
-        """The files of a network that was trained elsewhere, in the order of its epochs; none of one trained here."""
+        """The files of a network that was trained elsewhere, in the order of its epochs; none of one trained here.
+
+        Raises UserError unless there is one for each epoch.
+        """
         chosen = self.systems[system].models[model]
         try:
             return [chosen.weights.path(seed, epoch) for epoch in chosen.probe_epochs] if chosen.weights else []
         except ValueError as error:
-            raise ValueError(f"systems.{system}.models.{model}.weights.files: {error}") from None
+            raise UserError(f"systems.{system}.models.{model}.weights.files: {error}") from None
 
     def own_factories(self) -> dict[str, Factory]:
         """Those of them that are not this package's."""

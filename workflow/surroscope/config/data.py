@@ -2,7 +2,7 @@
 
 import glob
 import os
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, get_args
 
 import numpy as np
 from pydantic import BeforeValidator, Field, PlainValidator, field_validator, model_validator
@@ -14,6 +14,7 @@ from surroscope.errors import UserError
 from surroscope.observables.catalogue import COMPUTED
 
 PAIR = Field(min_length=2, max_length=2)
+Numbers = Literal["float16", "float32", "float64"]
 Cells = Annotated[int, Field(ge=1, le=2**14)]
 
 
@@ -47,6 +48,13 @@ def _dimensions(found: Any) -> Any:
     return found
 
 
+def _numbers(found: Any) -> Any:
+    several = found if isinstance(found, list) else [found]
+    if not several or not all(isinstance(each, str) and each in get_args(Numbers) for each in several):
+        raise ValueError(f"expected {', '.join(get_args(Numbers))}, or a list of those that there are")
+    return found
+
+
 class Generation(Section):
     """Of simulated data."""
 
@@ -60,7 +68,7 @@ class Layout(Section):
 
     channels: dict[str, str] = {}
     dimensions: Annotated[dict[str, str] | list[str], PlainValidator(_dimensions, dict[str, str] | list[str])] = []
-    dtype: Literal["float16", "float32", "float64"] = "float32"
+    dtype: Annotated[Numbers | list[Numbers], PlainValidator(_numbers, Numbers | list[Numbers])] = "float32"
     time_step: Positive | None = None
 
 

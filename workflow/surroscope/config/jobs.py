@@ -137,6 +137,7 @@ class Adopt(Network):
 
     seed: int
     snapshots: int
+    channels: tuple[str, ...]
     epochs: list[int]
     files: list[str]
     entry: str
@@ -150,6 +151,7 @@ class Adopt(Network):
         assert adopted.weights
         digests = [digest(path) for path in study.weights(system, model, int(seed))]
         values = network(study, system, model) | {"seed": seed, "epochs": adopted.probe_epochs, "files": digests}
+        values["channels"] = study.system(system).channels
         return cls.take(study.probe, adopted.weights, **values)
 
 

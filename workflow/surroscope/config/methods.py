@@ -79,6 +79,9 @@ def training(study: Study) -> Iterator[str]:
                     f"transitions a step, {rule.precision}{', compiled' if rule.compile else ''}; probed after epoch "
                     f"{listed(model.probe_epochs)}{' (0: as initialised)' if 0 in model.probe_epochs else ''}."
                 )
+    if not any(model.training for system in study.systems.values() for model in system.models.values()):
+        yield f"Splits, which tell probe trajectories, are drawn by {seeds(study.seeds)}."
+        return
     yield (
         "The loss is the SMSE of one step, the mean over channels c and cells of (ŷ − y)² / (RMS_c(y) + 10⁻⁶), over "
         f"the transitions between snapshots 0 and {study.probe.snapshots - 1}."

@@ -2,7 +2,7 @@
 
 from typing import Annotated, Any, Literal
 
-from pydantic import AfterValidator, BeforeValidator, Field, field_validator, model_validator
+from pydantic import AfterValidator, BeforeValidator, Field, ValidationError, field_validator, model_validator
 
 from surroscope.config.base import Count, ImportPath, Natural, NonNegative, Positive, Section, plain
 from surroscope.config.weights import EPOCH, Weights, files
@@ -67,7 +67,8 @@ class Model(Factory):
     training: Training | None = None
     weights: Annotated[Weights, BeforeValidator(files, str | Weights)] | None = None
     call: Call | None = None
-    probe_epochs: Annotated[list[Natural], Field(min_length=1)]
+    # Of weights, where it is left out, all that there are.
+    probe_epochs: Annotated[list[Natural], Field(min_length=1)] = []
     shares: dict[Literal["class", "time"], Annotated[float, Field(ge=0, le=1, strict=False)]] | None = None
 
     @model_validator(mode="before")
@@ -76,13 +77,18 @@ class Model(Factory):
         """Of weights, unless some are chosen."""
         if not isinstance(model, dict) or "weights" not in model or "probe_epochs" in model:
             return model
-        found = Weights.model_validate(files(model["weights"])).found()
-        return model | {"probe_epochs": sorted(found) or [EPOCH]}
+        try:
+            found = sorted(Weights.model_validate(files(model["weights"])).found())
+        except ValidationError:  # which the field itself says
+            found = []
+        return model | {"probe_epochs": found or [EPOCH]}
 
     @model_validator(mode="after")
     def _probed_epochs_are_trained(self) -> "Model":
         if (self.training is None) == (self.weights is None):
             raise ValueError("expected training, to train it here, or weights, of one that is trained: one of the two")
+        if not self.probe_epochs:
+            raise ValueError("probe_epochs is missing; list the epochs to look at, such as the last")
         if self.training and max(self.probe_epochs) > self.training.epochs:
             raise ValueError(
                 f"probe_epochs holds {max(self.probe_epochs)}, but training.epochs is {self.training.epochs}; "

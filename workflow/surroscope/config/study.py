@@ -67,6 +67,11 @@ class Study(Content):
                 if "adam" in self.influence.solvers and (model.weights or 0 in model.probe_epochs):
                     of = "weights of others have" if model.weights else "epoch 0 has"
                     raise ValueError(f"systems.{name}.models.{label}: {of} no moments for 'adam'; drop either")
+                if model.weights and self.fidelity and "adamw" in self.fidelity.kinds:
+                    raise ValueError(
+                        f"systems.{name}.models.{label}: weights of others have no moments for steps of AdamW; take "
+                        "adamw out of fidelity.kinds"
+                    )
                 if any((other := s.models.get(label)) and bool(other.weights) != bool(model.weights) for s in systems):
                     raise ValueError(f"{label} is trained here in one system and elsewhere in another; rename one")
                 for key, of in model.call or ():
@@ -75,8 +80,6 @@ class Study(Content):
                             f"systems.{name}.models.{label}.call.{key} has {len(of)} numbers, but there are {count} "
                             f"channels, {', '.join(self.system(name).channels)}; give one for each"
                         )
-                for seed in self.seeds:
-                    self.weights(name, label, seed)
             for c, t, b, u in (self.maps and self.maps.pairs) or ():
                 require_known("maps.pairs", [c, b], tuple(name for s in self.systems for name in self.classes(s)))
                 if (c in self.classes(name)) != (b in self.classes(name)):

@@ -1,7 +1,11 @@
-"""Channels as arithmetic of what files hold: "density", "velocity[0]", "density * velocity[0]", "p / 0.4 + E"."""
+"""Channels as arithmetic of what files hold: "density", "velocity[0]", "density * velocity[0]", "p / 0.4 + E".
+
+A name that Python would not have is quoted, such as "train/2m-height"[0]; alone it need not be.
+"""
 
 import ast
 import operator
+import re
 from collections.abc import Callable
 from typing import Any
 
@@ -16,26 +20,34 @@ OPERATORS: dict[type, Callable[[Any, Any], Any]] = {
     ast.Div: operator.truediv,
     ast.Pow: operator.pow,
 }
+# A name alone, with the groups that it is in, where it is no arithmetic.
+WORD = re.compile(r"[\w./-]+")
+
+
+def whole(expression: str, has: Callable[[str], bool]) -> str:
+    """The expression, or in quotes where it is the name of what there is as a whole: "a-b" is no difference then."""
+    name = expression.strip()
+    return repr(name) if has(name) else expression
 
 
 def names(expression: str) -> set[str]:
     """The names that an expression reads. Raises UserError if it is none, or reads nothing; nothing is computed."""
     refusal = UserError(
         f"{expression!r} is no expression of variables; expected names, components such as velocity[0], numbers, "
-        "+ - * / ** and parentheses"
+        "+ - * / ** and parentheses; a name with other signs goes in quotes of its own, such as '\"wind speed\" * h'"
     )
     try:
-        tree = ast.parse(expression.strip(), mode="eval")
+        tree = _parsed(expression)
     except (SyntaxError, ValueError, RecursionError):
         raise refusal from None
     read = set()
-    for node in ast.walk(tree.body):
+    for node in ast.walk(tree):
         match node:
-            case ast.Name(id=name):
+            case ast.Name(id=name) | ast.Constant(value=str(name)):
                 read.add(name)
             case ast.Constant(value=int() | float() as number) if not isinstance(number, bool):
                 pass
-            case ast.Subscript(value=ast.Name(), slice=ast.Constant(value=int())):
+            case ast.Subscript(value=ast.Name() | ast.Constant(value=str()), slice=ast.Constant(value=int())):
                 pass
             case ast.UnaryOp() | ast.USub() | ast.BinOp() | ast.Load():
                 pass
@@ -56,11 +68,13 @@ def evaluate(expression: str, read: Callable[[str, int | None], Any]) -> Any:
 
     def value(node: ast.AST) -> Any:
         match node:
+            case ast.Name(id=name) | ast.Constant(value=str(name)):
+                return read(name, None)
             case ast.Constant(value=number):
                 return float(number)  # type: ignore[arg-type]
-            case ast.Name(id=name):
-                return read(name, None)
-            case ast.Subscript(value=ast.Name(id=name), slice=ast.Constant(value=component)):
+            case ast.Subscript(
+                value=ast.Name(id=name) | ast.Constant(value=str(name)), slice=ast.Constant(value=component)
+            ):
                 return read(name, component)  # type: ignore[arg-type]
             case ast.UnaryOp(operand=operand):
                 return -value(operand)
@@ -69,7 +83,7 @@ def evaluate(expression: str, read: Callable[[str, int | None], Any]) -> Any:
         raise AssertionError(node)
 
     try:
-        result = value(ast.parse(expression.strip(), mode="eval").body)
+        result = value(_parsed(expression))
     except (ArithmeticError, RecursionError) as error:
         raise UserError(f"{expression!r} cannot be computed: {error}") from None
     # A negative number to a broken power, such as (-8)**(1/3).
@@ -78,3 +92,15 @@ def evaluate(expression: str, read: Callable[[str, int | None], Any]) -> Any:
             f"{expression!r} gives complex numbers, expected real ones; mend its powers of negative numbers"
         )
     return result
+
+
+def _parsed(expression: str) -> ast.expr:
+    """Raises what `ast.parse` does, but for one name, which may be one that Python does not have."""
+    text = expression.strip()
+    try:
+        tree = ast.parse(text, mode="eval").body
+    except SyntaxError:
+        if not WORD.fullmatch(text):
+            raise
+        return ast.Constant(text)
+    return ast.Constant(text) if isinstance(tree, ast.Attribute) and WORD.fullmatch(text) else tree

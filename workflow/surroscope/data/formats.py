@@ -2,51 +2,71 @@
 
 A file holds variables along some of (trajectory, time, channel, y, x). A variable without trajectory is one trajectory,
 and each group of a file may hold one; a field on a line has no y. Where a format names its dimensions they are found by
-name, else by position.
+name, else as the format says, else by position.
 
 - native: netCDF as the embedded solvers write it
-- xarray: netCDF-4, HDF5 or Zarr
-- well: HDF5 of The Well (Ohana et al. 2024): t0_fields (B, T, X, Y), t1_fields (B, T, X, Y, D)
+- xarray: netCDF, HDF5 or Zarr
+- well: HDF5 of The Well (Ohana et al. 2024): t0_fields (B, T, X, Y), t1_fields (B, T, X, Y, D), t2_fields (.., D, D)
 - pdebench: HDF5 of PDEBench (Takamoto et al. 2022): (B, T, X, Y), or with a group a trajectory (T, X, Y, C)
 - apebench: numpy arrays of APEBench (Koehler et al. 2024): (N, T, C, X, Y), in one .npy file, called `state`
 """
 
-import warnings
-from collections.abc import Hashable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-import xarray as xr
 
+from surroscope.data.axes import AXES, Dimensions, Layout, sizes
+from surroscope.data.containers import Array, opened
 from surroscope.data.files import by_number
+from surroscope.data.unreadable import refusal
 from surroscope.errors import UserError
-
-AXES = ("trajectory", "time", "channel", "y", "x")
-Dimensions = Mapping[str, str] | Sequence[str]
 
 
 @dataclass(frozen=True)
-class Format:
-    """How its files are laid out.
+class Variable:
+    """A variable with our names of its axes, not read yet: one array, or one a trajectory, alike, of these groups."""
 
-    dimensions: our name -> the file's, or our names in the order of the axes; grouped: where each group is a trajectory
-    times: the variable of the times
-    """
+    axes: tuple[str, ...]
+    arrays: list[Array]
+    groups: tuple[str, ...]
+    dtype: np.dtype
 
-    dimensions: Dimensions
-    times: str = "time"
-    grouped: Dimensions = ()
+    @property
+    def sizes(self) -> dict[str, int]:
+        """Cells, snapshots and so on along each axis; the components of a tensor are those of one axis."""
+        sizes: dict[str, int] = {}
+        for axis, size in zip(self.axes, self.arrays[0].shape, strict=True):
+            sizes[axis] = sizes.get(axis, 1) * size
+        return sizes
 
+    @property
+    def trajectories(self) -> int:
+        return self.sizes.get("trajectory", len(self.arrays))
 
-FORMATS = {
-    "native": Format({name: name for name in AXES}),
-    "xarray": Format({name: name for name in AXES}),
-    "well": Format(("trajectory", "time", "x", "y", "channel")),
-    "pdebench": Format(("trajectory", "time", "x", "y"), times="t-coordinate", grouped=("time", "x", "y", "channel")),
-    "apebench": Format(("trajectory", "time", "channel", "x", "y")),
-}
+    @property
+    def series(self) -> tuple[str, ...]:
+        """The groups that hold a trajectory each; variables that are combined have the same."""
+        return self.groups if "trajectory" not in self.axes else ()
+
+    def read(self, rows: slice, times: slice) -> np.ndarray:
+        """Part of it, (n, t, Y, X) or (n, t, C, Y, X), with Y = 1 on a line."""
+        whole = "trajectory" in self.axes
+        ranges = {"trajectory": rows, "time": times}
+        order = [self.axes.index(axis) for axis in AXES if axis in self.axes]
+        parts = []
+        for array in self.arrays if whole else self.arrays[rows]:
+            # Read before it is turned, in the order of the file.
+            part = array.read(*(ranges.get(axis, slice(None)) for axis in self.axes))
+            # What is computed of half precision would be rounded again at every step.
+            part = part.astype(np.float32) if part.dtype == np.float16 else part
+            if self.axes.count("channel") == 2:
+                part = part.reshape(*part.shape[:-2], -1)
+            part = part.transpose(order)
+            part = part if "y" in self.axes else part[..., np.newaxis, :]
+            parts.append(part if whole else part[np.newaxis])
+        return np.concatenate(parts) if len(parts) > 1 else parts[0]
 
 
 class Fields:
@@ -57,142 +77,142 @@ class Fields:
 
     def __init__(self, path: Path, format: str, dimensions: Dimensions, *, line: bool) -> None:
         """line: whether the fields are on a line, without y"""
-        self.groups = dict(sorted(_open(path).items(), key=lambda item: by_number(item[0])))
-        layout = FORMATS[format]
-        usual = layout.grouped if len(self.groups) > 1 and layout.grouped else layout.dimensions
-        self.path, self.line, self.given = path, line, bool(dimensions)
-        self.dimensions = dimensions or usual
-        if isinstance(usual, Mapping) and isinstance(dimensions, Mapping):
-            self.dimensions = {**usual, **dimensions}
-        self.times = self._times(layout.times)
+        self.path, self.container = path, opened(path)
+        self.layout = Layout(self.container, format, dimensions, line=line)
+        self.places: dict[str, list[str]] = {}
+        for place in sorted(self.container.arrays, key=lambda place: by_number(f"/{place}".rpartition("/")[0])):
+            self.places.setdefault(place.rpartition("/")[2], []).append(place)
+        self.variables: dict[str, Variable] = {}
 
     def __enter__(self) -> "Fields":
         return self
 
     def __exit__(self, *unused: object) -> None:
-        for group in self.groups.values():
-            group.close()
+        self.close()
+
+    def close(self) -> None:
+        self.container.close()
 
     @property
     def attributes(self) -> dict[str, Any]:
-        """Attributes of the whole file."""
-        return dict(self.groups["/"].attrs)
+        """Attributes of the whole file, but for what its library leaves there."""
+        return {key: value for key, value in self.container.attributes("").items() if not key.startswith("_NC")}
 
-    def variable(self, name: str) -> xr.DataArray:
-        """A variable with our names of dimensions, not read yet: of one trajectory where each group holds one.
+    def has(self, name: str) -> bool:
+        """Whether it holds a variable of this name, or at this path."""
+        return bool(self._holders(name))
+
+    def variable(self, name: str) -> Variable:
+        """A variable: of the file's root or at its path in the file, or else of all groups that hold one of its name.
 
         Raises UserError if there is no such variable, if its dimensions are others, or if groups differ in it.
         """
-        holders = self._holders(name)
-        if not holders:
-            known = ", ".join(sorted({str(key) for group in self.groups.values() for key in group.data_vars}))
-            raise UserError(
-                f"{self.path}: variable {name!r}: it holds {known or 'none'}, expected one "
-                "of this name; say in data.channels what each channel is in the files"
-            )
-        variables = {group: dataset.variables[name] for group, dataset in holders.items()}
-        arrays = {group: _renamed(array, self._axes(name, array)) for group, array in variables.items()}
-        (first, expected), *others = arrays.items()
-        if others and "trajectory" in expected.dims:
-            raise UserError(
-                f"{self.path}: variable {name!r}: {len(arrays)} groups hold one, expected one; where each "
-                "group is a trajectory, leave trajectory out of data.dimensions"
-            )
-        for group, array in others:
-            if (array.dims, array.shape, array.dtype) != (expected.dims, expected.shape, expected.dtype):
-                raise UserError(
-                    f"{self.path}: variable {name!r} has {dict(array.sizes)} of {array.dtype} in group {group}, "
-                    f"expected {dict(expected.sizes)} of {expected.dtype} as in {first}; groups are trajectories, alike"
-                )
-        return expected
-
-    def trajectories(self, name: str) -> int:
-        """How many trajectories a variable holds: its groups are one each where it has no such dimension."""
-        return self.variable(name).sizes.get("trajectory", len(self._holders(name)))
+        if name not in self.variables:
+            self.variables[name] = self._variable(name)
+        return self.variables[name]
 
     def read(self, name: str, rows: slice, times: slice) -> np.ndarray:
-        """Part of a variable, (n, t, Y, X) or (n, t, C, Y, X), with Y = 1 on a line."""
-        array = self.variable(name)
-        if "trajectory" in array.dims:
-            blocks = [array.isel(trajectory=rows)]
-        else:
-            groups = list(self._holders(name).values())[rows]
-            blocks = [_renamed(group.variables[name], array.dims) for group in groups]
-        parts = []
-        for block in blocks:
-            # Read before it is turned: turning first would make xarray pick the numbers one by one.
-            part = block.isel(time=times).load()
-            # What is computed of half precision would be rounded again at every step.
-            part = part.astype(np.float32) if part.dtype == np.float16 else part
-            part = part.expand_dims([axis for axis in ("trajectory", "y") if axis not in part.dims])
-            parts.append(part.transpose(*[axis for axis in AXES if axis in part.dims]).values)
-        return np.concatenate(parts) if len(parts) > 1 else parts[0]
+        """Part of a variable: see Variable. Raises UserError if it cannot be read."""
+        try:
+            return self.variable(name).read(rows, times)
+        except (UserError, MemoryError):
+            raise
+        except Exception as error:
+            part = f"variable {name!r}, trajectories {rows.start} to {rows.stop - 1}, "
+            raise refusal(self.path, error, part) from None
 
-    def _holders(self, name: str) -> dict[str, xr.Dataset]:
-        """The groups with a variable of this name, in the order of the numbers in their names."""
-        return {key: group for key, group in self.groups.items() if name in group.variables}
-
-    def series(self, name: str) -> tuple[str, ...]:
-        """The groups that hold the trajectories of a variable; variables that are combined have the same."""
-        return tuple(self._holders(name)) if "trajectory" not in self.variable(name).dims else ()
-
-    def _axes(self, name: str, array: xr.Variable) -> list[str]:
-        expected = [axis for axis in self.dimensions if not (self.line and axis == "y")]
-        if isinstance(self.dimensions, Mapping):
-            ours = {theirs: axis for axis, theirs in self.dimensions.items()}
-            axes = [ours.get(str(dimension), "") for dimension in array.dims]
-            names = ", ".join(self.dimensions[axis] for axis in expected)
-        else:
-            axes = [axis for axis in expected if len(expected) == array.ndim or axis != "channel"]
-            names = ", ".join(expected)
-            theirs = [str(dimension) for dimension in array.dims]
-            if self.given and not all(dimension.startswith(("phony_dim_", "axis ")) for dimension in theirs):
-                raise UserError(
-                    f"{self.path}: variable {name!r} names its dimensions ({', '.join(theirs)}), found a list in "
-                    "data.dimensions; expected the name of each, such as {time: t, x: lon}"
-                )
-        needed = {"time", "x"} if self.line else {"time", "y", "x"}
-        if len(axes) != array.ndim or not needed <= set(axes) <= set(expected):
-            shape = ", ".join(f"{dimension} {size}" for dimension, size in array.sizes.items())
-            line = "" if self.line or array.ndim > 3 else "; for fields on a line set data.size: [1, cells]"
-            raise UserError(
-                f"{self.path}: variable {name!r} has dimensions ({shape}), expected ({names}), of which trajectory "
-                f"and channel may be left out; say which is which in data.dimensions{line}"
-            )
-        return axes
-
-    def _times(self, name: str) -> np.ndarray | None:
-        if isinstance(self.dimensions, Mapping):
-            name = self.dimensions.get("time", name)
-        for group in self.groups.values():
-            if name in group.variables and group.variables[name].ndim == 1:
-                values = group.variables[name].values
-                return np.asarray(values, dtype=np.float64) if values.dtype.kind in "iuf" else None
+    def times(self, name: str) -> np.ndarray | None:
+        """Times of a variable's snapshots, of its group, or one above, or else the first there are; None if there are
+        none in real numbers."""
+        wanted = self.layout.times
+        group = self._holders(name)[0].rpartition("/")[0]
+        above = [group.rsplit("/", depth)[0] for depth in range(group.count("/") + 1)] if group else []
+        near = [f"{place}/{wanted}" for place in above] + [wanted]
+        for place in [*(place for place in near if place in self.container.arrays), *self.places.get(wanted, ())]:
+            array = self._array(place)
+            if len(array.shape) == 1 and not array.valueless:
+                return array.read(slice(None)).astype(np.float64) if array.dtype.kind in "iuf" else None
         return None
 
+    def _holders(self, name: str) -> list[str]:
+        """Where a variable is, in the order of the numbers in the names of groups."""
+        if (path := name.lstrip("/")) in self.container.arrays:
+            return [path]
+        return self.places.get(name, [])
 
-def _renamed(array: xr.Variable, axes: Iterable[Hashable]) -> xr.DataArray:
-    return xr.DataArray(array).rename(dict(zip(array.dims, axes, strict=True)))
+    def _array(self, place: str) -> Array:
+        try:
+            array = self.container.arrays[place]()
+            _ = array.dtype  # not all that a file may hold is a kind of numbers here
+        except Exception as error:
+            raise refusal(self.path, error, f"variable {place!r} ") from None
+        return array
+
+    def _variable(self, name: str) -> Variable:
+        found = self._holders(name)
+        if found and self.container.broken and name.lstrip("/") not in self.container.arrays:
+            raise UserError(
+                f"{self.path}: {self.container.broken[0]!r} cannot be read, and may be or hold one of the variables "
+                f"{name!r}; make or fetch the file again, or name one with its group, in quotes, such as "
+                f'"{found[0]}"'
+            )
+        held = {place: self._array(place) for place in found}
+        held = {place: array for place, array in held.items() if not array.valueless}
+        if not held:
+            raise UserError(
+                f"{self.path}: variable {name!r}: it holds {self._known()}, expected one of this name; say in "
+                'data.channels what each channel is in the files, with quotes around a name such as "train/2m-height"'
+            )
+        places, arrays = list(held), list(held.values())
+        groups = tuple(f"/{place}".rpartition("/")[0] or "/" for place in places)
+        shapes = [self.layout.of(f"{self.path}: variable {name!r}", *pair) for pair in held.items()]
+        first = arrays[0]
+        if len(arrays) > 1 and "trajectory" in shapes[0]:
+            raise UserError(
+                f"{self.path}: variable {name!r}: {len(arrays)} groups hold one, expected one; name it with its group, "
+                f'in quotes, such as "{places[0]}", or where each group is a trajectory, leave trajectory out of '
+                "data.dimensions"
+            )
+        for group, axes, array in zip(groups, shapes, arrays, strict=True):
+            if (axes, array.shape, array.dtype) != (shapes[0], first.shape, first.dtype):
+                raise UserError(
+                    f"{self.path}: variable {name!r} has ({sizes(axes, array)}) of {array.dtype} in group {group}, "
+                    f"expected ({sizes(shapes[0], first)}) of {first.dtype} as in {groups[0]}; "
+                    "groups are trajectories, alike"
+                )
+        return Variable(shapes[0], arrays, groups, first.dtype)
+
+    def _known(self) -> str:
+        """What it holds but for coordinates, with groups where that is short."""
+
+        def coordinate(place: str, name: str) -> bool:
+            try:
+                return self.container.arrays[place]().dims == (name,)
+            except Exception:  # it is there, whatever it is
+                return False
+
+        held = {name: places for name, places in self.places.items() if not coordinate(places[0], name)}
+        every = sorted(place for places in held.values() for place in places)
+        return ", ".join(every if len(every) < 10 else sorted(held)) or "none"
 
 
-def _open(path: Path) -> dict[str, xr.Dataset]:
-    if not path.exists():
-        raise UserError(f"{path}: no such file; mend data.files")
-    options: dict[str, Any] = {"decode_times": False, "cache": False, "chunks": None}
-    try:
-        if path.suffix == ".npy":
-            array = np.load(path, mmap_mode="r", allow_pickle=False)
-            return {"/": xr.Dataset({"state": (tuple(f"axis {n}" for n in range(array.ndim)), array)})}
-        if path.is_dir():
-            with warnings.catch_warnings():
-                # Files of ours or others beside the arrays, and metadata that is not gathered in one place.
-                for harmless in ("Object at", "Failed to open Zarr store with consolidated"):
-                    warnings.filterwarnings("ignore", message=harmless)
-                return {"/": xr.open_dataset(path, engine="zarr", **options)}
-        return xr.open_groups(path, engine="h5netcdf", phony_dims="access", **options)
-    except Exception as error:  # each library has errors of its own for what it cannot read
-        reason = " ".join(str(error).split())
-        raise UserError(
-            f"{path}: cannot be read ({reason}). Expected a whole netCDF, HDF5, Zarr or .npy "
-            "file; make or fetch it again"
-        ) from None
+class Reader:
+    """Opens one file at a time and keeps it open over all that is read of it. A context manager: it closes the last."""
+
+    def __init__(self, format: str, dimensions: Dimensions, *, line: bool) -> None:
+        """As of Fields."""
+        self.options: dict[str, Any] = {"format": format, "dimensions": dimensions, "line": line}
+        self.fields: Fields | None = None
+
+    def __enter__(self) -> "Reader":
+        return self
+
+    def __exit__(self, *unused: object) -> None:
+        if self.fields is not None:
+            self.fields.close()
+
+    def open(self, path: Path) -> Fields:
+        if self.fields is None or self.fields.path != path:
+            self.__exit__()
+            self.fields = Fields(path, **self.options)
+        return self.fields

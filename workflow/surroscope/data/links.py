@@ -1,22 +1,24 @@
 """What HDF5 files read of other files: external links, external storage and virtual datasets."""
 
 import os
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from pathlib import Path
-from typing import Any
 
 import h5py
 
+from surroscope.data.containers import entries
+from surroscope.data.unreadable import refusal
 from surroscope.errors import UserError
 
 # Folders, separated as in PATH, in which HDF5 looks first.
 PREFIXES = ("HDF5_EXT_PREFIX", "HDF5_EXTFILE_PREFIX", "HDF5_VDS_PREFIX")
 
 
-def require_inside(path: Path) -> None:
+def require_inside(path: Path, wanted: Collection[str]) -> None:
     """Raise UserError where an HDF5 file, or one that it reads, reads a file that is not in the folder of `path`.
 
-    Files in another format read no others.
+    Raises one too for a file that is not there, if that is for what is called as `wanted` has it. Files in another
+    format read no others.
     """
     folders = {path.absolute().parent.resolve(), path.resolve().parent}
     waiting, seen = [path], set()
@@ -28,10 +30,11 @@ def require_inside(path: Path) -> None:
         try:
             read = list(others(file))
         except (OSError, RuntimeError, TypeError, ValueError, KeyError) as error:
-            raise UserError(f"{file}: cannot be read ({error}); make or fetch it again") from None
+            raise refusal(file, error) from None
         for name, kind, other in read:
             found = places(file, other)
-            if not found:
+            # What leads nowhere beside what is wanted does no harm.
+            if not found and (file != path or name.rpartition("/")[2] in wanted):
                 raise UserError(f"{file}: {name} is {kind} of {other}, which is not there; put it beside the file")
             for place in found:
                 if not any(place.is_relative_to(folder) for folder in folders):
@@ -44,27 +47,19 @@ def require_inside(path: Path) -> None:
 
 def others(path: Path) -> Iterator[tuple[str, str, str]]:
     """Of all that an HDF5 file reads of others: its name in the file, its kind, and the other file as it is written."""
-    links: list[tuple[str, str]] = []
-    datasets: list[h5py.Dataset] = []
-
-    def add_link(name: str, link: Any) -> None:
-        if isinstance(link, h5py.ExternalLink):
-            links.append((name, link.filename))
-
-    def add_dataset(_: str, entry: Any) -> None:
-        if isinstance(entry, h5py.Dataset):
-            datasets.append(entry)
-
     with h5py.File(path) as file:
-        file.visititems_links(add_link)
-        file.visititems(add_dataset)
-        yield from ((name, "an external link", other) for name, other in links)
-        for dataset in datasets:
-            name = str(dataset.name)
-            yield from ((name, "external storage", os.fsdecode(part[0])) for part in dataset.external or ())
-            if dataset.is_virtual:
-                sources = {source.file_name for source in dataset.virtual_sources()} - {".", ""}
-                yield from ((name, "a virtual dataset", other) for other in sorted(sources))
+        for name, entry in entries(file, follow=False):
+            if isinstance(entry, h5py.ExternalLink):
+                yield name, "an external link", entry.filename
+            elif entry is h5py.Dataset:
+                try:
+                    dataset = file[name]
+                except (KeyError, OSError, RuntimeError):  # nor can anything be read of it
+                    continue
+                yield from ((name, "external storage", os.fsdecode(part[0])) for part in dataset.external or ())
+                if dataset.is_virtual:
+                    sources = {source.file_name for source in dataset.virtual_sources()} - {".", ""}
+                    yield from ((name, "a virtual dataset", other) for other in sorted(sources))
 
 
 def places(path: Path, other: str) -> list[Path]:

@@ -46,6 +46,7 @@ class Evidence:
     seen, unseen: one-step error over that of no change at the last times trained on, and at later ones; NaN: none
     agreement: correlation of the kernel transfer between seeds and between probe batches, NaN where there are no two
     controls: whether the control networks are of the same system
+    likelier: of a network that was trained elsewhere and errs, how it may be meant to be called
     """
 
     pairs: Mapping[tuple[str, str], Estimate]
@@ -58,6 +59,7 @@ class Evidence:
     unseen: float
     agreement: tuple[float, float]
     controls: bool
+    likelier: str = ""
 
 
 class Verdict(NamedTuple):
@@ -74,6 +76,8 @@ def verdict(evidence: Evidence) -> Verdict:
     accuracy = f"One-step error {validation:.3g} against {persistence:.3g} for no change"
     if not validation < WEAK * persistence:
         sentence = f"{accuracy}: too little was learned for what it shares to say anything about generalisation."
+        if evidence.likelier:
+            sentence += f" Not this network, these data or this call: {evidence.likelier}."
         return Verdict("too weak to say", sentence, [])
     values = [estimate.value for estimate in evidence.pairs.values()]
     if np.isnan([*values, evidence.times.value]).any():

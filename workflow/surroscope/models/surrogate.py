@@ -12,6 +12,7 @@ from surroscope.errors import UserError
 from surroscope.importing import imported
 from surroscope.models import labels
 from surroscope.models.calling import Called
+from surroscope.models.weights import tensors_of
 from surroscope.runtime import store
 
 
@@ -132,7 +133,7 @@ def require_independent(network: nn.Module, states: Tensor, name: str) -> None:
 def save_weights(network: nn.Module, path: Path) -> None:
     """Write the state dict, on the CPU, atomically. Equal weights give equal bytes, whatever the file is called."""
     with store.atomic(path) as temporary, temporary.open("wb") as stream:
-        torch.save({name: tensor.cpu() for name, tensor in network.state_dict().items()}, stream)
+        torch.save({name: tensor.cpu() for name, tensor in tensors_of(network).items()}, stream)
 
 
 def save_moments(network: nn.Module, optimizer: dict[str, Any], path: Path) -> None:

@@ -1,5 +1,6 @@
 """Weights of a network that was trained elsewhere: which tensors of a file they are, whatever they are called there."""
 
+import pickle
 from collections import OrderedDict
 from collections.abc import Mapping
 from pathlib import Path
@@ -13,8 +14,7 @@ from torch import Tensor, nn
 from surroscope.errors import UserError
 from surroscope.importing import imported
 
-# Functions that a state dict may name, as its metadata: they compute, and touch nothing else.
-HARMLESS = ("torch._C._nn.", "torch.nn.functional.", "torch.nn.modules.")
+TRUST = "save the network's state_dict() alone, or say weights.pickled: true if you trust whoever wrote the file"
 SHOWN = 5
 State = dict[str, Tensor]
 
@@ -23,7 +23,7 @@ def read(path: Path, entry: str = "", *, pickled: bool = False, loader: str | No
     """The tensors of a checkpoint by their names there: of a torch file, a safetensors file, or a folder with one.
 
     entry: of a file with several dictionaries of tensors the one that is meant, nested ones divided by dots
-    pickled: whether the file may run code when it is read, as pickled modules do
+    pickled: whether the file may run code when it is read, as whole modules do; else what is no tensor is left out
     loader: import path of a function of the path instead, that gives tensors by name, or a module that has them
 
     Raises UserError, in one line, for what is not such a file, or if it is not clear which tensors are meant.
@@ -39,11 +39,10 @@ def read(path: Path, entry: str = "", *, pickled: bool = False, loader: str | No
             raise UserError(f"{path}: not a whole safetensors file ({error}); fetch it again") from None
     require_torch(path)
     try:
-        harmless = [] if pickled else harmless_in(path)
-        with torch.serialization.safe_globals(harmless):
+        with torch.serialization.safe_globals([] if pickled else inert(path)):
             found = torch.load(path, map_location="cpu", weights_only=not pickled)
-    except UserError:
-        raise
+    except pickle.UnpicklingError:
+        raise UserError(f"{path}: damaged, or holds what only code can read; {TRUST}") from None
     except Exception as error:  # a damaged archive fails in any way
         reason = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
         raise UserError(f"{path}: torch cannot read it ({reason}); fetch or save it again") from None
@@ -73,22 +72,25 @@ def require_torch(path: Path) -> None:
         raise UserError(f"{path}: neither a file of torch.save nor .safetensors; save the network's state_dict()")
 
 
-def harmless_in(path: Path) -> list[Any]:
-    """What a file names that torch does not allow by itself and that runs nothing. Raises UserError for the rest."""
+class Inert:
+    """What stands for an object of code that is not run: a file's metadata, arguments, loggers."""
+
+    name: str
+
+    def __new__(cls, *_: Any, **__: Any) -> "Inert":
+        return super().__new__(cls)
+
+    def __setstate__(self, _: Any) -> None:
+        """Nothing is kept."""
+
+
+def inert(path: Path) -> list[Any]:
+    """For each name in a file that torch does not know, what stands for it."""
     try:
         names = torch.serialization.get_unsafe_globals_in_checkpoint(path)
     except ValueError:  # of torch before 1.6, which has no list of them
         return []
-    if unsafe := [name for name in names if not name.startswith(HARMLESS)]:
-        raise UserError(
-            f"{path}: names {listed(unsafe)}, so that reading it could run code: save the network's state_dict() "
-            "alone, or say weights.pickled: true if you trust whoever wrote the file"
-        )
-    found = []
-    for name in names:
-        module, _, attribute = name.rpartition(".")
-        found.append((imported(f"{module}:{attribute}", "weights"), name))
-    return found
+    return [(type("Inert", (Inert,), {"name": name}), name) for name in names]
 
 
 def chosen(found: Any, entry: str, path: Path) -> State:
@@ -99,6 +101,8 @@ def chosen(found: Any, entry: str, path: Path) -> State:
             raise UserError(f"{path}: weights.entry is {entry!r}, but it holds {known}")
         found = found[key]
     found = found.state_dict() if isinstance(found, nn.Module) else found
+    if isinstance(found, Inert):
+        raise UserError(f"{path}: holds an object of {found.name}, and reading that runs code; {TRUST}")
     if not isinstance(found, Mapping):
         raise UserError(f"{path}: holds {type(found).__name__}, expected tensors by name; save a state_dict()")
     tensors = {str(name): part for name, part in found.items() if isinstance(part, Tensor)}
@@ -130,7 +134,7 @@ def fit(network: nn.Module, found: State, path: Path, prefix: str | None = None)
 
     Raises UserError with all names that are missing, too many or of another shape, if any is.
     """
-    own = network.state_dict()
+    own = tensors_of(network)
     if prefix is None and own:
         prefix = likeliest(list(own), list(found), path)
     prefix = prefix or ""
@@ -153,6 +157,11 @@ def fit(network: nn.Module, found: State, path: Path, prefix: str | None = None)
         )
     network.load_state_dict(OrderedDict(named))
     return prefix
+
+
+def tensors_of(network: nn.Module) -> State:
+    """What of a network's state dict is tensors; some have metadata in it."""
+    return {name: part for name, part in network.state_dict().items() if isinstance(part, Tensor)}
 
 
 def likeliest(own: list[str], found: list[str], path: Path) -> str:

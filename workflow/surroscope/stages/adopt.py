@@ -8,12 +8,16 @@ import torch
 from surroscope import device
 from surroscope.config import jobs
 from surroscope.data import transitions
+from surroscope.diagnostics import mistakes
+from surroscope.diagnostics.verdict import WEAK
 from surroscope.models import surrogate
 from surroscope.models import weights as files
 from surroscope.runtime import cli, store
 from surroscope.training import loop
 
 BATCH = 48
+# Of validation, at which other calls are tried.
+TRAJECTORIES = 6
 
 
 def stage(
@@ -37,10 +41,11 @@ def stage(
             adopt(network, settings, path)
             surrogate.save_weights(network, surrogate.weights_of(temporary, epoch))
             error = loop.one_step(network.to(place), validation, BATCH, classes=len(stores))
-            rows.append({"epoch": epoch, "validation": error})
+            told = "" if error < WEAK * persistence else why(network, validation, settings)
+            rows.append({"epoch": epoch, "validation": error, "likelier": told})
             print(f"epoch {epoch}: one-step error {error:.4g}, of no change {persistence:.4g}", flush=True)
     # Of its training nothing is known.
-    table = pd.DataFrame(rows).reindex(columns=["epoch", "train", "validation", "learning_rate", "seconds"])
+    table = pd.DataFrame(rows).reindex(columns=["epoch", "train", "validation", "learning_rate", "seconds", "likelier"])
     for name, value in (
         ("persistence", persistence),
         *((name, getattr(settings, name)) for name in ("seed", "model", "system")),
@@ -48,6 +53,16 @@ def stage(
         table.insert(0, name, value)
     with store.atomic(history) as temporary:
         table.to_csv(temporary, index=False)
+
+
+def why(network: torch.nn.Module, validation: torch.Tensor, settings: jobs.Adopt) -> str:
+    """How it may be meant to be called, as `mistakes` finds out at some transitions of every class."""
+    some = validation[:: -(-len(validation) // TRAJECTORIES)]
+    states, targets = (part.flatten(0, 1).to(device.pick(0)) for part in (some[:, :-1], some[:, 1:]))
+    told = mistakes.likelier(network, states, targets, settings.channels)
+    if told:
+        print(f"likelier: {told}", flush=True)
+    return told
 
 
 def adopt(network: torch.nn.Module, settings: jobs.Adopt, path: Path) -> None:

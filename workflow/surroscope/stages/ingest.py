@@ -7,7 +7,7 @@ numbered in the order of (file, row).
 import json
 import math
 import os
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Any
@@ -20,7 +20,7 @@ from zarr.codecs import BloscCodec, Crc32cCodec
 from surroscope.config import jobs
 from surroscope.data import expressions
 from surroscope.data.checks import Distinct, Statistics, require_physical
-from surroscope.data.formats import Fields
+from surroscope.data.formats import Fields, Reader, Variable
 from surroscope.data.links import require_inside
 from surroscope.errors import UserError
 from surroscope.runtime import cli, progress
@@ -49,14 +49,15 @@ def stage(
 ) -> None:
     """links: whether HDF5 files may read others "inside" their folder alone, or "anywhere" """
     for path in raw if links == "inside" else ():
-        require_inside(path)
-    sources, times, origin = inspect(settings, raw)
+        require_inside(path, wanted(settings))
+    reader = Reader(settings.format, settings.dimensions, line=settings.grid[0] == 1)
+    sources, times, origin = inspect(settings, reader, raw)
     if listing is not None:
         origin |= {key: value for key, value in verified(raw, listing).items() if key != "files"}
     total, system = sum(source.trajectories for source in sources), settings.equations
     rows, frames = block_of(max(source.snapshot_bytes for source in sources), settings.snapshots)
     statistics, seen = Statistics(system.channels), Distinct()
-    with writing(store, cli.provenance("ingest", settings)) as temporary:
+    with reader, writing(store, cli.provenance("ingest", settings)) as temporary:
         shape = (len(system.channels), *settings.grid)
         state = zarr.open_group(temporary, mode="w").create_array(
             "state",
@@ -73,7 +74,9 @@ def stage(
             for start, parts in shards(sources, rows):
                 for first in range(0, settings.snapshots, frames):
                     chosen = slice(first, min(first + frames, settings.snapshots))
-                    block = np.concatenate([convert(settings, path, taken, chosen) for path, taken in parts])
+                    block = np.concatenate(
+                        [convert(settings, reader.open(path), taken, chosen) for path, taken in parts]
+                    )
                     statistics.add(block)
                     seen.add(start, block)
                     state[start : start + len(block), chosen] = block
@@ -97,17 +100,12 @@ def verified(raw: list[Path], listing: Path) -> dict[str, Any]:
     return content
 
 
-def opened(settings: jobs.Ingest, path: Path) -> Fields:
-    """A raw file of the class."""
-    return Fields(path, settings.format, settings.dimensions, line=settings.grid[0] == 1)
+def expressions_of(settings: jobs.Ingest, fields: Fields) -> dict[str, str]:
+    """What each channel is in a file, where a name that the file has stands for itself and is no arithmetic."""
+    return {channel: expressions.whole(text, fields.has) for channel, text in settings.channels.items()}
 
 
-def variables(settings: jobs.Ingest) -> list[str]:
-    """The variables of the files that the channels are made of."""
-    return sorted(set().union(*map(expressions.names, settings.channels.values())))
-
-
-def inspect(settings: jobs.Ingest, raw: list[Path]) -> tuple[list[Source], np.ndarray, dict[str, Any]]:
+def inspect(settings: jobs.Ingest, reader: Reader, raw: list[Path]) -> tuple[list[Source], np.ndarray, dict[str, Any]]:
     """What is taken of each file, the times of the snapshots, and where the data are from.
 
     Raises UserError, naming file and variable, for what does not fit the settings or the files before it.
@@ -116,29 +114,28 @@ def inspect(settings: jobs.Ingest, raw: list[Path]) -> tuple[list[Source], np.nd
     times: np.ndarray | None = None
     origin, updates, missing = dict(settings.origin), 0, settings.trajectories
     for path in raw:
-        with opened(settings, path) as fields:
-            found, size = {}, 0
-            for name in variables(settings):
-                array = fields.variable(name)
-                require(settings, path, name, array)
-                found[name] = fields.trajectories(name)
-                size += array.dtype.itemsize * math.prod(array.sizes.get(axis, 1) for axis in ("channel", "y", "x"))
-            if len(set(found.values())) > 1 or len({fields.series(name) for name in found}) > 1:
-                raise UserError(
-                    f"{path}: its variables differ in their trajectories: {found}; expected the same of each"
-                )
-            own = times_of(settings, fields)
-            if times is not None and not np.allclose(own, times, rtol=1e-6, atol=1e-6 * (times[1] - times[0])):
-                raise UserError(
-                    f"{path}: its snapshots are at times {short(own)}, those of {sources[0].path} at {short(times)}; "
-                    "a class has one set of times"
-                )
-            times = own
-            if settings.format == "native":
-                made = fields.attributes
-                updates += int(made.pop("cell_updates_by_positive_scheme"))
-                origin |= made | {"cell_updates_by_positive_scheme": updates}
-        taken = min(missing, next(iter(found.values())))
+        fields = reader.open(path)
+        found, size = {}, 0
+        for name in variables(expressions_of(settings, fields)):
+            variable = fields.variable(name)
+            require(settings, path, name, variable)
+            found[name] = variable
+            size += variable.dtype.itemsize * math.prod(variable.sizes.get(axis, 1) for axis in ("channel", "y", "x"))
+        counts = {name: variable.trajectories for name, variable in found.items()}
+        if len(set(counts.values())) > 1 or len({variable.series for variable in found.values()}) > 1:
+            raise UserError(f"{path}: its variables differ in their trajectories: {counts}; expected the same of each")
+        own = times_of(settings, fields, next(iter(found)))
+        if times is not None and not np.allclose(own, times, rtol=1e-6, atol=1e-6 * (times[1] - times[0])):
+            raise UserError(
+                f"{path}: its snapshots are at times {short(own)}, those of {sources[0].path} at {short(times)}; "
+                "a class has one set of times"
+            )
+        times = own
+        if settings.format == "native":
+            made = fields.attributes
+            updates += int(made.pop("cell_updates_by_positive_scheme"))
+            origin |= made | {"cell_updates_by_positive_scheme": updates}
+        taken = min(missing, next(iter(counts.values())))
         if taken:
             sources.append(Source(path, taken, size))
         missing -= taken
@@ -151,36 +148,52 @@ def inspect(settings: jobs.Ingest, raw: list[Path]) -> tuple[list[Source], np.nd
     return sources, times, origin
 
 
-def times_of(settings: jobs.Ingest, fields: Fields) -> np.ndarray:
-    """The times of the snapshots that are taken. Raises UserError unless there is one for each, in equal steps."""
+def wanted(settings: jobs.Ingest) -> set[str]:
+    """Names of all variables and groups that channels may be made of."""
+    texts = settings.channels.values()
+    read = set().union(*map(expressions.names, texts), (text.strip() for text in texts))
+    return {part for name in read for part in name.split("/")}
+
+
+def variables(channels: Mapping[str, str]) -> list[str]:
+    """The variables of a file that the channels are made of."""
+    return sorted(set().union(*map(expressions.names, channels.values())))
+
+
+def times_of(settings: jobs.Ingest, fields: Fields, name: str) -> np.ndarray:
+    """The times of a variable's snapshots that are taken. Raises UserError unless each has one, in equal steps."""
     snapshots = settings.snapshots
     if settings.time_step is not None:
         return np.arange(snapshots) * settings.time_step
-    if fields.times is None:
+    every = fields.times(name)
+    if every is None:
         raise UserError(
             f"{fields.path}: holds no times of its snapshots in real numbers; set data.time_step, the time between two"
         )
-    times = fields.times[:snapshots]
+    times = every[:snapshots]
     steps = np.diff(times)
     if len(times) < snapshots or not (steps > 0).all() or not np.allclose(steps, steps.mean(), rtol=1e-3, atol=0):
         raise UserError(
-            f"{fields.path}: its times are {times.tolist()[:9]} ({len(fields.times)}), expected {snapshots} or more in "
+            f"{fields.path}: its times are {times.tolist()[:9]} ({len(every)}), expected {snapshots} or more in "
             "equal steps; mend the file, or set data.time_step"
         )
     return times
 
 
-def require(settings: jobs.Ingest, path: Path, name: str, array: xr.DataArray) -> None:
+def require(settings: jobs.Ingest, path: Path, name: str, array: Variable) -> None:
     """Raise UserError unless a variable has the numbers, snapshots and cells that the settings ask for."""
 
     def refuse(found: object, expected: object, remedy: str) -> UserError:
         return UserError(f"{path}: variable {name!r} has {found}, expected {expected}; {remedy}")
 
     # The order of bytes is taken as it is: nothing is lost by it.
-    if (kind := array.dtype.newbyteorder("=")) != np.dtype(settings.dtype):
-        remedy = f"if that is right, set data.dtype: {kind}" if kind.kind == "f" else "write it in floating point"
+    told = [settings.dtype] if isinstance(settings.dtype, str) else settings.dtype
+    if (kind := array.dtype.newbyteorder("=")) not in [np.dtype(each) for each in told]:
+        every = ", ".join([*told, kind.name])
+        remedy = f"if that is right, set data.dtype: {kind}, or [{every}] where variables or files differ"
+        remedy = remedy if kind.kind == "f" else "write it in floating point"
         remedy = "write its real and imaginary parts as two variables" if kind.kind == "c" else remedy
-        raise refuse(f"numbers of type {kind}", settings.dtype, remedy)
+        raise refuse(f"numbers of type {kind}", " or ".join(told), remedy)
     if array.sizes["time"] < settings.snapshots:
         raise refuse(f"{array.sizes['time']} snapshots", f"{settings.snapshots} or more", "lower data.snapshots")
     grid = (array.sizes.get("y", 1), array.sizes["x"])
@@ -214,15 +227,10 @@ def shards(sources: list[Source], rows: int) -> Iterator[tuple[int, list[tuple[P
         yield start, parts
 
 
-def convert(settings: jobs.Ingest, path: Path, rows: slice, times: slice) -> np.ndarray:
+def convert(settings: jobs.Ingest, fields: Fields, rows: slice, times: slice) -> np.ndarray:
     """Part of a file as states (n, t, F, Y, X) float32: its variables combined, checked, then averaged over cells."""
-    with opened(settings, path) as fields:
-        try:
-            blocks = {name: fields.read(name, rows, times) for name in variables(settings)}
-        except (OSError, ValueError, RuntimeError) as error:
-            raise UserError(
-                f"{path}: trajectories {rows.start} to {rows.stop - 1} cannot be read ({error}); make or fetch it again"
-            ) from None
+    path, channels = fields.path, expressions_of(settings, fields)
+    blocks = {name: fields.read(name, rows, times) for name in variables(channels)}
 
     def read(name: str, component: int | None) -> np.ndarray:
         block = blocks[name]
@@ -241,7 +249,7 @@ def convert(settings: jobs.Ingest, path: Path, rows: slice, times: slice) -> np.
     for number, channel in enumerate(settings.equations.channels):
         try:
             with np.errstate(all="ignore"):  # what is not finite is found below
-                values = expressions.evaluate(settings.channels[channel], read)
+                values = expressions.evaluate(channels[channel], read)
         except UserError as error:
             raise UserError(f"{path}: channel {channel}: {error}") from None
         require_physical(values, channel, path, rows.start, times.start, channel in settings.equations.positive)

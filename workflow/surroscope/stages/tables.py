@@ -81,9 +81,10 @@ def stage(
         for name, table in of_model.items():
             if name in frames:
                 frames[name].append(labelled(table, model, last))
-        verdicts[model] = scalars.conclusion(numbers[model], last, kernel[epochs[-1]], names, settings.system) | {
-            "influence": kind
-        }
+        told = errors[errors["epoch"] == epochs[-1]].reindex(columns=["likelier"])["likelier"].dropna()
+        verdicts[model] = scalars.conclusion(
+            numbers[model], last, kernel[epochs[-1]], names, settings.system, next(iter(told), "")
+        ) | {"influence": kind}
     frames["scalars"].append(scalars.main_numbers(numbers, settings.system, settings.architectures))
     first = next(flight for flight in flights if flight.attrs["model"] == settings.models[0])
     frames["snapshots"].append(rollouts.snapshots(first))

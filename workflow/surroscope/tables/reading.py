@@ -7,7 +7,19 @@ import pandas as pd
 # pandas would make numbers, truth values and gaps of names such as 1, 1e-3, 007, true and NA.
 TEXT = frozenset(
     {
-        *("action", "class", "cut", "description", "kind", "measure", "metric", "model", "name", "normalization"),
+        *(
+            "action",
+            "class",
+            "cut",
+            "description",
+            "kind",
+            "likelier",
+            "measure",
+            "metric",
+            "model",
+            "name",
+            "normalization",
+        ),
         *("observable", "predictor", "quantity", "relation", "role", "statistic", "step", "system", "weights"),
         *("channel", "response_channel", "perturbation_channel"),
         *("response_class", "perturbation_class", "test_class", "train_class"),

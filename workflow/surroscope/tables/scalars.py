@@ -224,8 +224,10 @@ def main_numbers(numbers: Mapping[str, Sampled], system: str, architectures: Map
     return pd.concat(tables, ignore_index=True)
 
 
-def conclusion(of_model: Sampled, m: Measured, kernel: Kernel, classes: Sequence[str], system: str) -> dict[str, Any]:
-    """The verdict on a model, and the published signature: each a `label` and a `sentence`."""
+def conclusion(
+    of_model: Sampled, m: Measured, kernel: Kernel, classes: Sequence[str], system: str, likelier: str = ""
+) -> dict[str, Any]:
+    """The verdict on a model, and the published signature: each a `label` and a `sentence`. likelier: see Evidence"""
     rows = of_model.table().set_index("name")[list(Estimate._fields)]
     names = ("half_life", "class_transfer_ratio", "kernel_transfer_time")
     half_life, transfer, times = (Estimate(*row) for row in rows.reindex(names).to_numpy())
@@ -250,6 +252,7 @@ def conclusion(of_model: Sampled, m: Measured, kernel: Kernel, classes: Sequence
         unseen=values.iloc[3],
         agreement=(agreed.iloc[0], agreed.iloc[1]),
         controls=system == CONTROLLED,
+        likelier=likelier,
     )
     label, sentence = signature(half_life, transfer, *evidence.errors, reach=reach)
     return verdict(evidence)._asdict() | {"signature": {"label": label, "sentence": sentence}}
