@@ -5,8 +5,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from dense_jacobian import jacobian
 from response_study import CHANNELS, DAMPING, SAMPLES, SIZE, SNAPSHOTS, Study, contracted, relative
-from test_kinds_of_networks import Spectral, jacobian
+from test_kinds_of_networks import Spectral
 from torch import Tensor, nn
 
 from surroscope.config import jobs

@@ -217,13 +217,13 @@ class Bench:
         if candidate.error is not None and not candidate.error <= self.tolerance:
             candidate.left_out = f"relative error {candidate.error:.1e}, above {self.tolerance:.1e}"
         if candidate.kind == "loop" and (lost := self.lost()) > LOST:
-            candidate.left_out = f"{lost:.0%} of how predictions move is missing, as behind detach()"
+            candidate.left_out = f"differs by {lost:.0%} from how predictions move, as behind detach() or a jump"
 
     def lost(self) -> float:
-        """What of J v a backward pass misses, 1 - (Jᵀ d) · v / |d|², with d = J v by differences.
+        """What a backward pass misses of J v, |1 - (Jᵀ d) · v / |d|²|, with d = J v by differences.
 
-        v is random, and as long as each parameter. Other methods are compared with backward passes; where these are
-        all there is, what leaves torch on the way would be missed.
+        v is random, of the size of each parameter. Other methods are compared with backward passes; where these are
+        all there is, nothing else would show what leaves torch on the way.
         """
         draw = torch.Generator().manual_seed(1)
         step = torch.finfo(self.states.dtype).eps ** (1 / 3)
