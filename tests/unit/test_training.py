@@ -152,9 +152,11 @@ def test_weights_that_were_not_kept_make_it_start_afresh(tmp_path: Path) -> None
         ("surroscope.models.vit:nothing", {}, "cannot be imported"),
         (VIT, {"widht": 8}, "do not fit its signature"),
         (VIT, {"patch": 3}, "patch"),
-        ("torch.nn:Linear", {}, "fails on a"),
+        ("torch.nn:Linear", {"in_features": 3, "out_features": 3}, "fails on a"),
+        ("torch.nn:Linear", {"in_features": 8, "out_features": 8, "dtype": torch.float64}, r"float64.*network\.float"),
         ("torch.nn:PixelShuffle", {}, "do not fit"),
-        ("torch.nn:MaxPool2d", {}, "expected the same shape"),
+        ("torch.nn:Conv2d", {"in_channels": 2, "out_channels": 3, "kernel_size": 1}, "expected the same shape"),
+        ("torch.nn:MaxPool2d", {"kernel_size": 1}, "no trainable parameter"),
     ],
 )
 def test_a_factory_that_cannot_be_used_is_one_clear_error(factory: str, options: dict, words: str) -> None:

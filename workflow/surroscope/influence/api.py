@@ -169,7 +169,10 @@ def metric(network: nn.Module, states: ArrayLike | Tensor, *, method: Method | N
 
 def _copy(network: nn.Module, dtype: torch.dtype | None = None) -> Linearization:
     require_differentiable(network, "the network")
-    return Linearization(converted(deepcopy(network), None, dtype) if dtype else deepcopy(network))
+    try:
+        return Linearization(converted(deepcopy(network), None, dtype) if dtype else deepcopy(network))
+    except (RuntimeError, ValueError) as error:  # torch says why, as of lazy modules and of weight_norm's hooks
+        raise UserError(f"the network cannot be copied or has no parameters yet: {error}") from None
 
 
 def _transitions(linear: Linearization, states: Any, targets: Any, prefix: str = "") -> tuple[Tensor, Tensor]:

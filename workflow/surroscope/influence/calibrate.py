@@ -12,6 +12,7 @@ from surroscope.influence.linearize import DEFAULT, Linearization, Method
 from surroscope.influence.unsupported import REWRITE
 
 CHECKED = 3
+FAILURES = (ValueError, RuntimeError, MemoryError)
 ROUNDS = 4
 WORTHWHILE = 0.9
 LOOPED = 9
@@ -120,11 +121,12 @@ def exact(linear: Linearization, states: Tensor, method: Method) -> tuple[Method
         return method, reasons  # broken weights, which whoever takes gradients finds at every sample
     for quantity, choices in CHOICES.items():
         tried: list[Candidate] = []
-        for choice in (method, *choices):
+        # The last choice of a kind takes the least memory.
+        for choice in (method, *reversed(choices)):
             candidate = Candidate(quantity, choice)
             if candidate.kind in [other.kind for other in tried]:
                 continue
-            bench.examine(candidate)
+            bench.examine(candidate, (ValueError,))
             tried.append(candidate)
             if candidate.left_out is None:
                 break
@@ -154,11 +156,19 @@ def refusal(tried: list[Candidate]) -> str:
     return f"no exact method for the {tried[0].quantity}: {reasons}. To the layer in question: {REWRITE}"
 
 
-def attempt(candidate: Candidate, measure: Callable[[Method], float], field: str) -> None:
-    """Set a field of a candidate to what is measured, its minimum if measured before; leave it out if that fails."""
+def attempt(
+    candidate: Candidate,
+    measure: Callable[[Method], float],
+    field: str,
+    failures: tuple[type[Exception], ...] = FAILURES,
+) -> None:
+    """Set a field of a candidate to what is measured, its minimum if measured before; leave it out if that fails.
+
+    failures: those that leave it out; others are raised
+    """
     try:
         found = measure(candidate.method)
-    except (ValueError, RuntimeError, MemoryError) as error:
+    except failures as error:
         candidate.left_out = str(error)
         if isinstance(error, torch.OutOfMemoryError):
             torch.cuda.empty_cache()
@@ -210,10 +220,10 @@ class Bench:
         """Jᵀ u at each of the few samples, (CHECKED, P): the gradient of ŷ · u, in which nothing cancels."""
         return self.linear.gradients(lambda y, u, _: (y * u).flatten(1).sum(1), self.few, self.cotangent, method)
 
-    def examine(self, candidate: Candidate) -> None:
-        """Set the error of a candidate, and why it is left out if it is."""
+    def examine(self, candidate: Candidate, failures: tuple[type[Exception], ...] = FAILURES) -> None:
+        """Set the error of a candidate, and why it is left out if it is; failures: see `attempt`."""
         gradients = candidate.quantity == "gradients"
-        attempt(candidate, self.gradient_error if gradients else self.tangent_error, "error")
+        attempt(candidate, self.gradient_error if gradients else self.tangent_error, "error", failures)
         if candidate.error is not None and not candidate.error <= self.tolerance:
             candidate.left_out = f"relative error {candidate.error:.1e}, above {self.tolerance:.1e}"
         if candidate.kind == "loop" and (lost := self.lost()) > LOST:

@@ -50,6 +50,7 @@ def build(
     states = 0.5 + torch.rand(2, *shape, generator=torch.Generator().manual_seed(0))
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seeding.integer(seed, "initialisation", factory))
+        network = nn.Module()
         try:
             network = make(**options)
             require_differentiable(network, f"factory {factory!r}")
@@ -61,8 +62,10 @@ def build(
         except UserError:
             raise
         except Exception as error:  # a user's network may fail in any way
+            precise = any(p.dtype == torch.float64 for p in network.parameters())
             raise UserError(
                 f"factory {factory!r} with options {options} fails on a batch of states {tuple(states.shape)}: {error}"
+                + "; it has parameters of float64, and states are float32: give network.float()" * precise
             ) from None
     if found != states.shape:
         raise UserError(
