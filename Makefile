@@ -46,21 +46,21 @@ recover: $(VENV)/ready
 
 # Of the study CONFIG=file [config.yaml]; `make verify` without CONFIG checks every study that is finished.
 archive: $(VENV)/ready
-	python -P -m surroscope.tools.archive $(CONFIG)
+	python -P -m surroscope.tools.archive $(if $(CONFIG),"$(CONFIG)")
 
 verify: $(VENV)/ready
-	python -P -m surroscope.tools.verify $(CONFIG)
+	python -P -m surroscope.tools.verify $(if $(CONFIG),"$(CONFIG)")
 
 # Kills every stage and damages every kind of file of a study of its own, and counts what goes unnoticed.
 drill: $(VENV)/ready
 	python -m tests.drill $(if $(MINUTES),--minutes $(MINUTES))
 
 estimate: $(VENV)/ready
-	python -P -m surroscope.tools.estimate $(CONFIG) $(if $(filter-out all,$(CORES)),--cores $(CORES))
+	python -P -m surroscope.tools.estimate $(if $(CONFIG),"$(CONFIG)") $(if $(filter-out all,$(CORES)),--cores $(CORES))
 
 # docs/gallery.md and docs/signature.md, of the study that has every figure, once it is finished.
 gallery: $(VENV)/ready
-	python -P -m surroscope.tools.gallery $(CONFIG)
+	python -P -m surroscope.tools.gallery $(if $(CONFIG),"$(CONFIG)")
 
 # What editors complete a configuration by, after a change of surroscope/config/.
 schema: $(VENV)/ready
@@ -112,7 +112,7 @@ $(CLAWPACK)/ready: benchmarks/clawpack-requirements.txt
 	  || { [ "$$(id -u)" = 0 ] && apt-get update -qq && apt-get install -y -qq --no-install-recommends gfortran; } \
 	  || { echo "error: Clawpack needs gfortran; run 'sudo apt-get install gfortran' and make again"; exit 1; }
 	rm -rf $(CLAWPACK)
-	$(PYTHON) -m venv $(CLAWPACK)
+	"$(PYTHON)" -m venv $(CLAWPACK)
 	$(CLAWPACK)/bin/pip install --quiet --disable-pip-version-check -r $<
 	touch $@
 
@@ -124,7 +124,7 @@ bench-peers: $(VENV)/ready $(PEERS)/ready
 # Other libraries want older versions of what the workflow uses, so they have an environment of their own.
 $(PEERS)/ready: benchmarks/peers-requirements.txt
 	rm -rf $(PEERS)
-	$(PYTHON) -m venv $(PEERS)
+	"$(PYTHON)" -m venv $(PEERS)
 	$(PEERS)/bin/pip install --quiet --disable-pip-version-check -r $<
 	touch $@
 
@@ -133,15 +133,15 @@ snakemake-report: $(VENV)/ready
 
 # A stamp newer than the lock: the environment holds what the lock says.
 $(VENV)/ready: requirements.lock
-	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' \
-	  || { echo "error: $$($(PYTHON) --version) found, Python 3.11 or newer expected; run 'make PYTHON=/path/to/python3.11'"; exit 1; }
-	@$(PYTHON) -c 'import ensurepip' 2>/dev/null \
+	@"$(PYTHON)" -c 'import sys; sys.exit(sys.version_info < (3, 11))' \
+	  || { echo "error: $$('$(PYTHON)' --version) found, Python 3.11 or newer expected; run 'make PYTHON=/path/to/python3.11'"; exit 1; }
+	@"$(PYTHON)" -c 'import ensurepip' 2>/dev/null \
 	  || { [ "$$(id -u)" = 0 ] && apt-get update -qq && apt-get install -y -qq python3-venv; } \
 	  || { echo "error: $(PYTHON) cannot make virtual environments; run 'sudo apt-get install python3-venv' and make again"; exit 1; }
 	rm -rf $(VENV)
-	$(PYTHON) -m venv $(VENV)
-	$(BIN)/pip install --quiet --disable-pip-version-check -r requirements.lock
-	$(BIN)/pip install --quiet --disable-pip-version-check --no-deps --no-build-isolation --editable .
+	"$(PYTHON)" -m venv $(VENV)
+	$(VENV)/bin/pip install --quiet --disable-pip-version-check -r requirements.lock
+	$(VENV)/bin/pip install --quiet --disable-pip-version-check --no-deps --no-build-isolation --editable .
 	touch $@
 
 clean:

@@ -131,7 +131,7 @@ def test_a_study_that_is_not_finished_or_was_changed_is_refused(tmp_path: Path) 
     ):
         archive(CONFIG)
     CONFIG.write_text("a: [")
-    with pytest.raises(UserError, match=r"tiny\.yaml: not YAML"):
+    with pytest.raises(UserError, match=r"tiny\.yaml: neither JSON nor YAML"):
         archive(CONFIG)
     with pytest.raises(UserError, match=r"none\.yaml: no such file"):
         verify.main(Path("none.yaml"))

@@ -256,6 +256,30 @@ def test_files_are_taken_in_the_order_of_their_numbers(tmp_path: Path, monkeypat
     assert study.data.paths()["dam"] == [f"dam_{number}.nc" for number in (0, 1, 2, 9, 10)]
 
 
+@pytest.mark.parametrize("name", ["Re[a]=1.nc", "what?.nc", "all*.nc", "plain.nc"])
+def test_a_path_that_is_there_is_no_pattern(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name: str) -> None:
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("HOME", str(tmp_path))
+    for file in (name, "Rea=1.nc", "whatx.nc", "all1.nc", "all2.nc"):
+        Path(file).touch()
+    found = check(water(files={"dam": name, "wave": "~/Rea=*.nc"}), "water.yaml").data.paths
+    assert found() == {"dam": [name], "wave": [str(tmp_path / "Rea=1.nc")]}
+    Path(name).unlink()
+    if name == "all*.nc":
+        assert found()["dam"] == ["all1.nc", "all2.nc"]
+
+
+def test_what_is_left_out_is_read_by_the_job_of_its_class_alone() -> None:
+    rows = {"dam": {"in/dam_3.nc": [17]}}
+    study = check(water(skip=["nan"], skip_rows=rows), "water.yaml")
+    found = [json.loads(settings(study, "ingest", system="SW", ic=ic)) for ic in ("dam", "wave")]
+    assert [(own["skip"], own["skip_rows"]) for own in found] == [(["nan"], rows["dam"]), (["nan"], {})]
+    with pytest.raises(UserError, match=r"data\.skip_rows holds 'bore'; choose from dam, wave"):
+        check(water(skip_rows={"bore": {"a.nc": [1]}}), "water.yaml")
+    with pytest.raises(UserError, match="skip and skip_rows go with source: files or pdegym"):
+        check(changed("data.skip", ["nan"]), "config.yaml")
+
+
 def test_pdegym_takes_only_the_files_that_hold_the_trajectories() -> None:
     config = changed("data.source", "pdegym")
     for key, value in {"size": 48, "snapshots": 22}.items():

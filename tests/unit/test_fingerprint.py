@@ -1,6 +1,8 @@
 """A fingerprint follows the code that runs: not its comments, and not its neighbours."""
 
 import sys
+from importlib.machinery import ModuleSpec
+from importlib.util import spec_from_file_location
 from pathlib import Path
 
 import pytest
@@ -107,3 +109,51 @@ def test_a_file_of_the_working_folder_replaces_no_library(
         assert of_top() == before
     finally:
         Path(f"{name}.py").unlink()
+
+
+class Finder:
+    """Like the one that `pip install --editable` of a flat layout leaves: it knows where one package or module is."""
+
+    def __init__(self, name: str, source: Path) -> None:
+        self.name, self.source = name, source
+
+    def find_spec(self, name: str, path: object = None, target: object = None) -> ModuleSpec | None:
+        return spec_from_file_location(name, self.source) if name == self.name else None
+
+
+@pytest.mark.parametrize(
+    ("name", "source", "module", "edited"),
+    [
+        ("installed", "elsewhere/__init__.py", "installed.deep", "elsewhere/deep.py"),
+        ("space.installed", "elsewhere/__init__.py", "space.installed.deep", "elsewhere/deep.py"),
+        ("lonely", "elsewhere/deep.py", "lonely", "elsewhere/deep.py"),
+    ],
+)
+def test_an_editable_installation_is_found_by_its_finder_and_not_run(
+    package: Path, monkeypatch: pytest.MonkeyPatch, name: str, source: str, module: str, edited: str
+) -> None:
+    folder = package.parent / "elsewhere"
+    folder.mkdir()
+    for file in ("__init__.py", "deep.py"):
+        (folder / file).write_text("raise SystemExit('it was run')\n")
+    (package / "ground.py").write_text(f"import {module}\n\ndef h():\n    return 1\n")
+    without = of_top()
+    monkeypatch.setattr(sys, "meta_path", [*sys.meta_path, Finder(name, package.parent / source)])
+    before = of_top()
+    assert before != without
+    assert fingerprint.of_code(module)
+    (package.parent / edited).write_text("raise SystemExit('it was run, edited')\n")
+    assert of_top() != before
+    with pytest.raises(UserError, match="Install the package"):
+        fingerprint.of_code(f"{module}.nowhere")
+
+
+def test_a_library_that_a_finder_knows_is_one(package: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    library = package.parent / "site-packages" / "hidden.py"
+    library.parent.mkdir()
+    library.write_text("X = 1\n")
+    (package / "ground.py").write_text("import hidden\n\ndef h():\n    return 1\n")
+    monkeypatch.setattr(sys, "meta_path", [*sys.meta_path, Finder("hidden", library)])
+    before = of_top()
+    library.write_text("X = 2\n")
+    assert of_top() == before

@@ -285,16 +285,22 @@ def test_files_of_a_class_have_one_set_of_times(tmp_path: Path) -> None:
     other = xr.load_dataset(second, engine="h5netcdf").assign_coords(time=[0.0, 1.0, 2.0, 3.0])
     other.to_netcdf(tmp_path / "other.nc", engine="h5netcdf")
     raw = [first, tmp_path / "other.nc"]
-    with pytest.raises(UserError, match=r"other\.nc: its snapshots are at times 0, 1 \.\. 3 \(4\), those of .*0\.nc"):
+    words = r"other\.nc: its snapshots are at times 0, 1 \.\. 3 \(4\), those of .*0\.nc.*set data\.time_step"
+    with pytest.raises(UserError, match=words):
         ingest.stage(native.settings((6, 4, 4, 8, 8)), raw=raw, store=tmp_path / "a.zarr")
     assert not (tmp_path / "a.zarr").exists()
+    ingest.stage(native.settings((6, 4, 4, 8, 8), time_step=1.0), raw=raw, store=tmp_path / "a.zarr")
+    assert store.read(tmp_path / "a.zarr")["time"].values.tolist() == [0, 1, 2, 3]
 
 
 @pytest.mark.parametrize(
     ("change", "words"),
     [
         ({"snapshots": 3}, r"b\.zarr: time is 0 0\.333333 0\.666667, in .*a\.zarr it is 0 0\.333333 0\.666667 1;"),
-        ({"time_step": 0.5}, r"b\.zarr: time is 0 0\.5 1 1\.5, in"),
+        (
+            {"time_step": 0.5},
+            r"b\.zarr: time is 0 0\.5 1 1\.5, in .* Where only the start differs, set data\.time_step",
+        ),
         ({"grid": (4, 4)}, r"y is 0\.125 0\.375 0\.625 0\.875, in .* it is 0\.0625 0\.1875 0\.3125 \.\. 0\.9375 \(8\)"),
     ],
 )

@@ -80,8 +80,8 @@ def test_settings_may_be_a_file(tmp_path: Path) -> None:
     path = tmp_path / "settings.yaml"
     path.write_text(json.dumps(TRAIN))
     assert cli.load(jobs.Train, str(path)) == jobs.Train(**TRAIN)
-    path.write_text("options: {start: 2020-01-01}")
-    with pytest.raises(UserError, match=r"settings\.yaml: .* date .*; put it in quotes"):
+    path.write_text("options: {start: !!binary aGVsbG8=}")
+    with pytest.raises(UserError, match=r"settings\.yaml: .* bytes .*; put it in quotes"):
         cli.load(jobs.Train, str(path))
     with pytest.raises(UserError, match="nowhere"):
         cli.load(jobs.Train, "nowhere.yaml")

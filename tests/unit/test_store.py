@@ -75,6 +75,44 @@ def test_a_changed_store_is_an_error_that_names_it(written: Path, change, words:
     assert isinstance(caught.value, UserError)
 
 
+# What the Finder, Explorer, KDE, NFS and FUSE leave in folders.
+STRAY = (
+    ".DS_Store",
+    "._zarr.json",
+    "._c",
+    "Thumbs.db",
+    "desktop.ini",
+    ".directory",
+    ".nfs00000a1b2c",
+    ".fuse_hidden0001",
+)
+
+
+@pytest.mark.filterwarnings("error")
+@pytest.mark.parametrize("name", STRAY)
+def test_what_file_managers_leave_in_a_store_damages_nothing(written: Path, name: str) -> None:
+    digest = store.manifest(written)["digest"]
+    for folder in (written, written / "state", chunk(written).parent):
+        (folder / name).write_text("not of the store")
+    assert store.read(written)["state"].values.sum() == 15
+    write(written.parent / "again.zarr")
+    assert store.verify(written.parent / "again.zarr")["digest"] == digest
+    (written / "mine.txt").write_text("")
+    with pytest.raises(
+        store.DamagedStoreError, match=r"mine\.txt was not written by .*; remove that file and run again"
+    ):
+        store.read(written)
+
+
+def test_what_file_managers_leave_while_a_store_is_written_is_not_of_it(tmp_path: Path) -> None:
+    path = tmp_path / "data.zarr"
+    with store.writing(path, {}) as temporary:
+        xr.Dataset({"state": ("x", np.arange(3.0))}).to_zarr(temporary, zarr_format=3, consolidated=False)
+        (temporary / "state" / ".DS_Store").write_text("")
+    (path / "state" / ".DS_Store").unlink()
+    assert store.read(path)["state"].values.tolist() == [0, 1, 2]
+
+
 def test_a_failed_writer_leaves_what_was_there_and_nothing_else(written: Path) -> None:
     def fail() -> None:
         with store.writing(written, {}) as temporary:

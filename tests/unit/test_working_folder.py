@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from surroscope.runtime import environment
+from surroscope.runtime import environment, fingerprint
 
 ROOT = Path(__file__).parents[2]
 # A stage of a test's own, which takes what the user's factory gives.
@@ -61,3 +61,38 @@ def test_so_does_what_is_launched_though_the_environment_is_anothers(processes: 
     assert os.environ["PYTHONSAFEPATH"] == ""
     words = ("-P", "-m", "surroscope.runtime.launch", "--processes", processes, "--", "its_stage")
     assert run(*words) == "a network True tqdm\n" * int(processes)
+
+
+# A stage that needs what libraries take from the environment.
+LIBRARIES = """
+import sys, warnings, matplotlib, pydantic, zarr
+from surroscope.runtime import cli, fingerprint
+class Settings(pydantic.BaseModel):
+    factory: str
+def stage(settings: Settings) -> None:
+    warnings.warn("harmless", DeprecationWarning)
+    matplotlib.use(matplotlib.get_backend())
+    print(zarr.config.get("default_zarr_format"), sys.stdout.encoding, fingerprint.of_code("surroscope.physics.euler"))
+if __name__ == "__main__":
+    cli.run(stage)
+"""
+
+
+@pytest.mark.usefixtures("folder")
+@pytest.mark.parametrize(
+    "setting",
+    [
+        "MPLBACKEND=module://matplotlib_inline.backend_inline",
+        "ZARR_DEFAULT_ZARR_FORMAT=2",
+        "PYTHONWARNINGS=error",
+        "PYTHONIOENCODING=ascii",
+        "LC_ALL=C PYTHONUTF8=0 PYTHONCOERCECLOCALE=0",
+    ],
+)
+def test_settings_of_libraries_are_not_inherited(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, setting: str) -> None:
+    (tmp_path / "installed" / "its_stage.py").write_text(LIBRARIES)
+    for entry in setting.split():
+        monkeypatch.setenv(*entry.split("=", 1))
+    environment.prepare(ROOT / "workflow", alone=True)
+    assert run("-m", "its_stage") == f"3 utf-8 {fingerprint.of_code('surroscope.physics.euler')}\n"
+    assert environment.FIXED.items() <= os.environ.items()

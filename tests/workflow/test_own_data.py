@@ -1,5 +1,6 @@
 """Studies of files of one's own, by configuration alone."""
 
+import os
 import subprocess
 from pathlib import Path
 
@@ -105,3 +106,22 @@ def test_a_missing_file_stops_before_any_job(tmp_path: Path) -> None:
     assert finished.returncode != 0
     assert "data.files.a: found no file 'a.npy'" in finished.stdout + finished.stderr
     assert "Traceback" not in finished.stdout + finished.stderr
+
+
+def test_a_large_file_that_is_touched_runs_nothing_again(tmp_path: Path) -> None:
+    files = {name: str(tmp_path / f"{name} [1].npy") for name in ("a", "b")}
+    for seed, path in enumerate(files.values()):
+        np.save(path, np.random.default_rng(seed).normal(size=(8, 9, 1, 64, 64)).astype("f4"))
+    assert Path(files["a"]).stat().st_size > 10**6  # beyond which Snakemake compares times alone
+    data = {"files": files, "format": "apebench", "size": 16, "time_step": 1.0, "channels": {"u": "state"}}
+    project = own_study(tmp_path, configuration("BU", {"channels": ["u"]}, data, unet=UNET))
+    project.run("--until", "split")
+    before = project.planned()
+    assert "ingest" not in before
+    for path in files.values():
+        os.utime(path)
+    assert project.planned() == before
+    with Path(files["a"]).open("r+b") as file:
+        file.seek(-8, os.SEEK_END)
+        file.write(np.array([1, 2], "f4").tobytes())
+    assert project.planned() == before | {"ingest": 1, "split": 1}

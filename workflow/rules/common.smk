@@ -16,7 +16,7 @@ from surroscope.runtime.environment import prepare, working_folder_last
 working_folder_last()
 
 from surroscope.data import pdegym
-from surroscope.runtime import cost, fingerprint, provenance, sessions
+from surroscope.runtime import configuration, cost, fingerprint, provenance, sessions
 from surroscope.influence.normalize import UNITS
 from surroscope.influence.solvers import SOLVERS
 from surroscope.report.catalogue import MODULES, caption, figure, figures_for, tables_for
@@ -25,7 +25,8 @@ from surroscope.config.study import check
 from surroscope.errors import UserError
 
 AT = Path(SOURCES).resolve()
-prepare(AT, alone=Path(workflow.main_snakefile).resolve().parent in (AT, AT.parent))
+ALONE = Path(workflow.main_snakefile).resolve().parent in (AT, AT.parent)
+prepare(AT, alone=ALONE)
 # Before Snakemake takes its lock. Jobs have Snakemakes of their own, which are not meant.
 if workflow.is_main_process and not workflow.output_settings.dryrun:
     sessions.arrive()
@@ -43,6 +44,8 @@ FOUND = any(os.path.abspath(place) == workflow.main_snakefile for place in ("Sna
 ELSEWHERE = "" if FOUND else f" --directory {os.getcwd()}"
 AGAIN = f"snakemake --cores all{ELSEWHERE}" + (f" --configfile {CONFIGURATION}" if workflow.configfiles else "")
 try:
+    for PLACE in workflow.configfiles if ALONE and workflow.is_main_process else ():
+        configuration.read(Path(PLACE))
     STUDY = check(config, CONFIGURATION)
     for key, factory in STUDY.factories().items():
         try:
@@ -293,10 +296,10 @@ def caption_file(name, system):
     path = Path(f".snakemake/captions/{STUDY.study}/{system}/{name}.rst").absolute()
     text = caption(name, system, SAMPLE_SIZE, UNIT)
     # Jobs on a cluster read the rules at the same time, and a report may be reading the file.
-    if not path.exists() or path.read_text() != text:
+    if not path.exists() or path.read_text(encoding="utf-8") != text:
         path.parent.mkdir(parents=True, exist_ok=True)
         written = path.with_suffix(f".{os.getpid()}")
-        written.write_text(text)
+        written.write_text(text, encoding="utf-8")
         os.replace(written, path)
     return str(path)
 

@@ -1,6 +1,7 @@
 """What all parts of the configuration share."""
 
 import itertools
+import math
 import re
 import sys
 from collections.abc import Iterable
@@ -98,6 +99,8 @@ def plain(options: dict[str, Any], key: str = "") -> dict[str, Any]:
             plain(part, f"{name}.")
         elif isinstance(part, int) and abs(part) > LARGEST:
             raise ValueError(f"{name} is beyond 2**53; write a smaller number, or put it in quotes")
+        elif isinstance(part, float) and not math.isfinite(part):
+            raise ValueError(f"{name} is {part}, which JSON does not hold; put it in quotes")
         elif not isinstance(part, str | int | float | None):
             raise ValueError(
                 f"{name} is of type {type(part).__name__}, expected text, numbers, true, false, null, lists, and keys "

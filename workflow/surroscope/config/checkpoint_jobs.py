@@ -179,10 +179,10 @@ class Maps(sections.Rules, Job):
 
 def typical_pairs(study: Study, system: str) -> list[tuple[str, int, str, int]]:
     """A step's own transition, its class a quarter of the horizon later, and another class at its time."""
-    first, second, *_ = study.classes(system)
+    first, *others = study.classes(system)
     steps = study.probe.snapshots - 1
     time, later = steps // 3, min(steps // 3 + max(1, steps // 4), steps - 1)
-    return [(first, time, first, time), (first, later, first, time), (second, time, first, time)]
+    return [(first, time, first, time), (first, later, first, time), *((ic, time, first, time) for ic in others[:1])]
 
 
 class Evaluate(Checkpoint):

@@ -5,9 +5,9 @@ import os
 from typing import Annotated, Any, Literal, get_args
 
 import numpy as np
-from pydantic import BeforeValidator, Field, PlainValidator, field_validator, model_validator
+from pydantic import AfterValidator, BeforeValidator, Field, PlainValidator, field_validator, model_validator
 
-from surroscope.config.base import LARGEST, MOST, Count, Name, Positive, Section, once, require_known
+from surroscope.config.base import LARGEST, MOST, Count, Name, Natural, Positive, Section, once, require_known
 from surroscope.data import expressions, pdegym
 from surroscope.data.files import by_number
 from surroscope.errors import UserError
@@ -70,6 +70,8 @@ class Layout(Section):
     dimensions: Annotated[dict[str, str] | list[str], PlainValidator(_dimensions, dict[str, str] | list[str])] = []
     dtype: Annotated[Numbers | list[Numbers], PlainValidator(_numbers, Numbers | list[Numbers])] = "float32"
     time_step: Positive | None = None
+    coordinates: Literal["compare", "ignore"] = "compare"
+    skip: Annotated[list[Literal["nan", "negative", "rest", "duplicate"]], AfterValidator(once)] = []
 
 
 class Data(Generation, Layout):
@@ -81,6 +83,7 @@ class Data(Generation, Layout):
     revision: Annotated[str | dict[str, str], PlainValidator(_revision, str | dict[str, str])] = "main"
     format: Literal["xarray", "well", "pdebench", "apebench"] = "xarray"
     files: dict[Name, Annotated[list[str], Field(min_length=1), BeforeValidator(_several, str | list[str])]] = {}
+    skip_rows: dict[Name, dict[str, list[Natural]]] = {}
     links: Literal["inside", "anywhere"] = "inside"
     keep_raw: bool = True
     reader: Literal["memory", "mapped"] = "memory"
@@ -105,9 +108,19 @@ class Data(Generation, Layout):
             )
         if (self.source == "files") != bool(self.files):
             raise ValueError(f"source is {self.source!r} and files {dict(self.files)}; files go with source: files")
-        theirs = {"format", "channels", "dimensions", "dtype", "time_step", "links"} & self.model_fields_set
+        theirs = {
+            "format",
+            "channels",
+            "dimensions",
+            "dtype",
+            "time_step",
+            "links",
+            "coordinates",
+        } & self.model_fields_set
         if theirs and self.source != "files":
             raise ValueError(f"{', '.join(sorted(theirs))} goes with source: files, found {self.source!r}; remove it")
+        if self.source == "simulation" and (self.skip or self.skip_rows):
+            raise ValueError("skip and skip_rows go with source: files or pdegym, found 'simulation'; remove them")
         if self.source == "pdegym" and (
             rows != columns or pdegym.CELLS % columns or self.snapshots > pdegym.SNAPSHOTS or columns < 4
         ):
@@ -120,13 +133,15 @@ class Data(Generation, Layout):
     def paths(self) -> dict[str, list[str]]:
         """The files of every class in the order of its trajectories: as listed, a pattern's by the numbers in them.
 
+        A path that is there is no pattern, whatever characters it holds; ~ is the home folder.
         Raises UserError if a pattern has none, or if a file is named twice.
         """
         found: dict[str, list[str]] = {ic: [] for ic in self.files}
         owner: dict[str, str] = {}
         for ic, patterns in self.files.items():
             for pattern in patterns:
-                paths = sorted(glob.glob(pattern), key=by_number)
+                place = os.path.expanduser(pattern)
+                paths = [place] if os.path.exists(place) else sorted(glob.glob(place), key=by_number)
                 if not paths:
                     raise UserError(f"data.files.{ic}: found no file {pattern!r}; mend the path or fetch the file")
                 for path in paths:

@@ -83,6 +83,7 @@ class Ingest(data.Layout, Job):
     grid: tuple[int, int]
     snapshots: int
     trajectories: int
+    skip_rows: dict[str, list[int]] = {}
     origin: dict[str, Any]
 
     @classmethod
@@ -106,6 +107,7 @@ class Ingest(data.Layout, Job):
             study.data,
             study.systems[system],
             **{"ic": ic, "equations": equations, "grid": study.data.grid, "origin": origin | {"ic": ic}} | layout,
+            skip_rows=study.data.skip_rows.get(ic, {}),
         )
 
 

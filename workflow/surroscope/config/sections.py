@@ -45,7 +45,7 @@ class Split(Section):
 class SystemStudy(Section):
     trajectories: Annotated[int, Field(ge=3, le=MOST)]
     equations: Equations | None = None
-    classes: Annotated[list[str], Field(min_length=2), AfterValidator(once)] | None = None
+    classes: Annotated[list[str], Field(min_length=1), AfterValidator(once)] | None = None
     observables: Annotated[list[str], Field(min_length=1), AfterValidator(once)] | None = None
     pairs: Annotated[list[Annotated[list[str], Field(min_length=2, max_length=2)]], AfterValidator(once)] = []
     models: Annotated[dict[Name, Model], Field(min_length=1)]
@@ -114,9 +114,9 @@ class Tls(Section):
     @field_validator("*")
     @classmethod
     def _there(cls, path: str) -> str:
-        if not os.path.isfile(path):
+        if not os.path.isfile(place := os.path.expanduser(path)):
             raise ValueError("no such file; docs/dask.md tells how to make it")
-        return path
+        return place
 
 
 class Dask(Section):

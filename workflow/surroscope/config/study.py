@@ -132,14 +132,15 @@ class Study(Content):
                 require_known("data.source is pdegym, but systems", [name], tuple(pdegym.CHANNELS))
             known = tuple(data.files) if data.source == "files" else CLASSES[name]
             require_known(f"systems.{name}.classes", self.classes(name), known)
-            if len(self.classes(name)) < 2:
-                raise ValueError(f"systems.{name} has one class, {self.classes(name)[0]}; influence needs two or more")
             for ic in self.classes(name):
                 if data.source == "pdegym" and system.trajectories > pdegym.SERIES[ic].trajectories:
                     raise ValueError(
                         f"systems.{name}.trajectories is {system.trajectories}, but {ic} has "
                         f"{pdegym.SERIES[ic].trajectories}; lower it"
                     )
+        require_known(
+            "data.skip_rows", list(data.skip_rows), tuple(ic for name in self.systems for ic in self.classes(name))
+        )
         channels = tuple(channel for name in self.systems for channel in self.system(name).channels)
         require_known("data.channels", list(data.channels), channels)
         classes = [ic for name in self.systems for ic in self.classes(name)]

@@ -23,19 +23,25 @@ class Format:
     """How its files are laid out.
 
     dimensions: our name -> the file's, or our names in the order of the axes; grouped: where each group is a trajectory
-    times: the variable of the times
+    times: the variable of the times; cells: those of the coordinates of y and x, where dimensions have no names
     """
 
     dimensions: Dimensions
     times: str = "time"
+    cells: Sequence[str] = ()
     grouped: Sequence[str] = ()
 
 
 FORMATS = {
     "native": Format({name: name for name in AXES}),
     "xarray": Format({name: name for name in AXES}),
-    "well": Format(("trajectory", "time", "x", "y", "channel")),
-    "pdebench": Format(("trajectory", "time", "x", "y"), times="t-coordinate", grouped=("time", "x", "y", "channel")),
+    "well": Format(("trajectory", "time", "x", "y", "channel"), cells=("dimensions/{}",)),
+    "pdebench": Format(
+        ("trajectory", "time", "x", "y"),
+        times="t-coordinate",
+        cells=("{}-coordinate", "grid/{}"),
+        grouped=("time", "x", "y", "channel"),
+    ),
     "apebench": Format(("trajectory", "time", "channel", "x", "y")),
 }
 
@@ -63,6 +69,14 @@ class Layout:
             if isinstance(self.dimensions, Mapping)
             else self.format.times
         )
+
+    def coordinates(self, axis: str) -> list[str]:
+        """Names that the variable of an axis, time, y or x, may have."""
+        if axis == "time":
+            return [self.times]
+        if isinstance(self.dimensions, Mapping):
+            return [self.dimensions[axis]] if axis in self.dimensions else []
+        return [name.format(axis) for name in self.format.cells]
 
     def of(self, what: str, place: str, array: Array) -> tuple[str, ...]:
         """Our name of each axis of an array, `what` in errors.

@@ -1,6 +1,7 @@
 """What states must be to be stored, and their statistics, block by block."""
 
 import hashlib
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -18,10 +19,41 @@ def require_physical(values: np.ndarray, channel: str, path: Path, row: int, sna
     if values.min() >= low and values.max() <= np.finfo(np.float32).max:
         return
     n, t, y, x = np.argwhere(~((values >= low) & (values <= np.finfo(np.float32).max)))[0]
+    kind = "negative" if np.isfinite(values[n, t, y, x]) and values[n, t, y, x] < low else "nan"
     raise UserError(
         f"{path}: {channel} is {values[n, t, y, x]} in trajectory {row + n}, snapshot {snapshot + t}, "
-        f"cell (y={y}, x={x}); expected finite{' and positive' if positive else ''} values. Mend the file"
+        f"cell (y={y}, x={x}); expected finite{' and positive' if positive else ''} values. Mend the file, or "
+        f"leave such trajectories out by data.skip: [{kind}]"
     )
+
+
+class Faults:
+    """What is wrong with each of some trajectories, gathered block by block where it is no error.
+
+    nan: values that are not finite, or beyond float32; negative: values that are not positive where they must be;
+    rest: nothing changes from one snapshot to another
+    """
+
+    def __init__(self, trajectories: int) -> None:
+        self.nan, self.negative, self.moves = (np.zeros(trajectories, dtype=bool) for _ in range(3))
+        self.first: np.ndarray | None = None
+
+    def look(self, values: np.ndarray, positive: bool) -> None:
+        """At the values of a channel (n, t, Y, X)."""
+        single = np.finfo(np.float32)
+        self.nan |= ~(np.abs(values) <= single.max).all((1, 2, 3))
+        if positive:
+            self.negative |= (values < single.tiny).any((1, 2, 3))
+
+    def follow(self, states: np.ndarray) -> None:
+        """Further snapshots (n, t, F, Y, X)."""
+        self.first = states[:, :1] if self.first is None else self.first
+        self.moves |= (states != self.first).any((1, 2, 3, 4))
+
+    def of(self, number: int, kinds: Sequence[str]) -> str | None:
+        """The first of the kinds that a trajectory has."""
+        found = {"nan": self.nan[number], "negative": self.negative[number], "rest": not self.moves[number]}
+        return next((kind for kind, there in found.items() if there and kind in kinds), None)
 
 
 class Distinct:
@@ -36,15 +68,20 @@ class Distinct:
         for number, states in enumerate(block, start):
             self.open.setdefault(number, hashlib.sha256()).update(np.ascontiguousarray(states).data)
 
+    def digest(self, number: int) -> bytes:
+        """Of a trajectory that is whole."""
+        return bytes(self.open.pop(number).digest())
+
     def compare(self, start: int, rows: list[tuple[Path, int]]) -> None:
         """These trajectories, from number `start` on, are whole. Raises UserError if one was there before."""
         for number, (path, row) in enumerate(rows, start):
-            digest = self.open.pop(number).digest()
+            digest = self.digest(number)
             if digest in self.known:
                 other, first = self.known[digest]
                 raise UserError(
                     f"{path}: trajectory {row} is the same as trajectory {first} of {other}; expected different ones, "
-                    "since a test would hold what was trained on. Remove one of them"
+                    "since a test would hold what was trained on. Remove one of them, or leave such trajectories out "
+                    "by data.skip: [duplicate]"
                 )
             self.known[digest] = (path, row)
 

@@ -122,16 +122,21 @@ class Fields:
             raise refusal(self.path, error, part) from None
 
     def times(self, name: str) -> np.ndarray | None:
-        """Times of a variable's snapshots, of its group, or one above, or else the first there are; None if there are
-        none in real numbers."""
-        wanted = self.layout.times
+        """Times of a variable's snapshots; None if there are none in real numbers."""
+        array = self.beside(name, "time")
+        return None if array is None else array.read(slice(None)).astype(np.float64)
+
+    def beside(self, name: str, axis: str) -> Array | None:
+        """The coordinate of one of a variable's axes, time, y or x: of its group, or one above, or else the first there
+        is; None if there is none in real numbers."""
         group = self._holders(name)[0].rpartition("/")[0]
         above = [group.rsplit("/", depth)[0] for depth in range(group.count("/") + 1)] if group else []
-        near = [f"{place}/{wanted}" for place in above] + [wanted]
-        for place in [*(place for place in near if place in self.container.arrays), *self.places.get(wanted, ())]:
-            array = self._array(place)
-            if len(array.shape) == 1 and not array.valueless:
-                return array.read(slice(None)).astype(np.float64) if array.dtype.kind in "iuf" else None
+        for wanted in self.layout.coordinates(axis):
+            near = [f"{place}/{wanted}" for place in above] + [wanted]
+            for place in [*(p for p in near if p in self.container.arrays), *self.places.get(wanted, ())]:
+                array = self._array(place)
+                if len(array.shape) == 1 and not array.valueless:
+                    return array if array.dtype.kind in "iuf" else None
         return None
 
     def _holders(self, name: str) -> list[str]:

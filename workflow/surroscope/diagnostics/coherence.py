@@ -78,7 +78,8 @@ def by_lag(h: np.ndarray) -> Iterator[tuple[str, int, np.ndarray]]:
         # The offset of a diagonal is minus the lag.
         pairs = np.diagonal(h, offset=-lag, axis1=2, axis2=4)
         yield "intra", lag, pairs[:, same]
-        yield "inter", lag, pairs[:, ~same]
+        if len(same) > 1:
+            yield "inter", lag, pairs[:, ~same]
 
 
 def distance_bins(distances: np.ndarray, count: int, half_width: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:

@@ -40,6 +40,11 @@ class Coupled:
         return Coupled(**{k: v[units] if isinstance(v, np.ndarray) else v for k, v in whole.items()})
 
     @property
+    def classes(self) -> int:
+        """How many there are."""
+        return self.explained.shape[2]
+
+    @property
     def counts(self) -> dict[str, int]:
         """How many seeds there are, and probe batches of each."""
         n_seeds = len(set(self.seeds.tolist()))
@@ -104,17 +109,17 @@ def at_lag(values: Callable[[Coupled], np.ndarray]) -> Callable[[Coupled], float
 
 def _of_inputs(name: str, words: str, values: Callable[[Coupled], np.ndarray], positive: bool) -> dict[str, Scalar]:
     return {
-        f"{name}_class": Scalar(same_time(values), f"{words}, of two classes at equal times", positive),
+        f"{name}_class": Scalar(same_time(values), f"{words}, of two classes at equal times", positive, True),
         f"{name}_lag_{LAG}": Scalar(at_lag(values), f"{words}, of one class {LAG} steps apart", positive),
     }
 
 
 TRANSFER = {
     "kernel_transfer_class": Scalar(
-        transfer_class, "share of what random steps change at one class that another class tells", positive=True
+        transfer_class, "share of what random steps change at one class that another class tells", True, between=True
     ),
     "kernel_transfer_class_least": Scalar(
-        transfer_least, "the same, of the two classes that share least", positive=True
+        transfer_least, "the same, of the two classes that share least", positive=True, between=True
     ),
     "kernel_transfer_time": Scalar(
         transfer_time,

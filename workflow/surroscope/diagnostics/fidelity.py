@@ -49,6 +49,8 @@ def by_relation(
     others = np.arange(len(classes)) != samples[:, None]
     same = classes == classes[samples][:, None]
     for relation, mask in {"all": others, "intra-class": others & same, "inter-class": ~same}.items():
+        if not mask.any():  # there is one class
+            continue
         found = [list(statistics(p[m], d[m]).values()) for p, d, m in zip(predicted, measured, mask, strict=True)]
         yield relation, np.array(found).T
 

@@ -4,7 +4,7 @@ Every scalar is a function of what was measured at one epoch of one network, poo
 seeds): over those of one seed it is the checkpoint's own number, over all it is the study's.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, fields
 from functools import cached_property
 from typing import Any
@@ -50,6 +50,11 @@ class Measured:
         """Some of the units, which may repeat."""
         whole = {field.name: getattr(self, field.name) for field in fields(self)}
         return Measured(**{k: v[units] if isinstance(v, np.ndarray) else v for k, v in whole.items()})
+
+    @property
+    def classes(self) -> int:
+        """How many there are."""
+        return self.influence.shape[1]
 
     @property
     def counts(self) -> dict[str, int]:
@@ -222,11 +227,20 @@ def equivariance_error(m: Measured) -> float:
 
 @dataclass(frozen=True)
 class Scalar:
-    """A number of what was measured; positive: its definition allows no negative value, so nor may its interval."""
+    """A number of what was measured.
+
+    positive: its definition allows no negative value, so nor may its interval; between: it is of several classes
+    """
 
     value: Callable[[Any], float]
     description: str
     positive: bool = False
+    between: bool = False
+
+
+def of_classes(scalars: Mapping[str, Scalar], count: int) -> dict[str, Scalar]:
+    """Those that there are where there are so many classes."""
+    return {name: scalar for name, scalar in scalars.items() if count > 1 or not scalar.between}
 
 
 SCALARS = {
@@ -236,6 +250,7 @@ SCALARS = {
             lag(relation, steps),
             f"{relation}-class influence {steps} steps after the perturbation",
             positive=(relation, steps) == ("intra", 0),
+            between=relation == "inter",
         )
         for relation in ("intra", "inter")
         for steps in LAGS
@@ -248,9 +263,11 @@ SCALARS = {
     "class_diagonal": Scalar(
         lambda m: float(np.median(m.class_medians[0])), "same-time influence within a class", positive=True
     ),
-    "class_off_diagonal": Scalar(lambda m: float(np.median(m.class_medians[1])), "same-time influence between classes"),
+    "class_off_diagonal": Scalar(
+        lambda m: float(np.median(m.class_medians[1])), "same-time influence between classes", between=True
+    ),
     "class_transfer_ratio": Scalar(
-        lambda m: class_transfer(*m.class_medians), "class_off_diagonal over class_diagonal"
+        lambda m: class_transfer(*m.class_medians), "class_off_diagonal over class_diagonal", between=True
     ),
     "off_diagonal_ratio": Scalar(
         lambda m: defined_median(off_diagonal_ratio(m.influence)),

@@ -26,9 +26,9 @@ class Estimate(NamedTuple):
 
 
 def signature(
-    half_life: Estimate, transfer: Estimate, validation: float, persistence: float, reach: int
+    half_life: Estimate, transfer: Estimate | None, validation: float, persistence: float, reach: int
 ) -> tuple[str, str]:
-    """A label and a sentence; reach: the largest lag that there is.
+    """A label and a sentence; transfer: None where there is one class; reach: the largest lag that there is.
 
     Time-locked: half-life of 2 steps or fewer. Class-locked: transfer below 1/4. Where the interval of either spans its
     limit, the sentence says that the label is not settled.
@@ -41,15 +41,14 @@ def signature(
             f"One-step error {validation:.3g} does not beat persistence ({persistence:.3g}): "
             "influence of a network that has learned too little says nothing about generalisation."
         )
-    if np.isnan(half_life.value) or np.isnan(transfer.value):
+    if np.isnan(half_life.value) or (transfer and np.isnan(transfer.value)):
         return "undecided", (
             "The influence of most classes on themselves is zero, so there is no help to compare with. Look at the "
             "data and the weights."
         )
-    locks = {
-        "time-locked": (half_life.value <= TIME_LOCKED_HALF_LIFE, half_life.spans(TIME_LOCKED_HALF_LIFE)),
-        "class-locked": (transfer.value < CLASS_LOCKED_TRANSFER, transfer.spans(CLASS_LOCKED_TRANSFER)),
-    }
+    locks = {"time-locked": (half_life.value <= TIME_LOCKED_HALF_LIFE, half_life.spans(TIME_LOCKED_HALF_LIFE))}
+    if transfer:
+        locks["class-locked"] = (transfer.value < CLASS_LOCKED_TRANSFER, transfer.spans(CLASS_LOCKED_TRANSFER))
     unsettled = [name for name, (_, spans) in locks.items() if spans]
 
     def steps(value: float) -> str:
@@ -62,13 +61,17 @@ def signature(
         low, high = written(estimate.low), written(estimate.high)
         return "" if np.isnan(estimate.low) or low == high else f"{low} to {high}"
 
-    told = "not told from zero" if transfer.spans(0.0) else "harm" if transfer.value < 0 else ""
+    reach_others = ""
+    if transfer:
+        told = "not told from zero" if transfer.spans(0.0) else "harm" if transfer.value < 0 else ""
+        reaches = [between(transfer, percent), told, f"class-locked: below {percent(CLASS_LOCKED_TRANSFER)}"]
+        reach_others = (
+            f", and {percent(transfer.value)} of it reaches other classes ({'; '.join(filter(None, reaches))})"
+        )
     after = [between(half_life, steps), f"time-locked: {TIME_LOCKED_HALF_LIFE:g} or fewer"]
-    reaches = [between(transfer, percent), told, f"class-locked: below {percent(CLASS_LOCKED_TRANSFER)}"]
     sentence = (
         f"A gradient step's help within its class halves after {steps(half_life.value)} steps"
-        f" ({'; '.join(filter(None, after))}), and {percent(transfer.value)} of it reaches other classes"
-        f" ({'; '.join(filter(None, reaches))}). "
+        f" ({'; '.join(filter(None, after))}){reach_others}. "
         f"One-step error {validation:.3g} against {persistence:.3g} for persistence."
     )
     if unsettled:

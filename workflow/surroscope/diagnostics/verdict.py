@@ -38,7 +38,7 @@ class Decay(NamedTuple):
 class Evidence:
     """What a verdict rests on: kernel transfer, 0 where nothing is shared and 1 where everything is.
 
-    pairs: of classes, the mean of both directions; times: between the first and the last window of them
+    pairs: of classes, if there are several, the mean of both directions; times: between the first and the last window
     training: median over pairs, and between times, before training and after it in the same probe batches; None where
         the untrained network was not looked at
     noises: of each other noise of the study, every pair in the order of `pairs`, and between times
@@ -84,23 +84,27 @@ def verdict(evidence: Evidence) -> Verdict:
         sentence = "Of some classes or times no step changes the predictions. Look at the data and the weights."
         return Verdict("undecided", sentence, [f"{accuracy}."])
     ordered = sorted(evidence.pairs.items(), key=lambda item: item[1].value)
-    (least, lowest), (most, highest) = ordered[0], ordered[-1]
-    between = f"between classes {spelled(lowest)}"
+    between = ""
+    if ordered:
+        (least, lowest), (most, highest) = ordered[0], ordered[-1]
+        between = f" and between classes {spelled(lowest)}"
     if len(values) > 1:
         between = (
-            f"between classes from {spelled(lowest)}, of {' and '.join(least)}, to {spelled(highest)}, of "
+            f" and between classes from {spelled(lowest)}, of {' and '.join(least)}, to {spelled(highest)}, of "
             f"{' and '.join(most)}"
         )
     sentence = (
         f"Of what random steps change in its predictions it shares {spelled(evidence.times)} between the first and the "
-        f"last times and {between}."
+        f"last times{between}."
     )
     return Verdict(label_of(values, evidence.times.value), sentence, [*details(evidence), f"{accuracy}."])
 
 
 def label_of(pairs: Sequence[float], times: float) -> str:
-    """Where times and classes lie; classes of which pairs lie apart are partly shared."""
+    """Where times and classes lie, if there are several; classes of which pairs lie apart are partly shared."""
     places = {place(value) for value in pairs}
+    if not places:
+        return f"times {place(times)}"
     return f"times {place(times)}, classes {places.pop() if len(places) == 1 else 'partly shared'}"
 
 
@@ -114,19 +118,23 @@ def details(evidence: Evidence) -> list[str]:
     """What a verdict rests on, a sentence each."""
     lines = []
     if evidence.controls:
-        middle = float(np.median([estimate.value for estimate in evidence.pairs.values()]))
-        lines.append(
+        line = (
             "Controls (small convolutions of known sharing): what it has between times is read by those that share "
-            f"{likened(evidence.times.value, 'times')} of their width, what it has between classes (median pair) by "
-            f"those that share {likened(middle, 'classes')}."
+            f"{likened(evidence.times.value, 'times')} of their width"
         )
+        if evidence.pairs:
+            middle = float(np.median([estimate.value for estimate in evidence.pairs.values()]))
+            line += f", what it has between classes (median pair) by those that share {likened(middle, 'classes')}"
+        lines.append(f"{line}.")
     if evidence.training:
         (classes_before, times_before), (classes_after, times_after) = evidence.training
-        lines.append(
+        line = (
             f"Training, in the probe batches in which both were looked at: from {percent(times_before)} to "
-            f"{percent(times_after)} between times, from {percent(classes_before)} to {percent(classes_after)} between "
-            "classes (median pair). What was there before is the architecture's."
+            f"{percent(times_after)} between times"
         )
+        if evidence.pairs:
+            line += f", from {percent(classes_before)} to {percent(classes_after)} between classes (median pair)"
+        lines.append(f"{line}. What was there before is the architecture's.")
     lines.append(decayed(evidence.decay))
     if not np.isnan(evidence.unseen):
         lines.append(

@@ -35,10 +35,11 @@ def decay(table: pd.DataFrame, options: style.Options) -> Figure:
     """Signed influence, residuals and kernel against lag: a column a model, within a class above, between below."""
     table = table.sort_values("lag", kind="stable")
     parts = style.by_model(table, options)
-    figure = Figure(figsize=(style.DOUBLE_COLUMN, 4.6), layout="constrained")
-    axes = figure.subplots(2, len(parts), squeeze=False, sharex=True, sharey=True)
+    relations = style.relations(table)
+    figure = Figure(figsize=(style.DOUBLE_COLUMN, 0.6 + 2.0 * len(relations)), layout="constrained")
+    axes = figure.subplots(len(relations), len(parts), squeeze=False, sharex=True, sharey=True)
     for column, (model, part, _) in enumerate(parts):
-        for panel, relation in zip(axes[:, column], ("intra-class", "inter-class"), strict=True):
+        for panel, relation in zip(axes[:, column], relations, strict=True):
             rows = part[part["relation"] == relation]
             for measure, (words, look) in LOOKS.items():
                 trained = rows[(rows["measure"] == measure) & (rows["weights"] == "trained")]

@@ -80,7 +80,9 @@ def histogram(table: pd.DataFrame, options: style.Options) -> Figure:
     parts = style.by_model(table, options)
     figure, axes = style.panels(len(parts), 2.4, sharey=True)
     for panel, (model, part, look) in zip(axes, parts, strict=True):
-        for relation, colour in (("intra-class", look["color"]), ("inter-class", style.REFERENCE)):
+        colours = {"intra-class": look["color"], "inter-class": style.REFERENCE}
+        for relation in style.relations(table):
+            colour = colours[relation]
             bars = part[part["relation"] == relation].sort_values("from")
             edges = [*bars["from"], bars["to"].iloc[-1]]
             panel.stairs(bars["density"], edges, color=colour, fill=True, alpha=0.3)
@@ -129,8 +131,9 @@ def time_lag(table: pd.DataFrame, options: style.Options) -> Figure:
     for panel, (model, part, look) in zip(axes, parts, strict=True):
         other: dict[str, Any] = {"color": style.REFERENCE, "marker": "s", "linestyle": "--", "markerfacecolor": "white"}
         own = {**look, "marker": "o", "linestyle": "-"}
-        for relation, curve in (("intra-class", own), ("inter-class", other)):
-            style.band(panel, part[part["relation"] == relation], "lag", curve, relation, alpha=0.22)
+        curves = {"intra-class": own, "inter-class": other}
+        for relation in style.relations(table):
+            style.band(panel, part[part["relation"] == relation], "lag", curves[relation], relation, alpha=0.22)
         style.against_steps(panel, title=model, xlabel="lag $τ - t$ (snapshots)", ylabel=label_of(table))
         panel.legend(loc="upper right")
     style.footnote(figure, style.sample_size(table), style.quantity_note(table), "line: median, band: quartiles")

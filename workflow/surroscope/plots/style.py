@@ -61,6 +61,11 @@ def styled() -> AbstractContextManager[None]:
     return matplotlib.style.context(STYLE, after_reset=True)
 
 
+def relations(table: pd.DataFrame) -> list[str]:
+    """Those of two transitions that a table has: of one class, and of two where there are two."""
+    return [relation for relation in ("intra-class", "inter-class") if relation in set(table["relation"])]
+
+
 def by_model(table: pd.DataFrame, options: Options) -> list[tuple[str, pd.DataFrame, dict[str, Any]]]:
     """Each model of the table with its rows and its colour, marker and line style, in the study's order."""
     parts = []

@@ -33,9 +33,9 @@ FIGURES = {
 OF_PAPER = {"mass": "T: mass", "energy": "T: energy"}
 # The modules that draw them, which whoever counts the code of a figure has to name: nothing imports them by name.
 MODULES = sorted({spec.draw.partition(":")[0] for spec in FIGURES.values()})
-# What of a configuration asks for tables, sections but for the shares of models, which ask for those of a dial; and
-# what is for readers and drawn nowhere.
-SECTIONS = {"sensitivity", "cross", "maps", "symmetry", "dial", "fidelity"}
+# What of a configuration asks for tables: sections, the shares of models, which ask for those of a dial, and several
+# classes; and what is for readers and drawn nowhere.
+SECTIONS = {"classes", "sensitivity", "cross", "maps", "symmetry", "dial", "fidelity"}
 FOR_READERS: dict[str, tuple[str, ...]] = {
     "scalars": (),
     "attribution": ("cross",),

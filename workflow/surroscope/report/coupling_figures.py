@@ -29,6 +29,7 @@ FIGURES = {
         table="coupling_classes",
         columns=quartiles((*KEPT, "perturbation_class", "response_class"), ()),
         draw="surroscope.plots.coupling:classes",
+        needs=("classes",),
         caption="""
             Kernel transfer between classes of initial conditions, before and after training, and signed influence at
             equal times (as the cosine of the two steps), for {system}, {n} for influence. The kernel transfer to a

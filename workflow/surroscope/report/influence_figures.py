@@ -115,6 +115,7 @@ FIGURES = {
         table="class_transfer",
         columns=quartiles((*RESPONDING, "perturbation_class", "response_class"), (), single=NAMED),
         draw="surroscope.plots.influence:class_transfer",
+        needs=("classes",),
         shows="T: class transferability",
         observable="smse",
         caption="""

@@ -2,7 +2,6 @@
 
 import argparse
 import contextlib
-import errno
 import fcntl
 import inspect
 import json
@@ -17,11 +16,10 @@ from pathlib import Path
 from typing import Annotated, Any, NoReturn, TypeVar, get_args, get_origin, get_type_hints
 
 import psutil
-import yaml
 from pydantic import BaseModel, ValidationError
 
 from surroscope.errors import UserError
-from surroscope.runtime import fingerprint, launch, store
+from surroscope.runtime import configuration, disk, fingerprint, launch, store
 from surroscope.runtime import provenance as origin
 from surroscope.runtime.claims import StaleWriterError, claimed, wait_for_writers
 from surroscope.runtime.environment import working_folder_last
@@ -69,6 +67,7 @@ def run(stage: Callable[..., None], *modules: str) -> None:
     made_by = arguments.pop("made_by")
     # Clusters end a job so: as an exception, it takes what is half-written along.
     signal.signal(signal.SIGTERM, _end)
+    _end_by_key()
     launch.end_with_parent()
     _share_log()
     outputs, foreign = _marked(WRITTEN, hints, arguments), _marked(FOREIGN, hints, arguments)
@@ -80,7 +79,7 @@ def run(stage: Callable[..., None], *modules: str) -> None:
             if made_by:
                 origin.require_made_by(arguments.get("stores") or arguments["data"], made_by)
             made = provenance(_name(stage), loaded["settings"], *modules) | {"inputs": origin.inputs(read, foreign)}
-            with store.recording(made):
+            with store.recording(made), disk.unhidden():
                 stage(**arguments | loaded)
     except StaleWriterError as error:
         print(f"refused: {error}", file=sys.stderr, flush=True)
@@ -95,11 +94,8 @@ def run(stage: Callable[..., None], *modules: str) -> None:
     except FileNotFoundError as error:
         sys.exit(f"error: {error.filename}: no such file or folder; make it with the stage before this one")
     except OSError as error:
-        if error.errno not in (errno.ENOSPC, errno.EDQUOT):
-            raise
-        sys.exit(
-            f"error: {error.filename or 'disk'}: no space is left; nothing half-written is kept, so make room and run"
-        )
+        _end_if_full(error)
+        raise
 
 
 def _add_option(parser: argparse.ArgumentParser, name: str, hint: Any, default: Any) -> None:
@@ -132,10 +128,23 @@ def _name(stage: Callable[..., None]) -> str:
     return (spec.name if spec else stage.__module__).removeprefix("surroscope.stages.")
 
 
-def _end(*_: object) -> NoReturn:
+def _end(number: int, _: object) -> NoReturn:
     # A second one, from a parent that ended too, would end the clearing up.
-    signal.signal(signal.SIGTERM, signal.SIG_IGN)
-    sys.exit("error: ended by SIGTERM; nothing half-written is kept")
+    signal.signal(number, signal.SIG_IGN)
+    sys.exit(f"error: ended by {signal.Signals(number).name}; nothing half-written is kept")
+
+
+def _end_by_key() -> None:
+    """End by Ctrl-C in one line, too, unless this runs in the background, where a shell has it ignored."""
+    if signal.getsignal(signal.SIGINT) is signal.default_int_handler:
+        signal.signal(signal.SIGINT, _end)
+
+
+def _end_if_full(error: OSError) -> None:
+    if error.errno in disk.FULL:
+        sys.exit(
+            f"error: {error.filename or 'disk'}: no space is left; nothing half-written is kept, so make room and run"
+        )
 
 
 def _share_log() -> None:
@@ -166,14 +175,7 @@ def load(model: type[Model], text: str, source: str = "--settings") -> Model:
             raise UserError(f"{source}: found {text!r}, expected JSON or the path of an existing file")
         source = text
         text = Path(text).read_text()
-    try:
-        # YAML would read JSON's 1e-06 as text.
-        content = json.loads(text)
-    except ValueError:
-        try:
-            content = yaml.safe_load(text)
-        except yaml.YAMLError as error:
-            raise UserError(f"{source}: neither JSON nor YAML: {' '.join(str(error).split())}") from None
+    content = configuration.parsed(text, source)
     if not isinstance(content, dict):
         raise UserError(f"{source}: found {content!r}, expected keys and values")
     known = set(model.model_fields)
@@ -223,12 +225,17 @@ def tool(call: Callable[..., object], **texts: str) -> None:
     for name, parameter in inspect.signature(call).parameters.items():
         text, default = texts.get(name, "[%(default)s]"), parameter.default
         if parameter.kind is not parameter.KEYWORD_ONLY:
-            parser.add_argument(name, type=Path, nargs="?", default=default, help=text)
+            parser.add_argument(name, type=lambda text: Path(text).expanduser(), nargs="?", default=default, help=text)
         elif default is False:
             parser.add_argument(f"--{name}", action="store_true", help=text)
         else:
             parser.add_argument(f"--{name}", type=type(default), default=default, help=text)
+    _end_by_key()
     try:
-        call(**vars(parser.parse_args()))
+        with disk.unhidden():
+            call(**vars(parser.parse_args()))
     except UserError as error:
         sys.exit(f"error: {error}")
+    except OSError as error:
+        _end_if_full(error)
+        raise

@@ -1,9 +1,15 @@
-"""Room on a disk, asked for before it is needed."""
+"""Room on a disk, asked for before it is needed, and found out about when there is none."""
 
+import errno
 import shutil
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 from surroscope.errors import UserError
+from surroscope.runtime.claims import StaleWriterError
+
+FULL = (errno.ENOSPC, errno.EDQUOT)
 
 
 def require_space(what: str, size: int, folder: Path) -> None:
@@ -19,3 +25,19 @@ def no_space(what: str, size: int, folder: Path) -> UserError:
         f"{folder}: disk full: {what} needs {size / 1e6:,.1f} MB, {free / 1e6:,.1f} MB are free. What is "
         "whole is kept; free some space or link the folder to a larger disk, and run again"
     )
+
+
+@contextmanager
+def unhidden() -> Iterator[None]:
+    """Let the OSError of a full disk through where a library raises another error on the way, of whatever kind."""
+    try:
+        yield
+    except StaleWriterError:
+        raise
+    except Exception as error:
+        cause: BaseException | None = error
+        while cause and not (isinstance(cause, OSError) and cause.errno in FULL):
+            cause = cause.__cause__ or cause.__context__
+        if cause:
+            raise cause from None
+        raise

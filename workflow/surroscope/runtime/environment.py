@@ -1,6 +1,7 @@
 """The environment of every job, set once where the workflow is read."""
 
 import os
+import re
 import sys
 from pathlib import Path
 
@@ -12,7 +13,12 @@ FIXED = {
     # glibc would return every large buffer to the system after use; the page faults cost up to a third of the time.
     "MALLOC_MMAP_THRESHOLD_": str(2**32),
     "MALLOC_TRIM_THRESHOLD_": str(2**34),
+    # A notebook's backend is not there in a job, and what is read and written is in UTF-8 whatever the language.
+    "MPLBACKEND": "agg",
+    "PYTHONUTF8": "1",
 }
+# What a shell says to libraries for other programs: formats of other stores, warnings that end a program.
+FOREIGN = re.compile(r"ZARR_.*|PYTHONWARNINGS|PYTHONIOENCODING")
 # The process of the Snakemake that starts a job, on the machine that the job runs on.
 HEAD = "SURROSCOPE_HEAD"
 # `python -m` does not put the working folder first on the path then, where a dask.py would replace the library.
@@ -34,4 +40,6 @@ def prepare(sources: Path, alone: bool) -> None:
     for name, folder in first.items():
         others = [part for part in os.environ.get(name, "").split(os.pathsep) if part not in ("", folder)]
         os.environ[name] = os.pathsep.join([folder, *others])
+    for name in filter(FOREIGN.fullmatch, list(os.environ)):
+        del os.environ[name]
     os.environ.update(FIXED | {HEAD: str(os.getpid())} | (SAFE if alone else {}))

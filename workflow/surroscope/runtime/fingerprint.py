@@ -14,6 +14,7 @@ import site
 import sys
 import sysconfig
 from collections.abc import Mapping
+from importlib.machinery import BuiltinImporter, FrozenImporter, PathFinder
 from pathlib import Path
 from typing import Any
 
@@ -26,6 +27,7 @@ FORMAT_ALONE = ("surroscope.runtime", "surroscope.config", "surroscope.training.
 # By name too, since they may stand anywhere on the path: PYTHONPATH of environment modules, `pip --user`.
 LIBRARY_NAMES = ("site-packages", "dist-packages")
 LIBRARIES = {Path(path).resolve() for path in (*sysconfig.get_paths().values(), *site.getsitepackages())}
+PYTHONS_OWN = (BuiltinImporter, FrozenImporter, PathFinder)
 
 
 @functools.cache
@@ -81,10 +83,30 @@ def _source(module: str, package: str) -> Path | None:
     for folder in sys.path:
         place = Path(folder or ".").resolve()
         library = place in LIBRARIES or place.name in LIBRARY_NAMES
-        for candidate in (relative.with_suffix(".py"), relative / "__init__.py"):
-            path = Path(folder or ".") / candidate
-            if path.is_file():
-                return None if library and module.partition(".")[0] != package else path
+        if path := _file(Path(folder or ".") / relative):
+            return None if library and module.partition(".")[0] != package else path
+    return _editable(module.split("."))
+
+
+def _file(place: Path) -> Path | None:
+    """The source of the module or package that lies at a place, which has no suffix."""
+    return next((path for path in (place.with_suffix(".py"), place / "__init__.py") if path.is_file()), None)
+
+
+def _editable(names: list[str]) -> Path | None:
+    """The source of a module as finders tell it that `pip install --editable` adds to Python's own: where a package is.
+
+    Other finders, such as setuptools' of distutils, know libraries.
+    """
+    for length in range(1, len(names) + 1):
+        for finder in sys.meta_path:
+            spec = None if finder in PYTHONS_OWN else finder.find_spec(".".join(names[:length]), None)
+            if spec is None or spec.origin is None or set(Path(spec.origin).parts) & set(LIBRARY_NAMES):
+                continue
+            if length == len(names):
+                return Path(spec.origin) if spec.origin.endswith(".py") else None
+            within = [Path(place, *names[length:]) for place in spec.submodule_search_locations or ()]
+            return next(filter(None, map(_file, within)), None)
     return None
 
 
@@ -94,7 +116,7 @@ def _outline(module: str, package: str) -> tuple[str, tuple[str, ...]]:
     source = _source(module, package)
     assert source is not None
     try:
-        tree = ast.parse(source.read_text())
+        tree = ast.parse(source.read_bytes())
     except SyntaxError as error:
         raise UserError(
             f"{source}, line {error.lineno}: not valid Python ({error.msg}); mend it and run again"

@@ -25,8 +25,12 @@ from surroscope.runtime.claims import CLAIMED, Claim
 MANIFEST = "manifest.json"
 # Variables of a data store, one value a channel.
 STATISTICS = ("mean", "standard_deviation", "minimum", "maximum", "missing")
-# In the folder of a Zarr store, but not of it: ours, and the mark that Snakemake leaves on a directory output.
-FOREIGN = (MANIFEST, ".snakemake_timestamp")
+# In the folder of a Zarr store, but not of it: ours, the mark that Snakemake leaves on a directory output, and what
+# file managers and network file systems leave anywhere.
+FOREIGN = re.compile(
+    rf"{re.escape(MANIFEST)}|\.snakemake_timestamp|\.DS_Store|\._.*|\.nfs\w+|\.fuse_hidden\w+|\.directory|Thumbs\.db|desktop\.ini",
+    re.IGNORECASE,
+)
 
 
 # Of data: chunks of states, which carry checksums of their own that are checked where they are read, and the mapped
@@ -150,8 +154,10 @@ def verify(path: Path, *, contents: bool = True) -> dict[str, Any]:
     files = expected["files"]
     found = set(_files(path))
     for name in sorted(found ^ set(files)):
-        state = "is missing" if name in files else "was not written by this workflow"
-        raise DamagedStoreError(f"{path}: file {name} {state}; delete the store and run again")
+        state = (
+            "is missing; delete the store" if name in files else "was not written by this workflow; remove that file"
+        )
+        raise DamagedStoreError(f"{path}: file {name} {state} and run again")
     for name in sorted(files):
         hashed = contents or not LARGE.fullmatch(name)
         if (path / name).stat().st_size != files[name]["size"] or (hashed and of_file(path / name) != files[name]):
@@ -172,8 +178,8 @@ def read(path: Path, chunks: dict[str, int] | None = None, *, contents: bool = T
     """
     verify(path, contents=contents)
     with warnings.catch_warnings():
-        for foreign in FOREIGN:
-            warnings.filterwarnings("ignore", message=f"Object at {foreign} is not recognized")
+        # What is not of the store was looked at above.
+        warnings.filterwarnings("ignore", message="Object at .* is not recognized")
         dataset = xr.open_zarr(path, consolidated=False, chunks=chunks)
     named = {
         name: (coordinate.dims, [coordinate.attrs["flag_meanings"].split()[int(value)] for value in coordinate.values])
@@ -197,7 +203,7 @@ def flags(dimension: str, labels: Sequence[str], values: Sequence[int]) -> xr.Va
 def _files(path: Path) -> list[str]:
     """Files below `path`, but for those that are not the store's own."""
     return sorted(
-        str(file.relative_to(path)) for file in path.rglob("*") if file.is_file() and file.name not in FOREIGN
+        str(file.relative_to(path)) for file in path.rglob("*") if file.is_file() and not FOREIGN.fullmatch(file.name)
     )
 
 

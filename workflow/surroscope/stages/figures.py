@@ -10,7 +10,7 @@ from surroscope.errors import UserError
 from surroscope.plots import style
 from surroscope.report.catalogue import MODULES, figure
 from surroscope.report.draw import draw
-from surroscope.runtime import cli, launch, store
+from surroscope.runtime import cli, disk, launch, store
 from surroscope.tables.reading import read_csv
 
 
@@ -39,7 +39,8 @@ def stage(settings: jobs.Figures, *, tables: list[Path], files: cli.Outputs, thr
 def drawn(name: str, table: Path, files: list[Path], options: style.Options, dpi: int) -> str:
     """Draw one figure; its name. Raises UserError if its table cannot be drawn."""
     try:
-        style.save(draw(name, read_csv(table), options), files, dpi)
+        with disk.unhidden():  # here, since an error goes from one process to another without what it hides
+            style.save(draw(name, read_csv(table), options), files, dpi)
     except ValueError as error:
         raise UserError(f"{table}: {error}; delete the table and run again") from None
     return name

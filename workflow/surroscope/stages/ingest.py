@@ -6,9 +6,7 @@ numbered in the order of (file, row).
 
 import json
 import math
-import os
-from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -18,25 +16,17 @@ import zarr
 from zarr.codecs import BloscCodec, Crc32cCodec
 
 from surroscope.config import jobs
-from surroscope.data import expressions
-from surroscope.data.checks import Distinct, Statistics, require_physical
+from surroscope.data import coordinates, expressions
+from surroscope.data.checks import Distinct, Faults, Statistics, require_physical
 from surroscope.data.formats import Fields, Reader, Variable
 from surroscope.data.links import require_inside
+from surroscope.data.selection import Skipping, Source, counted, file_names, shards, told, without
 from surroscope.errors import UserError
 from surroscope.runtime import cli, progress
 from surroscope.runtime.store import flags, names, of_file, writing
 
 SHARD_TRAJECTORIES = 64
 BLOCK_BYTES = 64 * 2**20
-
-
-@dataclass(frozen=True)
-class Source:
-    """A raw file: how many of its trajectories are taken, and the bytes of a snapshot of all its variables."""
-
-    path: Path
-    trajectories: int
-    snapshot_bytes: int
 
 
 def stage(
@@ -51,10 +41,11 @@ def stage(
     for path in raw if links == "inside" else ():
         require_inside(path, wanted(settings))
     reader = Reader(settings.format, settings.dimensions, line=settings.grid[0] == 1)
-    sources, times, origin = inspect(settings, reader, raw)
+    sources, times, agreed, origin = inspect(settings, reader, raw)
     if listing is not None:
         origin |= {key: value for key, value in verified(raw, listing).items() if key != "files"}
-    total, system = sum(source.trajectories for source in sources), settings.equations
+    sources = selected(settings, reader, sources)
+    total, system = settings.trajectories, settings.equations
     rows, frames = block_of(max(source.snapshot_bytes for source in sources), settings.snapshots)
     statistics, seen = Statistics(system.channels), Distinct()
     with reader, writing(store, cli.provenance("ingest", settings)) as temporary:
@@ -82,12 +73,17 @@ def stage(
                     state[start : start + len(block), chosen] = block
                 seen.compare(start, [(path, row) for path, taken in parts for row in range(taken.start, taken.stop)])
                 bar.update(len(block))
-        described = describe(settings, sources, times, statistics)
+        described = describe(settings, sources, times, statistics).assign_coords(agreed.axes(settings.grid))
         described["digest"] = ("trajectory", seen.digests, {"long_name": "first 63 bits of the states' SHA-256"})
+        if skipped := counted(sources):
+            of_files = zip(file_names([source.path for source in sources]), sources, strict=True)
+            rows_of = {name: {str(row): why for row, why in source.skipped.items()} for name, source in of_files}
+            origin |= {"skipped": skipped, "skipped_rows": {name: rows for name, rows in rows_of.items() if rows}}
         described.assign_attrs(
             origin | {"system": system.name, "boundary": system.boundary, "channels": settings.channels}
         ).to_zarr(temporary, mode="a", zarr_format=3, consolidated=False)
-    print(f"{store}: {total} trajectories\n{statistics.table()}")
+    left_out = f", left out are {told(skipped)}" if skipped else ""
+    print(f"{store}: {total} trajectories{left_out}\n{statistics.table()}")
 
 
 def verified(raw: list[Path], listing: Path) -> dict[str, Any]:
@@ -105,14 +101,16 @@ def expressions_of(settings: jobs.Ingest, fields: Fields) -> dict[str, str]:
     return {channel: expressions.whole(text, fields.has) for channel, text in settings.channels.items()}
 
 
-def inspect(settings: jobs.Ingest, reader: Reader, raw: list[Path]) -> tuple[list[Source], np.ndarray, dict[str, Any]]:
-    """What is taken of each file, the times of the snapshots, and where the data are from.
+def inspect(
+    settings: jobs.Ingest, reader: Reader, raw: list[Path]
+) -> tuple[list[Source], np.ndarray, coordinates.Agreement, dict[str, Any]]:
+    """What there is in each file, the times of the snapshots, their coordinates, and where the data are from.
 
     Raises UserError, naming file and variable, for what does not fit the settings or the files before it.
     """
     sources: list[Source] = []
     times: np.ndarray | None = None
-    origin, updates, missing = dict(settings.origin), 0, settings.trajectories
+    origin, updates, agreed = dict(settings.origin), 0, coordinates.Agreement()
     for path in raw:
         fields = reader.open(path)
         found, size = {}, 0
@@ -128,24 +126,45 @@ def inspect(settings: jobs.Ingest, reader: Reader, raw: list[Path]) -> tuple[lis
         if times is not None and not np.allclose(own, times, rtol=1e-6, atol=1e-6 * (times[1] - times[0])):
             raise UserError(
                 f"{path}: its snapshots are at times {short(own)}, those of {sources[0].path} at {short(times)}; "
-                "a class has one set of times"
+                "a class has one set of times. Where only the start differs, set data.time_step, and times count from "
+                "0 in every file"
             )
         times = own
+        agreed.add(path, placed(settings, fields, tuple(found)))
         if settings.format == "native":
             made = fields.attributes
             updates += int(made.pop("cell_updates_by_positive_scheme"))
             origin |= made | {"cell_updates_by_positive_scheme": updates}
-        taken = min(missing, next(iter(counts.values())))
-        if taken:
-            sources.append(Source(path, taken, size))
-        missing -= taken
-    if missing:
+        sources.append(Source(path, next(iter(counts.values())), size))
+    assert times is not None
+    return sources, times, agreed, origin | agreed.told()
+
+
+def selected(settings: jobs.Ingest, reader: Reader, sources: list[Source]) -> list[Source]:
+    """The sources as far as they are needed, with what is left out. Raises UserError if they hold too little."""
+    sources = without(sources, settings.skip_rows, settings.ic)
+
+    def read(path: Path, rows: slice, times: slice, faults: Faults) -> np.ndarray:
+        return convert(settings, reader.open(path), rows, times, faults)
+
+    block = block_of(max(source.snapshot_bytes for source in sources), settings.snapshots)
+    skipping = Skipping(settings.skip, block, settings.snapshots, read)
+    taken = skipping.select(sources, settings.trajectories)
+    held = sum(len(source.rows) for source in taken)
+    if held < settings.trajectories:
+        skipped = f" without {told(counted(taken))}" if counted(taken) else ""
         raise UserError(
-            f"{settings.ic}: {len(raw)} files from {raw[0]} on hold {settings.trajectories - missing} trajectories, "
+            f"{settings.ic}: {len(sources)} files from {sources[0].path} on hold {held} trajectories{skipped}, "
             f"expected {settings.trajectories} (systems.{settings.equations.name}.trajectories); lower it or add files"
         )
-    assert times is not None
-    return sources, times, origin
+    return taken
+
+
+def placed(settings: jobs.Ingest, fields: Fields, names: tuple[str, ...]) -> coordinates.Coordinates:
+    """The coordinates of a file's variables, unless they do not count."""
+    if settings.coordinates == "ignore" or settings.format == "native":
+        return coordinates.NONE
+    return coordinates.of(fields, names, settings.grid, timed=settings.time_step is None)
 
 
 def wanted(settings: jobs.Ingest) -> set[str]:
@@ -210,27 +229,16 @@ def block_of(snapshot_bytes: int, snapshots: int) -> tuple[int, int]:
     return max(1, min(SHARD_TRAJECTORIES, BLOCK_BYTES // (snapshot_bytes * snapshots))), frames
 
 
-def shards(sources: list[Source], rows: int) -> Iterator[tuple[int, list[tuple[Path, slice]]]]:
-    """The first trajectory of each shard and where its trajectories lie: a shard may reach over several files."""
-    parts: list[tuple[Path, slice]] = []
-    start, room = 0, rows
-    for source in sources:
-        row = 0
-        while row < source.trajectories:
-            taken = min(room, source.trajectories - row)
-            parts.append((source.path, slice(row, row + taken)))
-            row, room = row + taken, room - taken
-            if not room:
-                yield start, parts
-                start, room, parts = start + rows, rows, []
-    if parts:
-        yield start, parts
+def convert(
+    settings: jobs.Ingest, fields: Fields, rows: slice, times: slice, faults: Faults | None = None
+) -> np.ndarray:
+    """Part of a file as states (n, t, F, Y, X) float32: its variables combined, checked, then averaged over cells.
 
-
-def convert(settings: jobs.Ingest, fields: Fields, rows: slice, times: slice) -> np.ndarray:
-    """Part of a file as states (n, t, F, Y, X) float32: its variables combined, checked, then averaged over cells."""
+    faults: what is wrong with them is added to, where it is no error
+    """
     path, channels = fields.path, expressions_of(settings, fields)
-    blocks = {name: fields.read(name, rows, times) for name in variables(channels)}
+    used = tuple(variables(channels))
+    blocks = {name: placed(settings, fields, used).turned(fields.read(name, rows, times)) for name in used}
 
     def read(name: str, component: int | None) -> np.ndarray:
         block = blocks[name]
@@ -252,24 +260,26 @@ def convert(settings: jobs.Ingest, fields: Fields, rows: slice, times: slice) ->
                 values = expressions.evaluate(channels[channel], read)
         except UserError as error:
             raise UserError(f"{path}: channel {channel}: {error}") from None
-        require_physical(values, channel, path, rows.start, times.start, channel in settings.equations.positive)
+        positive = channel in settings.equations.positive
+        if faults is None:
+            require_physical(values, channel, path, rows.start, times.start, positive)
+        else:
+            faults.look(values, positive)
         if state is None:
             cells = settings.grid
             state = np.empty((*values.shape[:2], len(settings.equations.channels), *cells), dtype=np.float32)
         factors = [have // want for have, want in zip(values.shape[2:], settings.grid, strict=True)]
         split = values.reshape(*values.shape[:2], settings.grid[0], factors[0], settings.grid[1], factors[1])
-        state[:, :, number] = split.mean((3, 5), dtype=np.float64) if max(factors) > 1 else values
+        with np.errstate(all="ignore"):
+            state[:, :, number] = split.mean((3, 5), dtype=np.float64) if max(factors) > 1 else values
     assert state is not None
     return state
 
 
 def describe(settings: jobs.Ingest, sources: list[Source], times: np.ndarray, statistics: Statistics) -> xr.Dataset:
-    """Coordinates and statistics of the store: file and row of each trajectory, times, channels, cell centres."""
-    counts = [source.trajectories for source in sources]
-    files = np.repeat(np.arange(len(sources)), counts)
-    rows = np.concatenate([np.arange(count) for count in counts])
-    y, x = ((np.arange(cells) + 0.5) / cells for cells in settings.grid)
-    axis = {"units": "1", "long_name": "cell centre in units of the domain's side"}
+    """Coordinates and statistics of the store: file and row of each trajectory, times, channels."""
+    files = np.repeat(np.arange(len(sources)), [len(source.rows) for source in sources])
+    rows = np.array([row for source in sources for row in source.rows])
     return xr.Dataset(
         statistics.variables(),
         coords={
@@ -278,16 +288,8 @@ def describe(settings: jobs.Ingest, sources: list[Source], times: np.ndarray, st
             "row": ("trajectory", rows, {"long_name": "trajectory's number in its file"}),
             "time": ("time", times, {"units": "1"}),
             "channel": names("channel", settings.equations.channels),
-            "y": ("y", y, axis),
-            "x": ("x", x, axis),
         },
     )
-
-
-def file_names(paths: list[Path]) -> list[str]:
-    """Paths below the folder that all have in common, without spaces."""
-    common = Path(os.path.commonpath([path.resolve().parent for path in paths]))
-    return [path.resolve().relative_to(common).as_posix().replace(" ", "_") for path in paths]
 
 
 def short(times: np.ndarray) -> str:

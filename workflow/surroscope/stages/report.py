@@ -120,6 +120,8 @@ def card(path: Path) -> DataCard:
     times = data["time"].values
     facts["time"] = f"{times[0]:.4g} to {times[-1]:.4g} in steps of {times[1] - times[0]:.4g}"
     facts["channels"] = ", ".join(f"{name} = {made}" for name, made in data.attrs["channels"].items())
+    if skipped := data.attrs.get("skipped"):
+        facts["left out"] = ", ".join(f"{count} {reason}" for reason, count in skipped.items())
     facts["files"] = len(set(data["file"].values.tolist()))
     channels = {
         str(name): {statistic: float(data[statistic][number]) for statistic in store.STATISTICS}

@@ -1,5 +1,6 @@
 """Divide each class's trajectories into train, validation and test by seed."""
 
+import itertools
 import json
 from pathlib import Path
 
@@ -8,9 +9,14 @@ import xarray as xr
 
 from surroscope import seeding
 from surroscope.config import jobs
+from surroscope.data.coordinates import alike
 from surroscope.data.splits import split_counts
 from surroscope.errors import UserError
 from surroscope.runtime import cli, store
+
+IGNORE = ", or set data.coordinates: ignore if their cells and units are the same"
+OFFSET = ". Where only the start differs, set data.time_step, and times count from 0 in every file"
+REMEDIES = {"time": OFFSET, "y": IGNORE, "x": IGNORE}
 
 
 def stage(settings: jobs.Split, *, stores: list[Path], split: cli.Output) -> None:
@@ -38,20 +44,30 @@ def stage(settings: jobs.Split, *, stores: list[Path], split: cli.Output) -> Non
 
 
 def require_alike(opened: dict[str, xr.Dataset], paths: dict[str, Path]) -> None:
-    """Raise UserError, naming two stores, unless all have the same channels, grid and times: one network sees them."""
-    (first, expected), *others = opened.items()
-    for name, found in others:
+    """Raise UserError, naming two stores, unless all have the same channels, grid, times and units: one network sees
+    them."""
+    for (first, expected), (name, found) in itertools.combinations(opened.items(), 2):
         for axis in ("channel", "y", "x", "time"):
             here, there = expected[axis].values, found[axis].values
             same = here.shape == there.shape
-            if same and axis != "channel":
+            if same and axis in ("y", "x"):
+                # Files without coordinates say nothing of theirs.
+                same = len({data[axis].attrs["long_name"] for data in (expected, found)}) > 1 or alike(here, there)
+            elif same and axis != "channel":
                 same = np.allclose(here, there, rtol=1e-6, atol=1e-6 * abs(here[-1] - here[0]) / len(here))
             elif same:
                 same = bool((here == there).all())
             if not same:
                 raise UserError(
                     f"{paths[name]}: {axis} is {short(there)}, in {paths[first]} it is {short(here)}; the classes of a "
-                    "system must agree, so mend data.files or choose other classes"
+                    f"system must agree, so mend data.files or choose other classes{REMEDIES.get(axis, '')}"
+                )
+        units, others_units = (data.attrs.get("units_in_files", {}) for data in (expected, found))
+        for key in sorted(units.keys() & others_units.keys()):
+            if units[key] != others_units[key]:
+                raise UserError(
+                    f"{paths[name]}: the units of {key} are {others_units[key]!r}, in {paths[first]} {units[key]!r}; "
+                    f"the classes of a system must agree, so mend data.files or choose other classes{IGNORE}"
                 )
 
 
@@ -65,7 +81,7 @@ def require_distinct(opened: dict[str, xr.Dataset], paths: dict[str, Path]) -> N
                 here, there = place(data, row), place(opened[other], first)
                 raise UserError(
                     f"{paths[name]}: trajectory {row} ({here}) is the same as trajectory {first} of {paths[other]} "
-                    f"({there}); expected different ones, so mend data.files"
+                    f"({there}); expected different ones, so leave one out by data.skip_rows, or mend data.files"
                 )
 
 

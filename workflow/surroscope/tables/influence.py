@@ -148,6 +148,8 @@ def histogram(m: Measured) -> pd.DataFrame:
     edges = np.linspace(low, high, BARS + 1)
     rows = []
     for relation, values in (("intra-class", h[:, intra]), ("inter-class", h[:, ~intra])):
+        if not values.size:  # there is one class
+            continue
         density = np.histogram(values, edges)[0] / (values.size * np.diff(edges))
         bars = zip(edges[:-1].tolist(), edges[1:].tolist(), density.tolist(), strict=True)
         rows += [{"relation": relation, "from": a, "to": b, "density": value} for a, b, value in bars]

@@ -33,7 +33,7 @@ def resolved(matrices: Sequence[xr.Dataset], seeds: np.ndarray) -> dict[str, pd.
     same_class = np.eye(classes, dtype=bool)[:, None, :, None]
     itself = same_class & np.eye(times, dtype=bool)[None, :, None, :]
     masks = {"self": itself, "intra-class": same_class & ~itself, "inter-class": ~same_class}
-    masks = {name: np.broadcast_to(mask, share.shape[1:]) for name, mask in masks.items()}
+    masks = {name: np.broadcast_to(mask, share.shape[1:]) for name, mask in masks.items() if mask.any()}
     own = coupling[:, masks["self"]].mean(axis=1).sum(axis=(1, 2))[:, None, None]
     between, fronts = [], []
     for relation, mask in masks.items():

@@ -12,7 +12,7 @@ from surroscope.diagnostics import bootstrap, stability
 from surroscope.diagnostics.coupling import SCALARS as KERNEL
 from surroscope.diagnostics.coupling import TRANSFER, Coupled, pairs_of_classes, transfer_class, transfer_time
 from surroscope.diagnostics.coupling import errors as draws_errors
-from surroscope.diagnostics.scalars import SCALARS, Measured, Scalar, lag_medians
+from surroscope.diagnostics.scalars import SCALARS, Measured, Scalar, lag_medians, of_classes
 from surroscope.diagnostics.scalars import half_life as half_life_of
 from surroscope.diagnostics.signature import Estimate, signature
 from surroscope.diagnostics.verdict import CONTROLLED, Decay, Evidence, verdict
@@ -30,7 +30,9 @@ MAPS = {
     "class": "the class matrix of influence",
     "kernel": "the kernel transfer between windows of classes",
 }
-SECTORS = {f"sector_{name}": Scalar(stability.sector(name), "", positive=True) for name in stability.SECTORS}
+SECTORS = {
+    f"sector_{name}": Scalar(stability.sector(name), "", positive=True, between=True) for name in stability.SECTORS
+}
 DESCRIPTIONS = (
     ONE_STEP
     | {name: scalar.description for name, scalar in (SCALARS | KERNEL).items()}
@@ -64,8 +66,10 @@ def checkpoints(by_epoch: Mapping[int, Measured], kernels: Mapping[int, Kernel],
             one_step = {name: float(at[name]) for name in ONE_STEP}
             kernel = kernels[epoch]["trained"][0]
             own = kernel.take(np.flatnonzero(kernel.seeds == seed))
-            values = {name: scalar.value(of_seed) for name, scalar in SCALARS.items()} | checks(of_seed)
-            values |= {name: scalar.value(own) for name, scalar in KERNEL.items()}
+            # Of a single class there is none between classes.
+            values = dict.fromkeys(SCALARS, np.nan) | checks(of_seed) | dict.fromkeys(KERNEL, np.nan)
+            values |= {name: scalar.value(of_seed) for name, scalar in of_classes(SCALARS, m.classes).items()}
+            values |= {name: scalar.value(own) for name, scalar in of_classes(KERNEL, m.classes).items()}
             rows.append({"seed": seed, "epoch": epoch} | one_step | values | {"n_probes": len(of_seed.seeds)})
     return pd.DataFrame(rows)
 
@@ -152,7 +156,9 @@ def sampled(m: Measured, history: pd.DataFrame, epoch: int, kernel: Kernel, befo
         parts.append(untrained_correlations(m, before))
     # How far to trust the others: these have no interval.
     extra = checks(m) | agreements(m, kernel["trained"][0])
-    extra |= {f"{name}_error": se for name, se in draws_errors(kernel["trained"], list(TRANSFER)).items()}
+    extra |= {
+        f"{name}_error": se for name, se in draws_errors(kernel["trained"], [*of_classes(TRANSFER, m.classes)]).items()
+    }
     values = np.array([*extra.values()])
     none = np.full((bootstrap.DRAWS, len(extra)), np.nan)
     parts.append(([*extra], (values, none), [True] * len(extra), m.counts["n_probes"]))
@@ -171,6 +177,8 @@ def sampled(m: Measured, history: pd.DataFrame, epoch: int, kernel: Kernel, befo
 def agreements(m: Measured, kernel: Coupled) -> dict[str, float]:
     """How far the maps of influence and of the kernel agree between seeds and between probe batches."""
     maps = {"time": stability.time_maps(m), "class": stability.class_maps(m), "kernel": stability.kernel_maps(kernel)}
+    if m.classes == 1:
+        del maps["class"]
     seeds = {"time": m.seeds, "class": m.seeds, "kernel": kernel.seeds}
     return {
         f"agreement_{between}_{of}": value
@@ -186,18 +194,18 @@ def untrained_correlations(
 
     def correlations(units: np.ndarray) -> np.ndarray:
         then, now = before.take(units), m.take(units)
-        return np.array(
-            [stability.correlation(of(now), of(then)) for of in (stability.time_maps, stability.class_maps)]
-        )
+        return np.array([stability.correlation(of(now), of(then)) for of in maps.values()])
 
-    names = ["untrained_correlation_time", "untrained_correlation_class"]
-    return names, bootstrap.sample(correlations, m.seeds), [False, False], m.counts["n_probes"]
+    maps = {"time": stability.time_maps} | ({"class": stability.class_maps} if m.classes > 1 else {})
+    names = [f"untrained_correlation_{name}" for name in maps]
+    return names, bootstrap.sample(correlations, m.seeds), [False] * len(names), m.counts["n_probes"]
 
 
 def numbers_of(
     measured: Measured | Coupled, scalars: Mapping[str, Scalar], suffix: str = ""
 ) -> tuple[list[str], tuple[np.ndarray, np.ndarray], list[bool], float]:
     """Names, values with those of each bootstrap draw, whether each is positive, and the number of probe batches."""
+    scalars = of_classes(scalars, measured.classes)
 
     def values(units: np.ndarray) -> np.ndarray:
         part = measured.take(units)
@@ -254,7 +262,7 @@ def conclusion(
         controls=system == CONTROLLED,
         likelier=likelier,
     )
-    label, sentence = signature(half_life, transfer, *evidence.errors, reach=reach)
+    label, sentence = signature(half_life, transfer if m.classes > 1 else None, *evidence.errors, reach=reach)
     return verdict(evidence)._asdict() | {"signature": {"label": label, "sentence": sentence}}
 
 
@@ -272,7 +280,8 @@ def trained_from(before: Coupled, c: Coupled) -> tuple[tuple[float, float], tupl
     """Kernel transfer between classes (median pair) and times, untrained and trained, in the batches that both have."""
     count = before.counts["n_probes"]
     same = c.take(np.concatenate([np.flatnonzero(c.seeds == seed)[:count] for seed in dict.fromkeys(c.seeds.tolist())]))
-    untrained, trained = ((transfer_class(part), transfer_time(part)) for part in (before, same))
+    among = transfer_class if c.classes > 1 else lambda _: float("nan")
+    untrained, trained = ((among(part), transfer_time(part)) for part in (before, same))
     return untrained, trained
 
 

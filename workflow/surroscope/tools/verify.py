@@ -11,11 +11,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import yaml
-
 from surroscope.config.study import Study, check
 from surroscope.errors import UserError
-from surroscope.runtime import cli, progress, provenance, store
+from surroscope.runtime import cli, configuration, progress, provenance, store
 
 SUMS = "SHA256SUMS"
 RESULTS = Path("results")
@@ -37,12 +35,9 @@ class Checked:
 
 def configured(path: Path) -> Study:
     """The study of a configuration file. Raises UserError."""
-    try:
-        content = yaml.safe_load(path.read_text())
-    except FileNotFoundError:
-        raise UserError(f"{path}: no such file; expected a study's configuration, such as config.yaml") from None
-    except yaml.YAMLError as error:
-        raise UserError(f"{path}: not YAML: {' '.join(str(error).split())}") from None
+    if not path.is_file():
+        raise UserError(f"{path}: no such file; expected a study's configuration, such as config.yaml")
+    content = configuration.read(path)
     if not isinstance(content, dict):
         raise UserError(f"{path}: found {content!r}, expected the keys of a study")
     return check(content, str(path))
