@@ -6,8 +6,8 @@ import numpy as np
 import pytest
 import torch
 from dense_jacobian import jacobian
+from kinds_of_networks import Spectral
 from response_study import CHANNELS, DAMPING, SAMPLES, SIZE, SNAPSHOTS, Study, contracted, relative
-from test_kinds_of_networks import Spectral
 from torch import Tensor, nn
 
 from surroscope.config import jobs

@@ -109,8 +109,9 @@ def call_with(network: nn.Module, parameters: Tree, args: Any, kwargs: Any = Non
         stack.enter_context(plain())
         if written:
             given = [*tree_leaves(args), *tree_leaves(kwargs), *parameters.values()]
-            numbers = [part for part in given if isinstance(part, Tensor) and part.is_floating_point()]
-            zero = torch.stack([torch.zeros_like(part.flatten()[0], dtype=torch.float32) for part in numbers]).sum()
+            numbers = [part for part in given if isinstance(part, Tensor) and part.is_floating_point() and part.numel()]
+            first = [torch.zeros_like(part[(0,) * part.dim()], dtype=torch.float32) for part in numbers]
+            zero = torch.stack(first).sum()
             stack.enter_context(Written(zero))
         return functional_call(network, replaced, args, kwargs, tie_weights=False)
 

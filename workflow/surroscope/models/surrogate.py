@@ -93,7 +93,7 @@ def require_differentiable(network: nn.Module, name: str) -> None:
     trained = [p for p in network.parameters() if p.requires_grad]
     if not trained:
         raise UserError(f"{name}: the network has no trainable parameter; call requires_grad_() on those that count")
-    if short := {p.dtype for p in trained} & {torch.bfloat16, torch.float16}:
+    if short := {p.dtype for p in trained} & {torch.bfloat16, torch.float16, torch.complex32}:
         raise UserError(
             f"{name}: the network has parameters of {short.pop()}; give network.float(), which keeps their values, "
             "since influence would be round-off"
