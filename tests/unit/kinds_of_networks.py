@@ -65,7 +65,7 @@ class Patched(nn.Module):
         self.register_buffer("pattern", torch.randn(FIELDS, SIZE, SIZE))
 
     def forward(self, x: Tensor) -> Tensor:
-        one, two, three = self.pattern.clone(), x.new_zeros(x.shape), torch.empty_like(self.pattern)
+        one, two, three = self.pattern.clone(), self.pattern.new_zeros(x.shape), torch.empty_like(self.pattern)
         one[0] = self.gain[0] * self.pattern[1]
         two[:, 1:] += self.gain[1] ** 2 * x[:, :1]
         three[:] = 1.0
@@ -81,6 +81,17 @@ class Heads(nn.Module):
     def forward(self, tokens: Tensor) -> Tensor:
         q, k, v = (part.unflatten(-1, (2, 2)).transpose(1, 2) for part in self.qkv(tokens).chunk(3, dim=-1))
         return F.scaled_dot_product_attention(q, k, v).transpose(1, 2).flatten(2)
+
+
+class Grouped(nn.Module):
+    """A group norm of what a layer with the channels last gives, which does not lie in one piece."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.inner, self.norm = nn.Linear(FIELDS, FIELDS), nn.GroupNorm(1, FIELDS)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.norm(self.inner(x.permute(0, 2, 3, 1)).permute(0, 3, 1, 2))
 
 
 class SelfAttention(nn.Module):
@@ -166,6 +177,7 @@ NETWORKS: dict[str, Callable[[], nn.Module]] = {
     "written into copies": lambda: Around(Patched()),
     "complex and tied": lambda: Around(Tied()),
     "scaled dot product attention": lambda: on_tokens(Heads()),
+    "group norm": lambda: Around(Grouped()),
     "MultiheadAttention": lambda: on_tokens(SelfAttention(False)),
     "MultiheadAttention with weights": lambda: on_tokens(SelfAttention(True)),
     "TransformerEncoderLayer": lambda: on_tokens(encoder()),

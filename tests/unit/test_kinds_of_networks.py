@@ -24,6 +24,8 @@ from surroscope.influence.linearize import Linearization, Method
 from surroscope.models.surrogate import require_differentiable, require_independent
 
 SAMPLES, DAMPING = 3, 1e-3
+# Whose forward pass torch.func takes only as it is adapted; all others run as they are.
+ADAPTED = ("written into slices", "written into copies", "complex and tied", "group norm")
 
 
 def probe(dtype: torch.dtype = torch.float64) -> tuple[Tensor, Tensor]:
@@ -61,6 +63,7 @@ def test_every_derivative_equals_the_dense_jacobian(
     method, reasons = calibrate.exact(linear, states, Method())
     if name in NETWORKS:
         assert (method, reasons) == (Method(), [])
+        assert linear.adapted == (name in ADAPTED)
 
     exact = dense[0](probe()[0]).detach().requires_grad_()
     cost = smse(exact, probe()[1], probe()[0])

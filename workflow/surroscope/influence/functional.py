@@ -10,6 +10,7 @@ import torch
 from torch import Tensor, nn
 from torch.func import functional_call
 from torch.nn.attention import SDPBackend, sdpa_kernel
+from torch.nn.functional import group_norm
 from torch.overrides import TorchFunctionMode
 from torch.utils import checkpoint
 from torch.utils._pytree import tree_leaves
@@ -73,8 +74,9 @@ def _around(*args: Any, **kwargs: Any) -> Iterator[None]:
     yield
 
 
-class Written(TorchFunctionMode):
-    """Tensors that a network makes and then writes into, made so that torch.func can write a sample's part there.
+class Adapted(TorchFunctionMode):
+    """What torch.func asks of a network: a tensor that it makes and then writes into is made for each sample and
+    direction, and what goes into a group norm lies in one piece, its tangent too.
 
     zero: a number 0 that depends on the sample and the direction, so that a tensor to which it is added does too
     """
@@ -84,19 +86,21 @@ class Written(TorchFunctionMode):
         self.zero = zero
 
     def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        if func in (torch.group_norm, group_norm):
+            args = (args[0].clone(memory_format=torch.contiguous_format), *args[1:])
         found = func(*args, **(kwargs or {}))
         if func in MAKERS and (found.is_floating_point() or found.is_complex()):
             return found + self.zero.to(found)
         return found
 
 
-def call_with(network: nn.Module, parameters: Tree, args: Any, kwargs: Any = None, *, written: bool = False) -> Any:
+def call_with(network: nn.Module, parameters: Tree, args: Any, kwargs: Any = None, *, adapted: bool = False) -> Any:
     """network(*args, **kwargs) with other parameters, named as `named_parameters` names them; it keeps its own.
 
     Each place of a shared parameter gets it, and a module with two names counts once: torch's own tying would leave
     the replacement in such a module. Complex parameters are given as pairs of real numbers, see `as_real`.
 
-    written: see `Written`
+    adapted: see `Adapted`
     """
     names = {id(p): name for name, p in network.named_parameters()}
     replaced = {}
@@ -107,12 +111,12 @@ def call_with(network: nn.Module, parameters: Tree, args: Any, kwargs: Any = Non
                 replaced[f"{path}.{key}" if path else key] = torch.view_as_complex(part) if p.is_complex() else part
     with ExitStack() as stack:
         stack.enter_context(plain())
-        if written:
+        if adapted:
             given = [*tree_leaves(args), *tree_leaves(kwargs), *parameters.values()]
             numbers = [part for part in given if isinstance(part, Tensor) and part.is_floating_point() and part.numel()]
             first = [torch.zeros_like(part[(0,) * part.dim()], dtype=torch.float32) for part in numbers]
             zero = torch.stack(first).sum()
-            stack.enter_context(Written(zero))
+            stack.enter_context(Adapted(zero))
         return functional_call(network, replaced, args, kwargs, tie_weights=False)
 
 

@@ -59,7 +59,7 @@ class Linearization:
         self.size = sum(p.numel() for p in self.parameters.values())
         double = all(p.dtype == torch.float64 for p in self.parameters.values())
         self.dtype = torch.float64 if double else torch.float32
-        self.written = False
+        self.adapted = False
 
     def fields(self, states: Tensor) -> Tensor:
         """The states without labels, of the shape of the predictions."""
@@ -80,7 +80,7 @@ class Linearization:
         return {name: part.reshape(-1, *p.shape).to(p) for name, part in parts for p in [self.parameters[name]]}
 
     def predict(self, parameters: Tree, states: Tensor) -> Tensor:
-        return call_with(self.network, parameters, (states,), written=self.written).to(states.dtype)
+        return call_with(self.network, parameters, (states,), adapted=self.adapted).to(states.dtype)
 
     def gradients(self, observable: Observable, states: Tensor, targets: Tensor, method: Method = DEFAULT) -> Tensor:
         """Per-sample gradients of an observable: states and targets (N, F, Y, X) to (N, P).
@@ -233,19 +233,25 @@ class Linearization:
     def _derivative(self, kind: str, states: Tensor, taken: Callable[..., T], *args: Any) -> T:
         """What is taken of the arguments; where torch fails, ValueError names the innermost module without derivative.
 
-        By torch.func it is tried once more with what the network writes into made for it, see `functional.Written`,
-        and if that helps, all that follow are: the derivatives are the same.
+        By torch.func it is tried once more with the network adapted to it, see `functional.Adapted`,
+        and if that helps, so is all that follows: the derivatives are the same.
         """
         try:
             return taken(*args)
         except RuntimeError as error:
-            if isinstance(error, torch.OutOfMemoryError) or "allocate memory" in str(error):
-                raise
-            if kind in ("gradients", "vmap") and not self.written:
+            require_memory(error)
+            if kind in ("gradients", "vmap") and not self.adapted:
+                self.adapted = True
                 try:
-                    self.written = True
                     return taken(*args)
-                except RuntimeError:
-                    self.written = False
+                except RuntimeError as again:
+                    self.adapted = False
+                    require_memory(again)
             where = failing_module(self.network, kind, states) or "the network"
             raise ValueError(f"no derivative of {where}: {error}\n{REMEDIES[kind]}") from error
+
+
+def require_memory(error: RuntimeError) -> None:
+    """Raise an error again that says that there is too little memory."""
+    if isinstance(error, torch.OutOfMemoryError) or "allocate memory" in str(error):
+        raise error

@@ -52,7 +52,7 @@ def probe(module: nn.Module, args: Any, kwargs: Any, kind: str) -> None:
 
     def call(leaves: Tree, inputs: dict[int, Tensor]) -> Tensor:
         filled = tuple(inputs.get(n, part) for n, part in enumerate(args))
-        found = call_with(module, leaves, filled, kwargs, written=kind in ("gradients", "vmap"))
+        found = call_with(module, leaves, filled, kwargs, adapted=kind in ("gradients", "vmap"))
         outputs = [part for part in tree_leaves(found) if isinstance(part, Tensor)]
         return sum((part.sum() for part in outputs if part.is_floating_point()), torch.zeros(()))
 
