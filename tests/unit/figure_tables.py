@@ -12,6 +12,7 @@ MODELS = ("vit", "unet")  # not alphabetical: order must come from the table
 CLASSES = ("RP", "CRP")
 OBSERVABLES = ("smse", "mass", "energy")
 PARTS = (
+    "classes",
     "sensitivity",
     "cross",
     "maps",

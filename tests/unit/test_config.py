@@ -231,13 +231,18 @@ def test_an_observable_or_channel_that_would_make_two_figures_of_one_name_is_ref
     ("change", "words"),
     [
         ({"channels": {"depht": "h"}}, "data.channels holds 'depht'; choose from depth, discharge"),
-        ({"files": {"dam": "a.nc"}}, "systems.SW has one class"),
         ({"source": "pdegym", "files": {}}, "channels goes with source: files, found 'pdegym'"),
     ],
 )
 def test_data_that_cannot_be_the_systems_are_refused(change: dict[str, Any], words: str) -> None:
     with pytest.raises(UserError, match=words):
         check(water(**change), "water.yaml")
+
+
+def test_a_single_class_has_no_figures_between_classes() -> None:
+    one, two = check(water(files={"dam": "a.nc"}), "water.yaml"), check(water(), "water.yaml")
+    assert one.classes("SW") == ["dam"]
+    assert set(two.parts("SW")) - set(one.parts("SW")) == {"classes"}
 
 
 def test_files_are_taken_in_the_order_of_their_numbers(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

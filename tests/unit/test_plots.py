@@ -298,6 +298,7 @@ def test_a_part_brings_the_tables_of_its_figures() -> None:
     assert set(tables_for(PARTS)) == every
     assert len(tables_for(PARTS)) == len(every)
     optional = {
+        "classes": {"class_transfer", "coupling_classes"},
         "sensitivity": {"sensitivity"},
         "cross": {"attribution_fields", "leverage", "attribution"},
         "maps": {"response_maps"},

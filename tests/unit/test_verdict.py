@@ -6,7 +6,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from surroscope.diagnostics.signature import Estimate
+from surroscope.diagnostics.signature import Estimate, signature
 from surroscope.diagnostics.verdict import CONTROLS, LIMITS, Decay, Evidence, likened, verdict
 
 
@@ -51,6 +51,25 @@ def test_a_verdict_names_the_pairs_that_share_least_and_most() -> None:
     told = plain(verdict(evidence(0.7, 0.97, 0.75)).sentence)
     assert "98 % (97 % to 99 %) between the first and the last times" in told
     assert "from 70 % (69 % to 71 %), of a and b, to 97 % (96 % to 98 %), of a and c" in told
+
+
+def test_of_a_single_class_nothing_between_classes_is_said() -> None:
+    found = verdict(evidence())
+    assert found.label == "times shared"
+    said = plain(" ".join([found.sentence, *found.details]))
+    assert "98 % (97 % to 99 %) between the first and the last times." in said
+    assert "class" not in said.replace("within a class", "")
+    label, sentence = signature(Estimate(3.0), None, 0.01, 0.03, 11)
+    assert label == "coherent"
+    assert "other classes" not in sentence
+
+
+def test_how_a_network_is_meant_to_be_called_is_told_where_it_learned_too_little() -> None:
+    weak = replace(evidence(0.9, 0.9, 0.9), errors=(0.05, 0.03), likelier="normalised its one-step error is 0.002")
+    assert verdict(weak).sentence.endswith(
+        "Not this network, these data or this call: normalised its one-step error is 0.002."
+    )
+    assert "Not this" not in verdict(replace(weak, errors=(0.01, 0.03))).sentence
 
 
 def test_nothing_is_said_of_a_network_that_learned_too_little() -> None:

@@ -86,7 +86,7 @@ def conclusions(matrices: np.ndarray, reference: np.ndarray, shape: tuple[int, i
     ratios = scalars.off_diagonal_ratio(matrices.reshape(-1, *shape, *shape))
     return {
         "half_life": scalars.half_life(scalars.lag_medians(h)["intra"]),
-        "class_transfer": scalars.class_transfer(*scalars.class_medians(h)),
+        "class_transfer": scalars.class_transfer(*scalars.class_medians(h)) if shape[0] > 1 else np.nan,
         "off_diagonal_ratio": scalars.defined_median(ratios),
         "correlation": float(np.corrcoef(normal.ravel(), standard(reference).ravel())[0, 1]),
         "relative_difference": float(np.linalg.norm(matrices - reference) / np.linalg.norm(reference)),

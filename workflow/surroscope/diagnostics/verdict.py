@@ -147,7 +147,8 @@ def details(evidence: Evidence) -> list[str]:
         if not np.isnan(value)
     ]
     if between:
-        lines.append(f"Agreement: what windows of classes share correlates {' and '.join(between)}.")
+        windows = "windows of classes" if evidence.pairs else "windows of times"
+        lines.append(f"Agreement: what {windows} share correlates {' and '.join(between)}.")
     return [*lines, *unsettled(evidence)]
 
 

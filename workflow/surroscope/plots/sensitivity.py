@@ -40,7 +40,10 @@ def sensitivity(table: pd.DataFrame, options: Options) -> Figure:
     grid = figure.subplots(2, 2 * len(widths), squeeze=False, width_ratios=2 * widths)
     limits = table["damping"].min() / 2.5, table["damping"].max() * 2.5
     infinite = False
-    for number, (column, label) in enumerate(CONCLUSIONS.items()):
+    shown = {column: label for column, label in CONCLUSIONS.items() if np.isfinite(table[column]).any()}
+    for unused in grid.reshape(4, len(widths))[len(shown) :].flat:
+        unused.remove()
+    for number, (column, label) in enumerate(shown.items()):
         axes = grid.reshape(4, len(widths))[number]
         bottom, top = _range(table[column])
         for model, (_, part, look) in enumerate(parts):
@@ -62,7 +65,7 @@ def sensitivity(table: pd.DataFrame, options: Options) -> Figure:
         axes[0].set(xscale="log", xlim=limits, ylabel=label)
         if names:
             _strip(axes[-1], names)
-        if number >= 2:
+        if number >= len(shown) - 2:
             axes[0].set_xlabel("damping (dimensionless)")
         else:
             for panel in axes:

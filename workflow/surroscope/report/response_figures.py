@@ -15,7 +15,7 @@ FIGURES = {
             (*CONCLUSIONS, "relative_difference", "certificate", "converged", "reference", "n_probes"),
             positive=("damping",),
             infinite=("half_life",),
-            missing=("damping", "certificate"),
+            missing=("damping", "certificate", "class_transfer"),  # of a single class
         ),
         draw="surroscope.plots.sensitivity:sensitivity",
         needs=("sensitivity",),
