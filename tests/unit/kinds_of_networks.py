@@ -94,6 +94,16 @@ class Grouped(nn.Module):
         return self.norm(self.inner(x.permute(0, 2, 3, 1)).permute(0, 3, 1, 2))
 
 
+class ChannelsLast(nn.Module):
+    def __init__(self) -> None:
+        super().__init__()
+        self.inner = mixing()
+
+    def forward(self, x: Tensor) -> Tensor:
+        y = x.to(memory_format=torch.channels_last)
+        return self.inner(y).contiguous(memory_format=torch.channels_last) + y
+
+
 class SelfAttention(nn.Module):
     def __init__(self, weights: bool) -> None:
         super().__init__()
@@ -177,6 +187,7 @@ NETWORKS: dict[str, Callable[[], nn.Module]] = {
     "written into copies": lambda: Around(Patched()),
     "complex and tied": lambda: Around(Tied()),
     "scaled dot product attention": lambda: on_tokens(Heads()),
+    "channels last in memory": lambda: Around(ChannelsLast()),
     "group norm": lambda: Around(Grouped()),
     "MultiheadAttention": lambda: on_tokens(SelfAttention(False)),
     "MultiheadAttention with weights": lambda: on_tokens(SelfAttention(True)),

@@ -25,7 +25,7 @@ from surroscope.models.surrogate import require_differentiable, require_independ
 
 SAMPLES, DAMPING = 3, 1e-3
 # Whose forward pass torch.func takes only as it is adapted; all others run as they are.
-ADAPTED = ("written into slices", "written into copies", "complex and tied", "group norm")
+ADAPTED = ("written into slices", "written into copies", "complex and tied", "group norm", "channels last in memory")
 
 
 def probe(dtype: torch.dtype = torch.float64) -> tuple[Tensor, Tensor]:

@@ -76,7 +76,7 @@ def _around(*args: Any, **kwargs: Any) -> Iterator[None]:
 
 class Adapted(TorchFunctionMode):
     """What torch.func asks of a network: a tensor that it makes and then writes into is made for each sample and
-    direction, and what goes into a group norm lies in one piece, its tangent too.
+    direction, channels lie where they lie by default, and what goes into a group norm in one piece, with its tangent.
 
     zero: a number 0 that depends on the sample and the direction, so that a tensor to which it is added does too
     """
@@ -88,7 +88,10 @@ class Adapted(TorchFunctionMode):
     def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
         if func in (torch.group_norm, group_norm):
             args = (args[0].clone(memory_format=torch.contiguous_format), *args[1:])
-        found = func(*args, **(kwargs or {}))
+        kwargs = kwargs or {}
+        if kwargs.get("memory_format") in (torch.channels_last, torch.channels_last_3d):
+            kwargs = kwargs | {"memory_format": torch.contiguous_format}
+        found = func(*args, **kwargs)
         if func in MAKERS and (found.is_floating_point() or found.is_complex()):
             return found + self.zero.to(found)
         return found
