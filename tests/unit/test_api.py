@@ -141,6 +141,7 @@ NAN[1] = torch.nan
         ({"labels": ["a"]}, "labels: found 1, expected 3"),
         ({"damping": 0.0}, "damping is 0.0; expected a positive number"),
         ({"discarded_share": 1.0}, "discarded_share is 1.0; expected a number from 0 to below 1"),
+        ({"network": nn.LazyConv2d(4, 1)}, "no parameters yet.*dummy batch"),
         ({"network": nn.Conv2d(4, 4, 1).bfloat16()}, r"parameters of torch\.bfloat16; give network\.float\(\)"),
         ({"cost": lambda prediction, target, state: state.mean((1, 2, 3))}, "every gradient of the batch is zero"),
     ],

@@ -5,22 +5,32 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from kinds_of_networks import Spectral
 from torch import Tensor, nn
 
 from surroscope.cost_function import smse
 from surroscope.diagnostics import fidelity
 from surroscope.influence import steps
+from surroscope.influence.functional import as_real, converted
 from surroscope.influence.linearize import Linearization
 from surroscope.influence.span import solve_span
 
 SAMPLES, DAMPING, SMALL = 6, 1e-2, 1e-5
 
 
+def convolutions() -> nn.Module:
+    return nn.Sequential(nn.Conv2d(2, 3, 3, padding=1), nn.SiLU(), nn.Conv2d(3, 2, 1)).double()
+
+
+def complex_weights() -> nn.Module:
+    return converted(nn.Sequential(Spectral(True), nn.Conv2d(2, 2, 1)), None, torch.float64)
+
+
 @pytest.fixture
-def problem() -> tuple[Linearization, Tensor, Tensor, Tensor]:
+def problem(request: pytest.FixtureRequest) -> tuple[Linearization, Tensor, Tensor, Tensor]:
     """A small network, states, targets, and gradients of every sample."""
     torch.manual_seed(0)
-    network = nn.Sequential(nn.Conv2d(2, 3, 3, padding=1), nn.SiLU(), nn.Conv2d(3, 2, 1)).double()
+    network = getattr(request, "param", convolutions)()
     states, targets = torch.rand(2, SAMPLES, 2, 4, 4, dtype=torch.float64)
     linear = Linearization(network)
     return linear, states, targets, linear.gradients(smse, states, targets)
@@ -84,10 +94,11 @@ def optimizer(linear: Linearization, rate: float) -> tuple[torch.optim.AdamW, st
         of_torch.step()
     with torch.no_grad():
         for name, p in linear.network.named_parameters():
-            p.copy_(before[name])
+            as_real(p).copy_(before[name])
     return of_torch, steps.AdamW.of(linear, of_torch.state_dict())
 
 
+@pytest.mark.parametrize("problem", [convolutions, complex_weights], indirect=True)
 @pytest.mark.parametrize("count", [1, 10])
 def test_steps_of_adamw_are_those_of_torch(count: int, problem: Any) -> None:
     linear, states, targets, _ = problem
@@ -99,7 +110,7 @@ def test_steps_of_adamw_are_those_of_torch(count: int, problem: Any) -> None:
         of_torch.zero_grad()
         smse(linear.network(states[2:3]), targets[2:3], states[2:3]).sum().backward()
         of_torch.step()
-    end = linear.flatten({name: p.detach()[None] for name, p in linear.network.named_parameters()})
+    end = linear.flatten({name: as_real(p)[None] for name, p in linear.network.named_parameters()})
     assert torch.allclose(step[2], (end - start)[0], rtol=1e-9, atol=1e-14)
 
 

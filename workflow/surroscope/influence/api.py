@@ -18,12 +18,12 @@ from surroscope.cost_function import Observable, smse
 from surroscope.errors import UserError
 from surroscope.influence import compute, dense, krylov
 from surroscope.influence.calibrate import calibrate
-from surroscope.influence.functional import COLUMNS
+from surroscope.influence.functional import COLUMNS, converted
 from surroscope.influence.gram import gram
 from surroscope.influence.linearize import Linearization, Method
 from surroscope.influence.responses import Grams
 from surroscope.influence.solvers import SOLVERS
-from surroscope.models.surrogate import require_independent
+from surroscope.models.surrogate import require_differentiable, require_independent
 
 Labels = Sequence[Any] | Mapping[str, Sequence[Any]]
 
@@ -168,12 +168,11 @@ def metric(network: nn.Module, states: ArrayLike | Tensor, *, method: Method | N
 
 
 def _copy(network: nn.Module, dtype: torch.dtype | None = None) -> Linearization:
-    linear = Linearization(deepcopy(network).to(dtype))
-    if not linear.size:
-        raise UserError("the network has no trainable parameter; call requires_grad_() on those that count")
-    if wrong := {p.dtype for p in linear.parameters.values()} - {torch.float32, torch.float64}:
-        raise UserError(f"the network has parameters of {wrong.pop()}; give network.float() or network.double()")
-    return linear
+    require_differentiable(network, "the network")
+    try:
+        return Linearization(converted(deepcopy(network), None, dtype) if dtype else deepcopy(network))
+    except (RuntimeError, ValueError) as error:  # torch says why, as of lazy modules and of weight_norm's hooks
+        raise UserError(f"the network cannot be copied or has no parameters yet: {error}") from None
 
 
 def _transitions(linear: Linearization, states: Any, targets: Any, prefix: str = "") -> tuple[Tensor, Tensor]:
@@ -183,7 +182,7 @@ def _transitions(linear: Linearization, states: Any, targets: Any, prefix: str =
     def tensor(name: str, values: Any) -> Tensor:
         if values is None:
             raise UserError(f"{prefix}{name} is missing; states and targets go together")
-        found = torch.as_tensor(values).detach().to(like)
+        found = torch.as_tensor(values).detach().to(like.device, linear.dtype)
         if found.dim() != 4 or not len(found):
             raise UserError(
                 f"{prefix}{name} has shape {tuple(found.shape)}; expected (samples, fields, rows, columns), one sample "

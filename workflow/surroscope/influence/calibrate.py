@@ -8,13 +8,12 @@ import torch
 from torch import Tensor
 
 from surroscope.cost_function import Observable, smse
+from surroscope.influence.bench import CHECKED, Bench, Candidate, attempt
 from surroscope.influence.linearize import DEFAULT, Linearization, Method
 from surroscope.influence.unsupported import REWRITE
 
-CHECKED = 3
 ROUNDS = 4
 WORTHWHILE = 0.9
-LOOPED = 9
 # In order of preference: what is usually the quickest comes first. The default has the smallest blocks.
 CHOICES = {
     "gradients": [
@@ -30,23 +29,6 @@ CHOICES = {
         Method(tangents="double_backward", tangent_samples=8),
     ],
 }
-
-
-@dataclass
-class Candidate:
-    """One method of one quantity. Of the method, only the fields of that quantity matter.
-
-    quantity: "gradients" or "tangents"
-    error: relative to plain backward passes, None if it raised
-    seconds: for one gradient, or for one tangent at one sample; None if it was not timed
-    left_out: why it cannot be chosen, None if it can
-    """
-
-    quantity: str
-    method: Method
-    error: float | None = None
-    seconds: float | None = None
-    left_out: str | None = None
 
 
 @dataclass(frozen=True)
@@ -79,27 +61,23 @@ def calibrate(
     """
     bench = Bench(linear, observable, states, targets, directions or len(states))
     methods, candidates = [], []
-    for quantity, check, measure, share in (
-        ("gradients", bench.gradient_error, bench.gradient_seconds, 0.25),
-        ("tangents", bench.tangent_error, bench.tangent_seconds, 0.75),
+    for quantity, measure, share in (
+        ("gradients", bench.gradient_seconds, 0.25),
+        ("tangents", bench.tangent_seconds, 0.75),
     ):
         mine = [Candidate(quantity, method) for method in CHOICES[quantity]]
         checked: dict[str, Candidate] = {}
         for candidate in mine:
             # Chunks change no formula, so that one check serves all of them.
-            twin = checked.setdefault(getattr(candidate.method, quantity), candidate)
+            twin = checked.setdefault(candidate.kind, candidate)
             if twin is not candidate:
                 candidate.error, candidate.left_out = twin.error, twin.left_out
-                continue
-            attempt(candidate, check, "error")
-            if candidate.error is not None and not candidate.error <= bench.tolerance:
-                candidate.left_out = f"relative error {candidate.error:.1e}, above {bench.tolerance:.1e}"
+            else:
+                bench.examine(candidate)
         race([c for c in mine if c.left_out is None and bench.guess(c) < share * seconds], measure, share * seconds)
         usable = [candidate for candidate in mine if candidate.left_out is None]
         if not usable:
-            reason = next(candidate.left_out for candidate in mine if candidate.method == DEFAULT)
-            # All that the rest of the reason advises has been tried.
-            raise ValueError(f"no exact method for the {quantity}: {str(reason).splitlines()[0]}; {REWRITE}")
+            raise ValueError(refusal(list(checked.values())))
         methods.append(quickest(usable).method)
         candidates += mine
     gradients, tangents = methods
@@ -107,34 +85,50 @@ def calibrate(
     return Calibration(chosen, candidates)
 
 
+def exact(linear: Linearization, states: Tensor, method: Method) -> tuple[Method, list[str]]:
+    """The method, and for each quantity that it gets wrong at the first of some states (N, F, Y, X), the next one.
+
+    Gives with it why, one line a quantity that was replaced. Raises ValueError where there is no other.
+    """
+    bench = Bench(linear, smse, states[:CHECKED], linear.fields(states[:CHECKED]), CHECKED)
+    reasons: list[str] = []
+    if not torch.isfinite(bench.expected).all():
+        return method, reasons  # broken weights, which whoever takes gradients finds at every sample
+    for quantity, choices in CHOICES.items():
+        tried: list[Candidate] = []
+        # The last choice of a kind takes the least memory.
+        for choice in (method, *reversed(choices)):
+            candidate = Candidate(quantity, choice)
+            if candidate.kind in [other.kind for other in tried]:
+                continue
+            bench.examine(candidate, (ValueError,))
+            tried.append(candidate)
+            if candidate.left_out is None:
+                break
+        else:
+            raise ValueError(refusal(tried))
+        if len(tried) > 1:
+            reasons.append(f"{told(tried[0])}; {candidate.kind!r} is exact")
+            names = ("gradients", "sample_chunk") if quantity == "gradients" else ("tangents", "tangent_samples")
+            method = replace(method, **{name: getattr(candidate.method, name) for name in names})
+    return method, reasons
+
+
 def check(linear: Linearization, states: Tensor, method: Method) -> None:
     """Raise ValueError if gradients or tangents by a method are wrong at the first of some states (N, F, Y, X)."""
-    bench = Bench(linear, smse, states[:CHECKED], linear.fields(states[:CHECKED]), CHECKED)
-    if not torch.isfinite(bench.expected).all():
-        return  # broken weights, which whoever takes gradients finds at every sample
-    for quantity, measure in (("gradients", bench.gradient_error), ("tangents", bench.tangent_error)):
-        try:
-            error = measure(method)
-        except ValueError as failure:
-            raise ValueError(f"{failure}; gradients.method: measured takes what works") from None
-        if not error <= bench.tolerance:
-            raise ValueError(
-                f"{quantity} by {getattr(method, quantity)!r} err by {error:.1e} beside plain backward passes, "
-                f"expected {bench.tolerance:.1e} at most; set gradients.method to measured, which finds an exact one"
-            )
+    _, reasons = exact(linear, states, method)
+    if reasons:
+        raise ValueError(f"{'. '.join(reasons)}. Set gradients.method to measured, or to that")
 
 
-def attempt(candidate: Candidate, measure: Callable[[Method], float], field: str) -> None:
-    """Set a field of a candidate to what is measured, its minimum if measured before; leave it out if that fails."""
-    try:
-        found = measure(candidate.method)
-    except (ValueError, RuntimeError, MemoryError) as error:
-        candidate.left_out = str(error)
-        if isinstance(error, torch.OutOfMemoryError):
-            torch.cuda.empty_cache()
-        return
-    before = getattr(candidate, field)
-    setattr(candidate, field, found if before is None else min(before, found))
+def told(candidate: Candidate) -> str:
+    """Why a candidate was left out, in one line; what that advises may have been tried."""
+    return f"{candidate.quantity} by {candidate.kind!r}: {str(candidate.left_out).splitlines()[0]}"
+
+
+def refusal(tried: list[Candidate]) -> str:
+    reasons = "; ".join(told(candidate) for candidate in tried)
+    return f"no exact method for the {tried[0].quantity}: {reasons}. To the layer in question: {REWRITE}"
 
 
 def race(candidates: list[Candidate], measure: Callable[[Method], float], seconds: float) -> None:
@@ -156,78 +150,3 @@ def quickest(usable: list[Candidate]) -> Candidate:
         return [*untimed, *usable][0]
     least = min(times.values())
     return usable[next(number for number, seconds in times.items() if WORTHWHILE * seconds <= least)]
-
-
-class Bench:
-    """Errors and times of methods on one network."""
-
-    def __init__(
-        self, linear: Linearization, observable: Observable, states: Tensor, targets: Tensor, directions: int
-    ) -> None:
-        self.linear, self.observable, self.directions = linear, observable, directions
-        self.states, self.targets = states, targets
-        self.few = states[:CHECKED]
-        self.tolerance = torch.finfo(states.dtype).eps ** (2 / 3)
-        draw = torch.Generator().manual_seed(0)
-        shape = linear.fields(self.few).shape
-        self.cotangent = torch.randn(shape, generator=draw, dtype=states.dtype).to(states.device)
-        self.vectors = torch.randn(CHECKED, linear.size, generator=draw, dtype=states.dtype).to(states.device)
-        self.expected = self.pulled(Method(gradients="loop"))
-        linear.predict(linear.parameters, self.few)
-        self.forward = self.clock(lambda: linear.predict(linear.parameters, self.few)) / len(self.few)
-
-    def pulled(self, method: Method) -> Tensor:
-        """Jᵀ u at each of the few samples, (CHECKED, P): the gradient of ŷ · u, in which nothing cancels."""
-        return self.linear.gradients(lambda y, u, _: (y * u).flatten(1).sum(1), self.few, self.cotangent, method)
-
-    def guess(self, candidate: Candidate) -> float:
-        """Seconds of one block, from the forward passes that it is worth."""
-        method = candidate.method
-        if candidate.quantity == "gradients":
-            return 3 * self.forward * min(method.sample_chunk, len(self.states))
-        rows = LOOPED if method.tangents == "double_backward" else method.direction_chunk
-        return 3 * self.forward * min(rows, self.directions) * min(method.tangent_samples, len(self.states))
-
-    def gradient_error(self, method: Method) -> float:
-        return relative(self.pulled(method) - self.expected, self.expected.norm())
-
-    def tangent_error(self, method: Method) -> float:
-        found = self.linear.tangents(self.few, self.vectors, method).to(self.few.device).flatten(1)
-        defect = found @ self.cotangent.flatten() - self.vectors @ self.expected.sum(0)
-        return relative(defect, found.norm() * self.cotangent.norm())
-
-    def gradient_seconds(self, method: Method) -> float:
-        states, targets = self.states[: method.sample_chunk], self.targets[: method.sample_chunk]
-        return self.clock(lambda: self.linear.gradients(self.observable, states, targets, method)) / len(states)
-
-    def tangent_seconds(self, method: Method) -> float:
-        states = self.states[: method.tangent_samples]
-        rows = min(method.direction_chunk, self.directions)
-
-        def block(count: int) -> float:
-            directions = self.vectors[:1].expand(count, -1)
-            return self.clock(lambda: list(self.linear.iter_tangents(states, directions, method)))
-
-        if method.tangents == "double_backward" and rows > LOOPED:
-            # The directions take turns, so that a few of them and the graph tell the time of all.
-            one = block(1)
-            total = one + (block(LOOPED) - one) * (rows - 1) / (LOOPED - 1)
-        else:
-            total = block(rows)
-        return total / (rows * len(states))
-
-    def clock(self, call: Callable[[], object]) -> float:
-        """Processor time on the CPU, where other jobs may run; wall time of the GPU."""
-        if self.states.device.type == "cpu":
-            start = time.process_time()
-            call()
-            return time.process_time() - start
-        torch.cuda.synchronize(self.states.device)
-        start = time.perf_counter()
-        call()
-        torch.cuda.synchronize(self.states.device)
-        return time.perf_counter() - start
-
-
-def relative(defect: Tensor, scale: Tensor) -> float:
-    return float(defect.norm() / scale.clamp_min(torch.finfo(scale.dtype).tiny))

@@ -1,18 +1,19 @@
 """What a network's Jacobian does: per-sample gradients g = ∇_θ Q, tangents J v, and the metric (1/M) Jᵀ J v."""
 
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import Literal
+from typing import Any, Literal, TypeVar
 
 import torch
 from torch import Tensor, nn
 from torch.func import grad, jvp, vjp, vmap
 
 from surroscope.cost_function import Observable
-from surroscope.influence.functional import Tree, call_with, reverse
+from surroscope.influence.functional import Tree, as_real, call_with, reverse
 from surroscope.influence.unsupported import REMEDIES, failing_module
 from surroscope.models import labels
+
+T = TypeVar("T")
 
 
 @dataclass(frozen=True)
@@ -48,13 +49,17 @@ class Linearization:
     """A network as a function of its trainable parameters, flattened to one vector of length P.
 
     The samples of a batch must not interact, and a prediction has the shape of its state. States of a network that
-    asks for labels hold them too, see `models.labels`; observables get the states alone.
+    asks for labels hold them too, see `models.labels`; observables get the states alone. A complex parameter counts
+    as pairs of real ones. Vectors have the precision `dtype`, float64 if all parameters have it, else float32.
     """
 
     def __init__(self, network: nn.Module) -> None:
         self.network = network.eval()
-        self.parameters = {name: p.detach() for name, p in network.named_parameters() if p.requires_grad}
+        self.parameters = {name: as_real(p) for name, p in network.named_parameters() if p.requires_grad}
         self.size = sum(p.numel() for p in self.parameters.values())
+        double = all(p.dtype == torch.float64 for p in self.parameters.values())
+        self.dtype = torch.float64 if double else torch.float32
+        self.adapted = False
 
     def fields(self, states: Tensor) -> Tensor:
         """The states without labels, of the shape of the predictions."""
@@ -67,14 +72,15 @@ class Linearization:
 
     def flatten(self, tree: Tree) -> Tensor:
         """Parameters with one leading batch axis, (B, ...) each, to (B, P)."""
-        return torch.cat([tree[name].flatten(1) for name in self.parameters], dim=1)
+        return torch.cat([tree[name].flatten(1).to(self.dtype) for name in self.parameters], dim=1)
 
     def unflatten(self, vectors: Tensor) -> Tree:
         """(B, P) to parameters with one leading batch axis."""
-        return {name: part.reshape(-1, *self.parameters[name].shape) for name, part in self.split(vectors).items()}
+        parts = self.split(vectors).items()
+        return {name: part.reshape(-1, *p.shape).to(p) for name, part in parts for p in [self.parameters[name]]}
 
     def predict(self, parameters: Tree, states: Tensor) -> Tensor:
-        return call_with(self.network, parameters, (states,))
+        return call_with(self.network, parameters, (states,), adapted=self.adapted).to(states.dtype)
 
     def gradients(self, observable: Observable, states: Tensor, targets: Tensor, method: Method = DEFAULT) -> Tensor:
         """Per-sample gradients of an observable: states and targets (N, F, Y, X) to (N, P).
@@ -88,12 +94,14 @@ class Linearization:
 
         if method.gradients == "loop":
             pairs = zip(states.split(1), targets.split(1), strict=True)
-            return torch.cat([self.backward(observable, *pair) for pair in pairs])
+            rows = (self._derivative("loop", pair[0], self.backward, observable, *pair) for pair in pairs)
+            return torch.cat(list(rows))
         result = torch.empty(len(states), self.size, dtype=states.dtype, device=states.device)
         for start in range(0, len(states), method.sample_chunk):
             part = slice(start, start + method.sample_chunk)
-            with self._explained("gradients", states[part]):
-                tree = vmap(grad(value), in_dims=(None, 0, 0))(self.parameters, states[part], targets[part])
+            chunk = states[part], targets[part]
+            each = vmap(grad(value), in_dims=(None, 0, 0))
+            tree = self._derivative("gradients", chunk[0], each, self.parameters, *chunk)
             for name, block in self.split(result[part]).items():
                 block.copy_(tree[name].flatten(1))
         return result
@@ -110,11 +118,11 @@ class Linearization:
 
         Raises ValueError as `iter_tangents`.
         """
-        with self._explained(method.tangents, state[None]):
-            pull = self._products(state[None], method)[1]
-            for start in range(0, len(cotangents), method.sample_chunk):
-                rows = slice(start, min(start + method.sample_chunk, len(cotangents)))
-                yield rows, self.flatten(pull(cotangents[rows, None]))
+        group = state[None]
+        _, pull = self._derivative(method.tangents, group, self._products, group, method)
+        for start in range(0, len(cotangents), method.sample_chunk):
+            rows = slice(start, min(start + method.sample_chunk, len(cotangents)))
+            yield rows, self.flatten(self._derivative(method.tangents, group, pull, cotangents[rows, None]))
 
     def iter_tangents(
         self, states: Tensor, directions: Tensor, method: Method = DEFAULT
@@ -126,10 +134,13 @@ class Linearization:
 
         Raises ValueError, naming the module, where the method cannot differentiate the network.
         """
+
+        def product(group: Tensor, tree: Tree) -> Tensor:
+            return self._products(group, method)[0](tree).flatten(2)
+
         for rows, columns, tree in self._blocks(states, directions, method):
-            with self._explained(method.tangents, states[columns]):
-                block = self._products(states[columns], method)[0](tree).flatten(2)
-            yield rows, columns, block
+            group = states[columns]
+            yield rows, columns, self._derivative(method.tangents, group, product, group, tree)
 
     def tangents(
         self,
@@ -156,10 +167,14 @@ class Linearization:
         Raises ValueError as `iter_tangents`.
         """
         result = torch.zeros_like(directions)
+
+        def product(group: Tensor, tree: Tree) -> Tree:
+            push, pull = self._products(group, method)
+            return pull(push(tree))
+
         for rows, columns, tree in self._blocks(states, directions, method):
-            with self._explained(method.tangents, states[columns]):
-                push, pull = self._products(states[columns], method)
-                pulled = pull(push(tree))
+            group = states[columns]
+            pulled = self._derivative(method.tangents, group, product, group, tree)
             for name, block in self.split(result[rows]).items():
                 block += pulled[name].flatten(1)
         return result / self.fields(states).numel()
@@ -215,13 +230,28 @@ class Linearization:
 
         return push, pull
 
-    @contextmanager
-    def _explained(self, kind: str, states: Tensor) -> Iterator[None]:
-        """Turn a failure of torch into ValueError that names the innermost module without the derivative."""
+    def _derivative(self, kind: str, states: Tensor, taken: Callable[..., T], *args: Any) -> T:
+        """What is taken of the arguments; where torch fails, ValueError names the innermost module without derivative.
+
+        By torch.func it is tried once more with the network adapted to it, see `functional.Adapted`,
+        and if that helps, so is all that follows: the derivatives are the same.
+        """
         try:
-            yield
+            return taken(*args)
         except RuntimeError as error:
-            if isinstance(error, torch.OutOfMemoryError) or "allocate memory" in str(error):
-                raise
+            require_memory(error)
+            if kind in ("gradients", "vmap") and not self.adapted:
+                self.adapted = True
+                try:
+                    return taken(*args)
+                except RuntimeError as again:
+                    self.adapted = False
+                    require_memory(again)
             where = failing_module(self.network, kind, states) or "the network"
             raise ValueError(f"no derivative of {where}: {error}\n{REMEDIES[kind]}") from error
+
+
+def require_memory(error: RuntimeError) -> None:
+    """Raise an error again that says that there is too little memory."""
+    if isinstance(error, torch.OutOfMemoryError) or "allocate memory" in str(error):
+        raise error

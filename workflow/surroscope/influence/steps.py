@@ -14,7 +14,7 @@ from scipy.linalg import eigh
 from torch import Tensor
 
 from surroscope.cost_function import smse
-from surroscope.influence.functional import reverse
+from surroscope.influence.functional import as_real, reverse
 from surroscope.influence.krylov import Krylov, Metric
 from surroscope.influence.linearize import Linearization
 
@@ -103,7 +103,7 @@ class AdamW:
         first, second = (
             torch.cat(
                 [
-                    found[name][key].flatten() if found[name] else torch.zeros(p.numel())
+                    as_real(found[name][key]).flatten() if found[name] else torch.zeros(p.numel())
                     for name, p in linear.parameters.items()
                 ]
             ).to(place)

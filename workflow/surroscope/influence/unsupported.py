@@ -7,10 +7,11 @@ from torch import Tensor, nn
 from torch.func import grad, jvp, vmap
 from torch.utils._pytree import tree_leaves
 
-from surroscope.influence.functional import Tree, call_with
+from surroscope.influence.functional import Tree, as_real, call_with, plain
 
 REWRITE = "write it with differentiable torch operations"
 REMEDIES = {
+    "loop": REWRITE,
     "gradients": f'{REWRITE} that torch.func.vmap can batch, or give gradients.method the gradients "loop"',
     "vmap": f'{REWRITE} that have a forward-mode derivative, or give gradients.method the tangents "double_backward"',
     "double_backward": f'{REWRITE} that can be differentiated twice, or give gradients.method the tangents "vmap"',
@@ -26,7 +27,7 @@ def failing_module(network: nn.Module, kind: str, states: Tensor) -> str | None:
 
     handles = [module.register_forward_pre_hook(record, with_kwargs=True) for module in network.modules()]
     try:
-        with torch.no_grad():
+        with torch.no_grad(), plain():
             network(states)
     finally:
         for handle in handles:
@@ -47,11 +48,12 @@ def failing_module(network: nn.Module, kind: str, states: Tensor) -> str | None:
 def probe(module: nn.Module, args: Any, kwargs: Any, kind: str) -> None:
     """Differentiate one module, by its parameters and inputs, as the network is; raises RuntimeError if it fails."""
     inputs = {n: part.detach() for n, part in enumerate(args) if isinstance(part, Tensor) and part.is_floating_point()}
-    leaves = {name: p.detach() for name, p in module.named_parameters()}
+    leaves = {name: as_real(p) for name, p in module.named_parameters()}
 
     def call(leaves: Tree, inputs: dict[int, Tensor]) -> Tensor:
         filled = tuple(inputs.get(n, part) for n, part in enumerate(args))
-        outputs = [part for part in tree_leaves(call_with(module, leaves, filled, kwargs)) if isinstance(part, Tensor)]
+        found = call_with(module, leaves, filled, kwargs, adapted=kind in ("gradients", "vmap"))
+        outputs = [part for part in tree_leaves(found) if isinstance(part, Tensor)]
         return sum((part.sum() for part in outputs if part.is_floating_point()), torch.zeros(()))
 
     if kind == "gradients":
@@ -66,7 +68,9 @@ def probe(module: nn.Module, args: Any, kwargs: Any, kind: str) -> None:
             inputs = {n: part.clone().requires_grad_() for n, part in inputs.items()}
             variables = [*leaves.values(), *inputs.values()]
             value = call(leaves, inputs)
-            if value.requires_grad:
+            if value.requires_grad and kind == "loop":
+                torch.autograd.grad(value, variables, allow_unused=True)
+            elif value.requires_grad:
                 dummy = torch.ones_like(value, requires_grad=True)
                 first = torch.autograd.grad(value, variables, dummy, create_graph=True, allow_unused=True)
                 used = [part for part in first if part is not None and part.requires_grad]

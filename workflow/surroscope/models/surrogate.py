@@ -50,15 +50,22 @@ def build(
     states = 0.5 + torch.rand(2, *shape, generator=torch.Generator().manual_seed(0))
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seeding.integer(seed, "initialisation", factory))
+        network = nn.Module()
         try:
-            network = labels.accepting(make(**options))
+            network = make(**options)
+            require_differentiable(network, f"factory {factory!r}")
+            network = labels.accepting(network)
             network = Called(network, **call) if call else network
             given = labels.inputs(network, states, torch.zeros(len(states), labels.PLANES))
             with torch.no_grad():
                 found = tuple(network.eval()(given.clone()).shape)
+        except UserError:
+            raise
         except Exception as error:  # a user's network may fail in any way
+            precise = any(p.dtype == torch.float64 for p in network.parameters())
             raise UserError(
                 f"factory {factory!r} with options {options} fails on a batch of states {tuple(states.shape)}: {error}"
+                + "; it has parameters of float64, and states are float32: give network.float()" * precise
             ) from None
     if found != states.shape:
         raise UserError(
@@ -74,8 +81,27 @@ def inner(network: nn.Module) -> nn.Module:
     return network.network if isinstance(network, Called | labels.Labelled) else network
 
 
+def size(network: nn.Module) -> int:
+    """How many real numbers its parameters are."""
+    return sum(p.numel() * (2 if p.is_complex() else 1) for p in network.parameters())
+
+
+def require_differentiable(network: nn.Module, name: str) -> None:
+    """Raise UserError for a network that has no derivative in its parameters, or one of few digits."""
+    if any(isinstance(module, torch.jit.ScriptModule) for module in network.modules()):
+        raise UserError(f"{name}: a network of TorchScript cannot be linearized; give the module that it was made from")
+    trained = [p for p in network.parameters() if p.requires_grad]
+    if not trained:
+        raise UserError(f"{name}: the network has no trainable parameter; call requires_grad_() on those that count")
+    if short := {p.dtype for p in trained} & {torch.bfloat16, torch.float16, torch.complex32}:
+        raise UserError(
+            f"{name}: the network has parameters of {short.pop()}; give network.float(), which keeps their values, "
+            "since influence would be round-off"
+        )
+
+
 def require_independent(network: nn.Module, states: Tensor, name: str) -> None:
-    """Raise UserError unless a network in eval mode predicts a state (B, F, Y, X) the same alone and in a batch.
+    """Raise UserError unless a network in eval mode predicts a state (B, F, Y, X) the same alone, in a batch, again.
 
     What it predicts may differ by ε^(2/3) of it, ε the round-off of float32, in which a network of float64 may have
     layers too. It must leave its input as it is.
@@ -83,18 +109,27 @@ def require_independent(network: nn.Module, states: Tensor, name: str) -> None:
     given = states.clone()
     with torch.no_grad():
         together = network(given)
+        again = network(states.clone())
         alone = torch.cat([network(state.clone()) for state in states.split(1)])
     if not torch.equal(given, states):
         raise UserError(
             f"{name}: the network changes the states that it is given; expected a network that leaves "
             "them as they are. Write x = x - mean instead of x -= mean, or let it work on x.clone()"
         )
-    defect = float((together - alone).norm() / together.norm().clamp_min(torch.finfo(together.dtype).tiny))
-    if defect > torch.finfo(torch.float32).eps ** (2 / 3):
+    if together.is_complex():
+        raise UserError(f"{name}: the network predicts complex numbers; expected real ones, such as .real of them")
+    scale = together.norm().clamp_min(torch.finfo(together.dtype).tiny)
+    tolerance = torch.finfo(torch.float32).eps ** (2 / 3)
+    if (defect := float((together - again).norm() / scale)) > tolerance:
+        raise UserError(
+            f"{name}: two predictions from the same states differ by {defect:.1e} of them, in eval mode; expected the "
+            "same. Draw random numbers in training alone (if self.training), or from a generator that forward seeds"
+        )
+    if (defect := float((together - alone).norm() / scale)) > tolerance:
         raise UserError(
             f"{name}: what the network predicts for a state changes by {defect:.1e} of it with the other "
             "states of the batch; expected each state to be predicted by itself. Take means and norms over channels "
-            "and cells, not over the batch (BatchNorm: track_running_stats), and draw no random numbers in eval mode"
+            "and cells, not over the batch (BatchNorm: track_running_stats)"
         )
 
 
@@ -126,7 +161,10 @@ def load_moments(folder: Path, epoch: int) -> dict[str, Tensor]:
     group, moments = saved["optimizer"]["param_groups"][0], {}
     for number, name in enumerate(saved["names"]):
         if state := saved["optimizer"]["state"].get(number):
-            corrected = state["exp_avg_sq"].double() / (1 - group["betas"][1] ** float(state["step"]))
+            squares = state["exp_avg_sq"]
+            # Of a complex parameter Adam keeps the moments of its real and imaginary part.
+            squares = torch.view_as_real(squares) if squares.is_complex() else squares
+            corrected = squares.double() / (1 - group["betas"][1] ** float(state["step"]))
             moments[name] = (corrected.sqrt() + group["eps"]).float()
     return moments
 

@@ -73,7 +73,7 @@ def adopt(network: torch.nn.Module, settings: jobs.Adopt, path: Path) -> None:
     """Give the network the weights of a file, and say under which names they were found."""
     found = files.read(path, settings.entry, pickled=settings.pickled, loader=settings.loader)
     prefix = files.fit(surrogate.inner(network), found, path, settings.prefix)
-    count = sum(parameter.numel() for parameter in network.parameters())
+    count = surrogate.size(network)
     print(f"{path}: {count:,} parameters{f' behind {prefix!r}' if prefix else ''}", flush=True)
 
 

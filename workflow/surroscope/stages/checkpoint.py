@@ -13,7 +13,8 @@ from surroscope.config.checkpoint_jobs import Linearized
 from surroscope.cost_function import Observable, smse
 from surroscope.data import transitions
 from surroscope.errors import UserError
-from surroscope.influence.calibrate import check
+from surroscope.influence.calibrate import check, exact
+from surroscope.influence.functional import converted
 from surroscope.influence.linearize import FIXED, Linearization, Method
 from surroscope.influence.responses import Responses
 from surroscope.models import labels, surrogate
@@ -49,7 +50,8 @@ def linearization(
         surrogate.load_weights(network, weights, settings.epoch)
     # The first and the last, of two classes: where samples are mixed, like ones would hardly show it.
     states = inputs(network, probe, place, dtype)[[0, -1]]
-    surrogate.require_independent(network.to(place, dtype).eval(), states, f"factory {settings.factory!r}")
+    network = network.to(place) if dtype == torch.float32 else converted(network, place, dtype)
+    surrogate.require_independent(network.eval(), states, f"factory {settings.factory!r}")
     return Linearization(network)
 
 
@@ -66,6 +68,7 @@ def method_of(
 ) -> Method:
     """How to differentiate: as the settings say, or as the stage `calibrate` has measured; checked at a few samples.
 
+    Where "fixed" is not exact for the network, what is takes its place, which is said and kept with the results.
     Raises UserError if gradients or tangents are wrong, or the network has none by this method.
     """
     place = next(iter(linear.parameters.values())).device
@@ -78,7 +81,13 @@ def method_of(
     else:
         method = Method(**json.loads(calibration.read_text())["method"])
     with linearizing(settings.model, settings.system):
-        check(linear, inputs(linear.network, probe, place), method)
+        states = inputs(linear.network, probe, place)
+        if settings.method != "fixed":
+            check(linear, states, method)
+            return method
+        method, reasons = exact(linear, states, method)
+    for reason in reasons:
+        print(f"{settings.model} on {settings.system}: {reason} and is taken", flush=True)
     return method
 
 

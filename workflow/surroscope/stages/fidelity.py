@@ -15,7 +15,7 @@ from surroscope.data import transitions
 from surroscope.influence import steps
 from surroscope.influence.compute import Rules, influence
 from surroscope.influence.functional import inner
-from surroscope.influence.linearize import Linearization
+from surroscope.influence.linearize import Linearization, Method
 from surroscope.influence.matrices import grams_of
 from surroscope.influence.solvers import SOLVERS
 from surroscope.models import surrogate
@@ -110,7 +110,9 @@ def stage(
                 first = steps.spread(chosen, settings.pbrf)
                 z = directions["full"][torch.from_numpy(first)].double()
                 double = linearization(settings, weights, probe, place, torch.float64)
-                of_batch |= nonlinear(settings, double, probe, place, chosen[first], z, space, costs, bar.update)
+                of_batch |= nonlinear(
+                    settings, double, method, probe, place, chosen[first], z, space, costs, bar.update
+                )
             found.append(of_batch)
     names = list(dict.fromkeys(kind for kind, _ in kinds))
     dataset = xr.concat([xr.Dataset(part) for part in found], "probe").assign_coords(
@@ -134,6 +136,7 @@ def stage(
 def nonlinear(
     settings: jobs.Fidelity,
     linear: Linearization,
+    method: Method,
     probe: transitions.Probe,
     place: torch.device,
     samples: np.ndarray,
@@ -145,7 +148,7 @@ def nonlinear(
     """The proximal problem of some samples at the smallest and the largest size, in float64. z (K, P): (η + ε)⁻¹ g_i"""
     states = inputs(linear.network, probe, place, torch.float64)
     targets = torch.from_numpy(probe.targets).to(place, torch.float64)
-    g = linear.gradients(smse, states, targets)
+    g = linear.gradients(smse, states, targets, method)
     before = steps.costs(linear, torch.zeros_like(g[:1]), states, targets)
     falls = sorted({min(settings.falls), max(settings.falls)})
     change, size, reached = (np.empty((len(samples), len(falls), *tail)) for tail in ((len(states),), (), ()))

@@ -76,7 +76,7 @@ def stage(
         trained = [epoch for epoch in settings.save_epochs if epoch]
         resume = saved.load(trained)
         print(saved.message, flush=True)
-        count = sum(parameter.numel() for parameter in network.parameters())
+        count = surrogate.size(network)
         processes = f" in {group.world} processes" if group.world > 1 else ""
         print(
             f"{settings.model}: {count:,} parameters, {len(train)} training trajectories, on {place}{processes}",

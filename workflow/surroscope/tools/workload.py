@@ -170,7 +170,7 @@ class Model:
             given = labels.inputs(network, states[:batch, 0], torch.zeros(batch, labels.PLANES))
             forward = timed(lambda: network(given)) / batch
         step = max(timed(lambda: next(steps), 1.0) - forward, forward) / len(states)
-        return Network(forward, step, operations, sum(p.numel() for p in network.parameters()))
+        return Network(forward, step, operations, surrogate.size(network))
 
     def shape(self, system: str) -> tuple[int, ...]:
         return len(self.study.system(system).channels), *self.study.data.grid
