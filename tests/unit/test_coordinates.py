@@ -158,3 +158,59 @@ def test_coordinates_agree_to_a_small_part_of_a_cell() -> None:
     assert not alike(places, places + 0.01)
     assert not alike(places, places[::-1])
     assert not alike(places, places[:32])
+
+
+def grouped(path: Path, states: np.ndarray, *own: dict[str, Any]) -> Path:
+    """A trajectory a group, run0 and so on, each with coordinates of its own but for these. states: (n, T, 2, Y, X)"""
+    for number, (trajectory, change) in enumerate(zip(states, own, strict=True)):
+        places = {"time": np.arange(4.0), "lat": LATITUDES, "lon": LONGITUDES} | change
+        fields = {name: (("time", "lat", "lon"), trajectory[:, n]) for n, name in enumerate(SYSTEM.channels)}
+        coords = {name: (name, place) for name, place in places.items() if name != "units"}
+        held = xr.Dataset(fields, coords)
+        held["depth"].attrs["units"] = change.get("units", "m")
+        held.to_netcdf(path, "a" if number else "w", group=f"run{number}", engine="h5netcdf")
+    return path
+
+
+def test_each_group_is_turned_by_its_own_coordinates(tmp_path: Path) -> None:
+    states = values(count=3)
+    turned = np.stack([states[0], states[1, :, :, ::-1], states[2, :, :, :, ::-1]])
+    raw = grouped(tmp_path / "a.nc", turned, {}, {"lat": LATITUDES[::-1]}, {"lon": LONGITUDES[::-1]})
+    ingest.stage(settings(3), raw=[raw], store=tmp_path / "a.zarr")
+    assert np.array_equal(store.read(tmp_path / "a.zarr")["state"], states)
+
+
+def test_each_variable_is_turned_by_its_own_coordinates(tmp_path: Path) -> None:
+    states = values()
+    for number, (name, down) in enumerate({"depth": -1, "speed": 1}.items()):
+        held = {name: (("run", "time", "lat", "lon"), states[:, :, number, ::down])}
+        places = {"time": np.arange(4.0), "lat": LATITUDES[::down], "lon": LONGITUDES}
+        xr.Dataset(held, places).to_netcdf(tmp_path / "a.nc", "a" if number else "w", group=name, engine="h5netcdf")
+    ingest.stage(settings(), raw=[tmp_path / "a.nc"], store=tmp_path / "a.zarr")
+    assert np.array_equal(store.read(tmp_path / "a.zarr")["state"], states)
+
+
+@pytest.mark.parametrize(
+    ("change", "words"),
+    [
+        ({"time": np.arange(4) * 10.0}, "its snapshots are at times 0, 10 .* those of .*group /run0 at 0, 1 "),
+        ({"lat": LATITUDES / 5}, "y goes from -14 to 14 .* in .*a.nc, group /run0 from -70 to 70"),
+        ({"units": "km"}, "the units of depth are 'km', in .*a.nc, group /run0 'm'"),
+    ],
+)
+def test_groups_that_differ_in_their_coordinates_are_refused(
+    tmp_path: Path, change: dict[str, Any], words: str
+) -> None:
+    raw = grouped(tmp_path / "a.nc", values(count=3), {}, {}, change)
+    with pytest.raises(UserError, match=rf"a\.nc, group /run2: {words}"):
+        ingest.stage(settings(3), raw=[raw], store=tmp_path / "a.zarr")
+
+
+def test_times_of_another_group_are_not_taken(tmp_path: Path) -> None:
+    with h5py.File(tmp_path / "a.h5", "w") as file:
+        for n, name in enumerate(SYSTEM.channels):
+            file[f"train/{name}"] = values()[:, :, n]
+        file["valid/time"] = np.arange(4.0)
+    own = settings(dimensions=["trajectory", "time", "y", "x"])
+    with pytest.raises(UserError, match=r"a\.h5, group /train: holds no times .* set data\.time_step"):
+        ingest.stage(own, raw=[tmp_path / "a.h5"], store=tmp_path / "a.zarr")

@@ -35,7 +35,7 @@ class Format:
 FORMATS = {
     "native": Format({name: name for name in AXES}),
     "xarray": Format({name: name for name in AXES}),
-    "well": Format(("trajectory", "time", "x", "y", "channel"), cells=("dimensions/{}",)),
+    "well": Format(("trajectory", "time", "x", "y", "channel"), times="dimensions/time", cells=("dimensions/{}",)),
     "pdebench": Format(
         ("trajectory", "time", "x", "y"),
         times="t-coordinate",
@@ -61,22 +61,12 @@ class Layout:
         self.well = format == "well"
         self.solid = format == "pdebench" and any(place.endswith("z-coordinate") for place in container.arrays)
 
-    @property
-    def times(self) -> str:
-        """The variable of the times."""
-        return (
-            self.dimensions.get("time", self.format.times)
-            if isinstance(self.dimensions, Mapping)
-            else self.format.times
-        )
-
     def coordinates(self, axis: str) -> list[str]:
         """Names that the variable of an axis, time, y or x, may have."""
-        if axis == "time":
-            return [self.times]
-        if isinstance(self.dimensions, Mapping):
-            return [self.dimensions[axis]] if axis in self.dimensions else []
-        return [name.format(axis) for name in self.format.cells]
+        if isinstance(self.dimensions, Mapping) and axis in self.dimensions:
+            own = self.dimensions[axis]
+            return [own, *(name.format(own) for name in self.format.cells)]
+        return [self.format.times] if axis == "time" else [name.format(axis) for name in self.format.cells]
 
     def of(self, what: str, place: str, array: Array) -> tuple[str, ...]:
         """Our name of each axis of an array, `what` in errors.

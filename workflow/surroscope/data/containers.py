@@ -57,6 +57,12 @@ class Array:
         """Whether it is there for the size of a netCDF dimension alone."""
         return bytes(self.attributes.get("NAME", b"")).startswith(VALUELESS)
 
+    @property
+    def unit(self) -> str:
+        """The attribute `units`, but for how words are parted; empty if there is none."""
+        told = _plain(self.attributes.get("units", ""))
+        return " ".join(str(told).replace("_", " ").split())
+
     def read(self, *slices: slice) -> np.ndarray:
         """Part of it, a slice for each axis. Raises what its library does where it is broken."""
         return self._unpacked(np.asarray(self.data[slices]))

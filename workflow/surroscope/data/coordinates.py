@@ -1,9 +1,7 @@
 """Where the cells of files lie and in what units: what files and classes of one study have to agree in."""
 
-import functools
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -18,70 +16,57 @@ REMEDY = "mend the files, or set data.coordinates: ignore if their cells and uni
 
 @dataclass(frozen=True)
 class Coordinates:
-    """What a file says of them.
+    """What is said of the coordinates of one array in a file.
 
-    cells: axis, y or x -> centres of the stored cells, which ascend where they are in order; descending: axes that do
-    so in the file; units: of y, x, time and of each variable
+    cells: axis, y or x -> centres of the stored cells, which ascend where they are in order; ways: axis -> how it goes
+    in the file, "ascending", which whatever does not descend counts as, "descending", which is turned, or "untold";
+    units: of y, x, time and of the variable
     """
 
     cells: Mapping[str, np.ndarray]
-    descending: tuple[str, ...]
+    ways: Mapping[str, str]
     units: Mapping[str, str]
 
-    def turned(self, values: np.ndarray) -> np.ndarray:
-        """Values of a file (.., Y, X) in the order of the store."""
-        y, x = (slice(None, None, -1 if axis in self.descending else None) for axis in ("y", "x"))
-        return values[..., y, x]
 
+def of(fields: Fields, name: str, grid: tuple[int, int], *, timed: bool) -> Iterator[tuple[str, Coordinates]]:
+    """What a file says of the coordinates of a variable, array by array, each with where it is, for errors.
 
-NONE = Coordinates({}, (), {})
-
-
-@functools.lru_cache(maxsize=1)
-def of(fields: Fields, names: tuple[str, ...], grid: tuple[int, int], *, timed: bool) -> Coordinates:
-    """What a file says of the coordinates of these variables; grid: cells (Y, X) into which its own are averaged.
-
-    timed: whether its times count
+    grid: cells (Y, X) into which its own are averaged; timed: whether its times count
     """
-    centres: dict[str, np.ndarray] = {}
-    units: dict[str, str] = {}
-    descending = []
-    for axis, cells in zip(("y", "x"), grid, strict=True):
-        held = fields.variable(names[0]).sizes.get(axis, 1)
-        try:
-            if (found := fields.beside(names[0], axis)) is None:
+    variable = fields.variable(name)
+    for place, array, turned in zip(variable.places, variable.arrays, variable.turned, strict=True):
+        cells: dict[str, np.ndarray] = {}
+        ways: dict[str, str] = {}
+        units = {name: array.unit}
+        for axis, count in zip(("y", "x"), grid, strict=True):
+            if (held := variable.sizes.get(axis, 1)) == 1:
                 continue
-            places = found.read(slice(None)).astype(np.float64)
-        except Exception:  # what cannot be read beside the variables stands in nobody's way
-            continue
-        places = (places[1:] + places[:-1]) / 2 if len(places) == held + 1 else places  # edges
-        if held == 1 or len(places) != held or not np.isfinite(places).all() or (places == places[0]).all():
-            continue
-        if (np.diff(places) < 0).all():
-            descending.append(axis)
-            places = places[::-1]
-        centres[axis], units[axis] = places.reshape(cells, -1).mean(1), unit(found.attributes)
-    if timed and (times := fields.beside(names[0], "time")) is not None:
-        units["time"] = unit(times.attributes).partition(" since ")[0]
-    units |= {name: unit(fields.variable(name).arrays[0].attributes) for name in names}
-    return Coordinates(centres, tuple(descending), {name: told for name, told in units.items() if told})
+            if (centres := fields.centres(place, axis, held)) is None:
+                ways[axis] = "untold"
+                continue
+            ways[axis] = "descending" if axis in turned else "ascending"
+            centres = centres[::-1] if axis in turned else centres
+            cells[axis] = centres.reshape(count, -1).mean(1, dtype=np.float64).astype(centres.dtype)
+            units[axis] = unit(fields, place, axis)
+        if timed:
+            units["time"] = unit(fields, place, "time").partition(" since ")[0]
+        yield fields.where(place), Coordinates(cells, ways, {key: told for key, told in units.items() if told})
 
 
-def unit(attributes: Mapping[str, Any]) -> str:
-    """The attribute `units`, but for how words are parted; empty if there is none."""
-    told = attributes.get("units", "")
-    return " ".join((told.decode() if isinstance(told, bytes) else str(told)).replace("_", " ").split())
+def unit(fields: Fields, place: str, axis: str) -> str:
+    found = fields.beside(place, axis)
+    return "" if found is None else found.unit
 
 
 class Agreement:
     """What the files of a class say, the first that says something of each."""
 
     def __init__(self) -> None:
-        self.cells: dict[str, tuple[Path, np.ndarray]] = {}
-        self.units: dict[str, tuple[Path, str]] = {}
+        self.cells: dict[str, tuple[str, np.ndarray]] = {}
+        self.units: dict[str, tuple[str, str]] = {}
 
-    def add(self, path: Path, own: Coordinates) -> None:
-        """A further file. Raises UserError, naming both, where it says something else."""
+    def add(self, path: str, own: Coordinates) -> None:
+        """A further array, of this file and group. Raises UserError, naming both, where it says something else."""
         for axis, values in own.cells.items():
             first, expected = self.cells.setdefault(axis, (path, values))
             if not alike(values, expected):

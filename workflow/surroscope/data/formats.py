@@ -25,12 +25,37 @@ from surroscope.errors import UserError
 
 
 @dataclass(frozen=True)
+class Coordinate:
+    """A coordinate of one axis as the file has it: its numbers, none if they are not real ones, and their unit."""
+
+    values: np.ndarray
+    unit: str
+
+    def centres(self, cells: int) -> np.ndarray | None:
+        """Of this many cells, by their centres or their edges; None where it does not say where they are."""
+        values = self.values
+        if len(values) == cells + 1:
+            values = ((values[1:].astype(np.float64) + values[:-1]) / 2).astype(values.dtype)
+        told = cells > 1 and len(values) == cells and np.isfinite(values).all() and not (values == values[0]).all()
+        return values if told else None
+
+
+def descends(centres: np.ndarray) -> bool:
+    return bool((np.diff(centres) < 0).all())
+
+
+@dataclass(frozen=True)
 class Variable:
-    """A variable with our names of its axes, not read yet: one array, or one a trajectory, alike, of these groups."""
+    """A variable with our names of its axes, not read yet: one array, or one a trajectory, alike.
+
+    places: paths of the arrays in the file; turned: of each array, those of y and x that descend in the file, which are
+    read in ascending order
+    """
 
     axes: tuple[str, ...]
     arrays: list[Array]
-    groups: tuple[str, ...]
+    places: tuple[str, ...]
+    turned: list[tuple[str, ...]]
     dtype: np.dtype
 
     @property
@@ -48,7 +73,7 @@ class Variable:
     @property
     def series(self) -> tuple[str, ...]:
         """The groups that hold a trajectory each; variables that are combined have the same."""
-        return self.groups if "trajectory" not in self.axes else ()
+        return tuple(map(group_of, self.places)) if "trajectory" not in self.axes else ()
 
     def read(self, rows: slice, times: slice) -> np.ndarray:
         """Part of it, (n, t, Y, X) or (n, t, C, Y, X), with Y = 1 on a line."""
@@ -56,9 +81,11 @@ class Variable:
         ranges = {"trajectory": rows, "time": times}
         order = [self.axes.index(axis) for axis in AXES if axis in self.axes]
         parts = []
-        for array in self.arrays if whole else self.arrays[rows]:
+        chosen = slice(None) if whole else rows
+        for array, turned in zip(self.arrays[chosen], self.turned[chosen], strict=True):
             # Read before it is turned, in the order of the file.
             part = array.read(*(ranges.get(axis, slice(None)) for axis in self.axes))
+            part = np.flip(part, tuple(self.axes.index(axis) for axis in turned))
             # What is computed of half precision would be rounded again at every step.
             part = part.astype(np.float32) if part.dtype == np.float16 else part
             if self.axes.count("channel") == 2:
@@ -83,6 +110,7 @@ class Fields:
         for place in sorted(self.container.arrays, key=lambda place: by_number(f"/{place}".rpartition("/")[0])):
             self.places.setdefault(place.rpartition("/")[2], []).append(place)
         self.variables: dict[str, Variable] = {}
+        self.coordinates: dict[str, Coordinate | None] = {}
 
     def __enter__(self) -> "Fields":
         return self
@@ -121,23 +149,49 @@ class Fields:
             part = f"variable {name!r}, trajectories {rows.start} to {rows.stop - 1}, "
             raise refusal(self.path, error, part) from None
 
-    def times(self, name: str) -> np.ndarray | None:
-        """Times of a variable's snapshots; None if there are none in real numbers."""
-        array = self.beside(name, "time")
-        return None if array is None else array.read(slice(None)).astype(np.float64)
+    def beside(self, place: str, axis: str) -> Coordinate | None:
+        """The coordinate of an axis, time, y or x, of the array at this place: of its group or of one above.
 
-    def beside(self, name: str, axis: str) -> Array | None:
-        """The coordinate of one of a variable's axes, time, y or x: of its group, or one above, or else the first there
-        is; None if there is none in real numbers."""
-        group = self._holders(name)[0].rpartition("/")[0]
+        None if there is none in real numbers. Raises UserError if it cannot be read.
+        """
+        group = place.rpartition("/")[0]
         above = [group.rsplit("/", depth)[0] for depth in range(group.count("/") + 1)] if group else []
         for wanted in self.layout.coordinates(axis):
-            near = [f"{place}/{wanted}" for place in above] + [wanted]
-            for place in [*(p for p in near if p in self.container.arrays), *self.places.get(wanted, ())]:
-                array = self._array(place)
-                if len(array.shape) == 1 and not array.valueless:
-                    return array if array.dtype.kind in "iuf" else None
+            for near in [*(f"{higher}/{wanted}" for higher in above), wanted]:
+                if near not in self.coordinates:
+                    self.coordinates[near] = self._coordinate(near) if near in self.container.arrays else None
+                if (found := self.coordinates[near]) is not None:
+                    return found if len(found.values) else None
         return None
+
+    def centres(self, place: str, axis: str, cells: int) -> np.ndarray | None:
+        """Where the cells of the array at this place are along y or x, in the order of the file; None if that is not
+        said."""
+        try:
+            found = self.beside(place, axis)
+        except UserError:  # what cannot be read beside the variables stands in nobody's way
+            return None
+        return None if found is None else found.centres(cells)
+
+    def where(self, place: str) -> str:
+        """The file, and the group if it is not the root, for errors."""
+        group = group_of(place)
+        return f"{self.path}" if group == "/" else f"{self.path}, group {group}"
+
+    def _coordinate(self, place: str) -> Coordinate | None:
+        """What is at this place, if it is a coordinate."""
+        array = self._array(place)
+        if len(array.shape) != 1 or array.valueless:
+            return None
+        kind, size = array.dtype.kind, array.dtype.itemsize
+        if kind not in "iuf":
+            return Coordinate(np.empty(0), "")
+        try:
+            values = array.read(slice(None))
+        except Exception as error:
+            raise refusal(self.path, error, f"variable {place!r} ") from None
+        # Coarser numbers stay so: they show how exact they are.
+        return Coordinate(values.astype(f"f{min(size, 8)}" if kind == "f" else np.float64), array.unit)
 
     def _holders(self, name: str) -> list[str]:
         """Where a variable is, in the order of the numbers in the names of groups."""
@@ -169,7 +223,7 @@ class Fields:
                 'data.channels what each channel is in the files, with quotes around a name such as "train/2m-height"'
             )
         places, arrays = list(held), list(held.values())
-        groups = tuple(f"/{place}".rpartition("/")[0] or "/" for place in places)
+        groups = list(map(group_of, places))
         shapes = [self.layout.of(f"{self.path}: variable {name!r}", *pair) for pair in held.items()]
         first = arrays[0]
         if len(arrays) > 1 and "trajectory" in shapes[0]:
@@ -185,7 +239,17 @@ class Fields:
                     f"expected ({sizes(shapes[0], first)}) of {first.dtype} as in {groups[0]}; "
                     "groups are trajectories, alike"
                 )
-        return Variable(shapes[0], arrays, groups, first.dtype)
+        turned = [
+            tuple(
+                axis
+                for axis, cells in zip(shapes[0], array.shape, strict=True)
+                if axis in ("y", "x")
+                and (centres := self.centres(place, axis, cells)) is not None
+                and descends(centres)
+            )
+            for place, array in held.items()
+        ]
+        return Variable(shapes[0], arrays, tuple(places), turned, first.dtype)
 
     def _known(self) -> str:
         """What it holds but for coordinates, with groups where that is short."""
@@ -199,6 +263,11 @@ class Fields:
         held = {name: places for name, places in self.places.items() if not coordinate(places[0], name)}
         every = sorted(place for places in held.values() for place in places)
         return ", ".join(every if len(every) < 10 else sorted(held)) or "none"
+
+
+def group_of(place: str) -> str:
+    """The group that an array is in, "/" for the root."""
+    return f"/{place}".rpartition("/")[0] or "/"
 
 
 class Reader:

@@ -110,6 +110,7 @@ def inspect(
     """
     sources: list[Source] = []
     times: np.ndarray | None = None
+    first = ""
     origin, updates, agreed = dict(settings.origin), 0, coordinates.Agreement()
     for path in raw:
         fields = reader.open(path)
@@ -122,15 +123,19 @@ def inspect(
         counts = {name: variable.trajectories for name, variable in found.items()}
         if len(set(counts.values())) > 1 or len({variable.series for variable in found.values()}) > 1:
             raise UserError(f"{path}: its variables differ in their trajectories: {counts}; expected the same of each")
-        own = times_of(settings, fields, next(iter(found)))
-        if times is not None and not np.allclose(own, times, rtol=1e-6, atol=1e-6 * (times[1] - times[0])):
-            raise UserError(
-                f"{path}: its snapshots are at times {short(own)}, those of {sources[0].path} at {short(times)}; "
-                "a class has one set of times. Where only the start differs, set data.time_step, and times count from "
-                "0 in every file"
-            )
-        times = own
-        agreed.add(path, placed(settings, fields, tuple(found)))
+        for place in [place for variable in found.values() for place in variable.places]:
+            own = times_of(settings, fields, place)
+            if times is not None and not np.allclose(own, times, rtol=1e-6, atol=1e-6 * (times[1] - times[0])):
+                raise UserError(
+                    f"{fields.where(place)}: its snapshots are at times {short(own)}, those of {first} at "
+                    f"{short(times)}; a class has one set of times. Where only the start differs, set data.time_step, "
+                    "and times count from 0 in every file"
+                )
+            if times is None:
+                times, first = own, fields.where(place)
+        for name in found if settings.coordinates == "compare" and settings.format != "native" else ():
+            for where, said in coordinates.of(fields, name, settings.grid, timed=settings.time_step is None):
+                agreed.add(where, said)
         if settings.format == "native":
             made = fields.attributes
             updates += int(made.pop("cell_updates_by_positive_scheme"))
@@ -160,13 +165,6 @@ def selected(settings: jobs.Ingest, reader: Reader, sources: list[Source]) -> li
     return taken
 
 
-def placed(settings: jobs.Ingest, fields: Fields, names: tuple[str, ...]) -> coordinates.Coordinates:
-    """The coordinates of a file's variables, unless they do not count."""
-    if settings.coordinates == "ignore" or settings.format == "native":
-        return coordinates.NONE
-    return coordinates.of(fields, names, settings.grid, timed=settings.time_step is None)
-
-
 def wanted(settings: jobs.Ingest) -> set[str]:
     """Names of all variables and groups that channels may be made of."""
     texts = settings.channels.values()
@@ -179,21 +177,22 @@ def variables(channels: Mapping[str, str]) -> list[str]:
     return sorted(set().union(*map(expressions.names, channels.values())))
 
 
-def times_of(settings: jobs.Ingest, fields: Fields, name: str) -> np.ndarray:
-    """The times of a variable's snapshots that are taken. Raises UserError unless each has one, in equal steps."""
+def times_of(settings: jobs.Ingest, fields: Fields, place: str) -> np.ndarray:
+    """The times of an array's snapshots that are taken. Raises UserError unless each has one, in equal steps."""
     snapshots = settings.snapshots
     if settings.time_step is not None:
         return np.arange(snapshots) * settings.time_step
-    every = fields.times(name)
-    if every is None:
+    found, where = fields.beside(place, "time"), fields.where(place)
+    if found is None:
         raise UserError(
-            f"{fields.path}: holds no times of its snapshots in real numbers; set data.time_step, the time between two"
+            f"{where}: holds no times of its snapshots in real numbers; set data.time_step, the time between two"
         )
+    every = found.values.astype(np.float64)
     times = every[:snapshots]
     steps = np.diff(times)
     if len(times) < snapshots or not (steps > 0).all() or not np.allclose(steps, steps.mean(), rtol=1e-3, atol=0):
         raise UserError(
-            f"{fields.path}: its times are {times.tolist()[:9]} ({len(every)}), expected {snapshots} or more in "
+            f"{where}: its times are {times.tolist()[:9]} ({len(every)}), expected {snapshots} or more in "
             "equal steps; mend the file, or set data.time_step"
         )
     return times
@@ -237,8 +236,7 @@ def convert(
     faults: what is wrong with them is added to, where it is no error
     """
     path, channels = fields.path, expressions_of(settings, fields)
-    used = tuple(variables(channels))
-    blocks = {name: placed(settings, fields, used).turned(fields.read(name, rows, times)) for name in used}
+    blocks = {name: fields.read(name, rows, times) for name in variables(channels)}
 
     def read(name: str, component: int | None) -> np.ndarray:
         block = blocks[name]
