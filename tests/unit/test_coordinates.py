@@ -214,3 +214,36 @@ def test_times_of_another_group_are_not_taken(tmp_path: Path) -> None:
     own = settings(dimensions=["trajectory", "time", "y", "x"])
     with pytest.raises(UserError, match=r"a\.h5, group /train: holds no times .* set data\.time_step"):
         ingest.stage(own, raw=[tmp_path / "a.h5"], store=tmp_path / "a.zarr")
+
+
+@pytest.mark.parametrize("compared", ["compare", "ignore"])
+@pytest.mark.parametrize("axis", ["lat", "lon"])
+def test_what_is_turned_does_not_stand_beside_what_says_no_direction(tmp_path: Path, axis: str, compared: str) -> None:
+    down = write(tmp_path / "down.nc", values(), **{axis: {"lat": LATITUDES, "lon": LONGITUDES}[axis][::-1]})
+    silent, up = write(tmp_path / "silent.nc", values(1), **{axis: None}), write(tmp_path / "up.nc", values(2))
+    own = {"lat": "y", "lon": "x"}[axis]
+    words = rf"silent\.nc: does not say where {own} goes, in .*down\.nc it descends .* write the coordinate of {own}"
+    for raw in ([down, silent], [silent, up, down]):
+        with pytest.raises(UserError, match=words):
+            ingest.stage(settings(10, coordinates=compared), raw=raw, store=tmp_path / "both.zarr")
+    classes = {"down": [down], "silent": [silent], "up": [up], "partly": [up, silent], "all": [up, down]}
+    for name, raw in classes.items():
+        chosen = settings(5 * len(raw), name, coordinates=compared)
+        ingest.stage(chosen, raw=raw, store=tmp_path / f"{name}.zarr")
+    for pair in (("down", "silent"), ("silent", "down"), ("down", "partly"), ("all", "silent")):
+        with pytest.raises(UserError, match=rf"not every file of it says where {own} goes.*write the coordinate"):
+            divide(*(tmp_path / f"{name}.zarr" for name in pair))
+    for pair in (("down", "up"), ("up", "silent")):
+        divide(*(tmp_path / f"{name}.zarr" for name in pair))
+
+
+def test_groups_that_do_not_say_which_way_they_go_are_refused_beside_one_that_is_turned(tmp_path: Path) -> None:
+    raw = grouped(tmp_path / "a.nc", values(count=2), {"lat": LATITUDES[::-1]}, {"lat": np.full(8, np.nan)})
+    with pytest.raises(UserError, match=r"a\.nc, group /run1: does not say where y goes, in .*group /run0 it descends"):
+        ingest.stage(settings(2), raw=[raw], store=tmp_path / "a.zarr")
+
+
+def test_ignoring_coordinates_does_not_keep_an_axis_from_being_turned(tmp_path: Path) -> None:
+    raw = write(tmp_path / "a.nc", values()[:, :, :, ::-1], lat=LATITUDES[::-1])
+    ingest.stage(settings(coordinates="ignore"), raw=[raw], store=tmp_path / "a.zarr")
+    assert np.array_equal(store.read(tmp_path / "a.zarr")["state"], values())

@@ -11,6 +11,7 @@ from surroscope.errors import UserError
 
 # Of the width of a cell: coordinates are often rounded to single precision.
 TOLERANCE = 1e-3
+WAYS = ("descending", "ascending")
 REMEDY = "mend the files, or set data.coordinates: ignore if their cells and units are the same"
 
 
@@ -59,14 +60,30 @@ def unit(fields: Fields, place: str, axis: str) -> str:
 
 
 class Agreement:
-    """What the files of a class say, the first that says something of each."""
+    """What the files of a class say, the first that says something of each, but where no cells and units are compared.
 
-    def __init__(self) -> None:
+    Which way an axis goes counts always: what is turned may not stand beside what may have to be.
+    """
+
+    def __init__(self, *, compared: bool = True) -> None:
+        self.compared = compared
+        self.ways: dict[str, dict[str, str]] = {}
         self.cells: dict[str, tuple[str, np.ndarray]] = {}
         self.units: dict[str, tuple[str, str]] = {}
 
     def add(self, path: str, own: Coordinates) -> None:
         """A further array, of this file and group. Raises UserError, naming both, where it says something else."""
+        for axis, way in own.ways.items():
+            known = self.ways.setdefault(axis, {})
+            known.setdefault(way, path)
+            if {"descending", "untold"} <= known.keys():
+                raise UserError(
+                    f"{known['untold']}: does not say where {axis} goes, in {known['descending']} it descends and is "
+                    f"turned; expected it of each or of none: write the coordinate of {axis} into every file of the "
+                    "class, or write those that descend in ascending order"
+                )
+        if not self.compared:
+            return
         for axis, values in own.cells.items():
             first, expected = self.cells.setdefault(axis, (path, values))
             if not alike(values, expected):
@@ -93,9 +110,11 @@ class Agreement:
         return found
 
     def told(self) -> dict[str, dict[str, str]]:
-        """The units as an attribute of the store, if there are any. Not as `units`, by which times would be decoded."""
+        """Attributes of the store: the units, not as `units`, by which times would be decoded, and which way the axes
+        go that every file says; none where there are none."""
         units = {name: told for name, (_, told) in sorted(self.units.items())}
-        return {"units_in_files": units} if units else {}
+        ways = {axis: min(known, key=WAYS.index) for axis, known in sorted(self.ways.items()) if "untold" not in known}
+        return {key: told for key, told in {"units_in_files": units, "axes_in_files": ways}.items() if told}
 
 
 def alike(one: np.ndarray, other: np.ndarray) -> bool:

@@ -111,7 +111,8 @@ def inspect(
     sources: list[Source] = []
     times: np.ndarray | None = None
     first = ""
-    origin, updates, agreed = dict(settings.origin), 0, coordinates.Agreement()
+    origin, updates = dict(settings.origin), 0
+    agreed = coordinates.Agreement(compared=settings.coordinates == "compare")
     for path in raw:
         fields = reader.open(path)
         found, size = {}, 0
@@ -133,7 +134,7 @@ def inspect(
                 )
             if times is None:
                 times, first = own, fields.where(place)
-        for name in found if settings.coordinates == "compare" and settings.format != "native" else ():
+        for name in found if settings.format != "native" else ():
             for where, said in coordinates.of(fields, name, settings.grid, timed=settings.time_step is None):
                 agreed.add(where, said)
         if settings.format == "native":

@@ -62,6 +62,15 @@ def require_alike(opened: dict[str, xr.Dataset], paths: dict[str, Path]) -> None
                     f"{paths[name]}: {axis} is {short(there)}, in {paths[first]} it is {short(here)}; the classes of a "
                     f"system must agree, so mend data.files or choose other classes{REMEDIES.get(axis, '')}"
                 )
+        for one, other in ((first, name), (name, first)):
+            ways, others = (opened[each].attrs.get("axes_in_files", {}) for each in (one, other))
+            for axis in sorted(ways):
+                if ways[axis] == "descending" and axis not in others:
+                    raise UserError(
+                        f"{paths[other]}: not every file of it says where {axis} goes, in files of {paths[one]} it "
+                        f"descends and is turned; expected it of each or of none: write the coordinate of {axis} into "
+                        "every file of both classes, or write those that descend in ascending order"
+                    )
         units, others_units = (data.attrs.get("units_in_files", {}) for data in (expected, found))
         for key in sorted(units.keys() & others_units.keys()):
             if units[key] != others_units[key]:
