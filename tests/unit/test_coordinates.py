@@ -247,3 +247,22 @@ def test_ignoring_coordinates_does_not_keep_an_axis_from_being_turned(tmp_path: 
     raw = write(tmp_path / "a.nc", values()[:, :, :, ::-1], lat=LATITUDES[::-1])
     ingest.stage(settings(coordinates="ignore"), raw=[raw], store=tmp_path / "a.zarr")
     assert np.array_equal(store.read(tmp_path / "a.zarr")["state"], values())
+
+
+@pytest.mark.parametrize("step", [120.0, 60.5])
+def test_times_far_from_zero_are_compared_by_their_steps(tmp_path: Path, step: float) -> None:
+    start, counted = 1.7e9, np.arange(4.0)
+    raw = [
+        write(tmp_path / f"{name}.nc", values(number), time=start + counted * own)
+        for number, (name, own) in enumerate({"a": 60.0, "b": step, "c": 60.0 + 1e-6}.items())
+    ]
+    words = r"b\.nc: its snapshots are at times 1700000000, 1700000\d+(\.5)? .*, those of .*a\.nc at 17000000"
+    with pytest.raises(UserError, match=words):
+        ingest.stage(settings(10), raw=raw[:2], store=tmp_path / "both.zarr")
+    for name, file in zip("abc", raw, strict=True):
+        ingest.stage(settings(ic=name), raw=[file], store=tmp_path / f"{name}.zarr")
+    with pytest.raises(
+        UserError, match=r"b\.zarr: time is 1700000000 1700000\d+.*, in .*a\.zarr it is 1700000000 17000000"
+    ):
+        divide(tmp_path / "a.zarr", tmp_path / "b.zarr")
+    divide(tmp_path / "a.zarr", tmp_path / "c.zarr")

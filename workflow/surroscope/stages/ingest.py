@@ -126,7 +126,7 @@ def inspect(
             raise UserError(f"{path}: its variables differ in their trajectories: {counts}; expected the same of each")
         for place in [place for variable in found.values() for place in variable.places]:
             own = times_of(settings, fields, place)
-            if times is not None and not np.allclose(own, times, rtol=1e-6, atol=1e-6 * (times[1] - times[0])):
+            if times is not None and not coordinates.alike(own, times):
                 raise UserError(
                     f"{fields.where(place)}: its snapshots are at times {short(own)}, those of {first} at "
                     f"{short(times)}; a class has one set of times. Where only the start differs, set data.time_step, "
@@ -292,7 +292,8 @@ def describe(settings: jobs.Ingest, sources: list[Source], times: np.ndarray, st
 
 
 def short(times: np.ndarray) -> str:
-    return f"{times[0]:g}, {times[1]:g} .. {times[-1]:g} ({len(times)})" if len(times) > 1 else str(times)
+    ends = (*times[:2], times[-1], len(times))
+    return "{:.12g}, {:.12g} .. {:.12g} ({})".format(*ends) if len(times) > 1 else str(times)
 
 
 if __name__ == "__main__":
