@@ -18,6 +18,7 @@ import torch
 import xarray as xr
 import zarr
 
+from surroscope.data.containers import opened
 from surroscope.data.unreadable import refusal
 from surroscope.errors import UserError
 from surroscope.runtime import store
@@ -241,3 +242,24 @@ def test_files_are_opened_for_all_of_their_blocks(tmp_path: Path, monkeypatch: p
         assert opened.count(str(path)) == 2  # to look at what there is, and to read
     assert opened.count("0003/data") == 4
     assert not any("other" in name for name in opened)
+
+
+def test_names_of_dimensions_near_an_array_are_found_without_a_search_of_the_whole_file(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    names = {"time": "a/b/t", "y": "a/y", "x": "x", "far": "other/far"}
+    with h5py.File(tmp_path / "a.h5", "w") as file:
+        file["a/b/u"] = FIELD
+        for number, place in enumerate(names.values()):
+            file[place] = np.arange(float(FIELD.shape[number]))
+            file[place].make_scale()
+            file["a/b/u"].dims[number].attach_scale(file[place])
+        file["c"] = h5py.ExternalLink("b.h5", "/")
+    (tmp_path / "b.h5").write_bytes((tmp_path / "a.h5").read_bytes())
+    asked: list[str] = []
+    name = h5py.Dataset.name.fget
+    monkeypatch.setattr(h5py.Dataset, "name", property(lambda data: asked.append(name(data)) or name(data)))
+    file = opened(tmp_path / "a.h5")
+    assert file.arrays["a/b/u"]().dims == file.arrays["c/a/b/u"]().dims == ("t", "y", "x", "far")
+    file.close()
+    assert asked == ["/other/far"] * 2

@@ -121,11 +121,12 @@ def _hdf5(path: Path) -> Container:
     file = h5py.File(path)
     arrays: dict[str, Callable[[], Array]] = {}
     broken = []
+    linked = functools.cache(functools.partial(_linked, file))
     for place, entry in entries(file):
         group, _, name = place.rpartition("/")
         called = f"{group}/{name.removeprefix(PREFIX)}".lstrip("/")
         if called != place or called not in arrays:  # a variable rather than the dimension of its name
-            arrays[called] = functools.partial(_dataset, file, place)
+            arrays[called] = functools.partial(_dataset, file, place, linked)
         broken += [place] if entry is None else []
 
     def attributes(group: str) -> dict[str, Any]:
@@ -166,16 +167,36 @@ def entries(
             yield place, kind
 
 
-def _dataset(file: h5py.File, place: str) -> Array:
+def _linked(file: h5py.File, group: str) -> dict[tuple[int, int], str]:
+    """Where what a group holds is, by number of the file and address, and its name there."""
+    here = file[group or "/"].id
+    names: dict[tuple[int, int], str] = {}
+    for name in here:
+        link = here.links.get_info(name)
+        if link.type == h5py.h5l.TYPE_HARD:
+            names.setdefault((h5py.h5o.get_info(here).fileno, link.u), name.decode(errors="surrogateescape"))
+    return names
+
+
+def _dataset(file: h5py.File, place: str, linked: Callable[[str], Mapping[tuple[int, int], str]]) -> Array:
     data = file[place]
     if not isinstance(data, h5py.Dataset):
         raise ValueError(f"{place} is no array")
     attributes = data.attrs
-    name = str(data.name).rpartition("/")[2]
+
+    def named(scale: h5py.Dataset) -> str:
+        """Asking HDF5 for the name searches the whole file; mostly the scale is in the array's group or one above."""
+        found, group = h5py.h5o.get_info(scale.id), place
+        while group:
+            group = group.rpartition("/")[0]
+            if held := linked(group).get((found.fileno, found.addr)):
+                return held
+        return str(scale.name).rpartition("/")[2]
+
     if "DIMENSION_LIST" in attributes:
-        dims = tuple(axis[0].name.rpartition("/")[2] if len(axis) else f"axis {n}" for n, axis in enumerate(data.dims))
+        dims = tuple(named(axis[0]) if len(axis) else f"axis {n}" for n, axis in enumerate(data.dims))
     elif data.ndim == 1 and "CLASS" in attributes and attributes["CLASS"] == b"DIMENSION_SCALE":
-        dims = (name,)
+        dims = (str(data.name).rpartition("/")[2],)
     else:
         dims = ()
     return _array(data, dims, attributes)
