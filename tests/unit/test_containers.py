@@ -263,3 +263,30 @@ def test_names_of_dimensions_near_an_array_are_found_without_a_search_of_the_who
     assert file.arrays["a/b/u"]().dims == file.arrays["c/a/b/u"]().dims == ("t", "y", "x", "far")
     file.close()
     assert asked == ["/other/far"] * 2
+
+
+@pytest.mark.parametrize("kind", ["netCDF-3", "HDF5", "HDF5 of variable length"])
+def test_units_that_are_no_utf8_are_read_as_latin_1(tmp_path: Path, kind: str) -> None:
+    path, told = tmp_path / "a.nc", b"\xb0C"
+    if kind == "netCDF-3":
+        with scipy.io.netcdf_file(path, "w") as old:
+            for name, size in zip(DIMS, FIELD.shape, strict=True):
+                old.createDimension(name, size)
+            variable = old.createVariable("u", "f", DIMS)
+            variable[:], variable.units = FIELD, told
+    else:
+        with h5py.File(path, "w") as file:
+            file["u"] = FIELD
+            file["u"].attrs.create("units", told, dtype="S2" if kind == "HDF5" else h5py.string_dtype())
+    np.testing.assert_array_equal(ingested(path, dimensions={} if kind == "netCDF-3" else DIMS), STATES)
+    assert store.read(tmp_path / "s").attrs["units_in_files"] == {"u": "°C"}
+
+
+@pytest.mark.parametrize("kind", ["S4", "f4"])
+def test_attributes_that_are_empty_say_nothing(tmp_path: Path, kind: str) -> None:
+    with h5py.File(tmp_path / "a.h5", "w") as file:
+        file["u"] = FIELD
+        for name in ("units", "_FillValue", "missing_value", "scale_factor"):
+            file["u"].attrs[name] = file.attrs[name] = h5py.Empty(kind)
+    np.testing.assert_array_equal(ingested(tmp_path / "a.h5"), STATES)
+    assert "units_in_files" not in store.read(tmp_path / "s").attrs

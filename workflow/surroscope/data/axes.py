@@ -139,7 +139,7 @@ class Layout:
         """The axes of one of The Well's fields, as the file says them: what a field does not vary along is left out."""
         told, said = self.container.attributes("dimensions"), array.attributes
         names = [
-            name.decode() if isinstance(name, bytes) else str(name)
+            name.decode(errors="replace") if isinstance(name, bytes) else str(name)
             for name in np.atleast_1d(told.get("spatial_dims", ()))
         ]
         space = names if sorted(names) == ["x", "y"] else ["x"] if self.line else ["x", "y"]

@@ -26,7 +26,7 @@ from surroscope.errors import UserError
 PACKING = ("_FillValue", "missing_value", "scale_factor", "add_offset", "_Unsigned", "dtype")
 # netCDF-4 begins the name of a variable so that is called as a dimension is and does not lie along it.
 PREFIX = "_nc4_non_coord_"
-VALUELESS = b"This is a netCDF dimension but not a netCDF variable"
+VALUELESS = "This is a netCDF dimension but not a netCDF variable"
 ONLY = "state"  # the name of the array in a file that holds one without a name
 
 
@@ -55,13 +55,13 @@ class Array:
     @property
     def valueless(self) -> bool:
         """Whether it is there for the size of a netCDF dimension alone."""
-        return bytes(self.attributes.get("NAME", b"")).startswith(VALUELESS)
+        return str(_plain(self.attributes.get("NAME", ""))).startswith(VALUELESS)
 
     @property
     def unit(self) -> str:
         """The attribute `units`, but for how words are parted; empty if there is none."""
         told = _plain(self.attributes.get("units", ""))
-        return " ".join(str(told).replace("_", " ").split())
+        return " ".join(("" if told is None else str(told)).replace("_", " ").split())
 
     def read(self, *slices: slice) -> np.ndarray:
         """Part of it, a slice for each axis. Raises what its library does where it is broken."""
@@ -106,15 +106,29 @@ def opened(path: Path) -> Container:
 
 
 def _array(data: Any, dims: tuple[str, ...], attributes: Mapping[str, Any]) -> Array:
-    packing = {key: _plain(attributes[key]) for key in PACKING if key in attributes}
+    packing = _said({key: attributes[key] for key in PACKING if key in attributes})
     return Array(data, dims or tuple(f"axis {n}" for n in range(len(data.shape))), packing, attributes)
 
 
+def _said(attributes: Mapping[str, Any]) -> dict[str, Any]:
+    """Those that are not empty."""
+    plain = {key: _plain(value) for key, value in attributes.items()}
+    return {key: value for key, value in plain.items() if value is not None}
+
+
 def _plain(value: Any) -> Any:
-    """An attribute as netCDF means it: text, or a number that is written as a list of one."""
+    """An attribute as netCDF means it: text, or a number that is written as a list of one; None if it is empty."""
+    value = value.ravel()[0] if isinstance(value, np.ndarray) and value.size == 1 else value
+    if isinstance(value, h5py.Empty):
+        return None
+    # HDF5 and h5py leave bytes that are no UTF-8 in text; most often they are Latin-1.
+    value = value.encode(errors="surrogateescape") if isinstance(value, str) else value
     if isinstance(value, bytes):
-        return value.decode()
-    return value.ravel()[0] if isinstance(value, np.ndarray) and value.size == 1 else value
+        try:
+            return value.decode()
+        except UnicodeDecodeError:
+            return value.decode("latin-1")
+    return value
 
 
 def _hdf5(path: Path) -> Container:
@@ -130,7 +144,7 @@ def _hdf5(path: Path) -> Container:
         broken += [place] if entry is None else []
 
     def attributes(group: str) -> dict[str, Any]:
-        return {key: _plain(value) for key, value in file[group or "/"].attrs.items()} if group in {"", *file} else {}
+        return _said(file[group or "/"].attrs) if group in {"", *file} else {}
 
     return Container(arrays, attributes, file.close, tuple(broken))
 
@@ -215,7 +229,7 @@ def _netcdf3(path: Path) -> Container:
             warnings.simplefilter("ignore", RuntimeWarning)
             file.close()
 
-    return Container(arrays, lambda group: {key: _plain(value) for key, value in file._attributes.items()}, close)
+    return Container(arrays, lambda group: _said(file._attributes), close)
 
 
 def _zarr(path: Path) -> Container:
