@@ -1,5 +1,6 @@
 """Files and classes of one study have the same cells and units, in whatever direction they count them."""
 
+import itertools
 from pathlib import Path
 from typing import Any
 
@@ -10,7 +11,7 @@ import pytest
 import xarray as xr
 
 from surroscope.config import jobs
-from surroscope.data.coordinates import alike
+from surroscope.data.coordinates import alike, same_unit
 from surroscope.errors import UserError
 from surroscope.runtime import store
 from surroscope.stages import ingest
@@ -266,3 +267,40 @@ def test_times_far_from_zero_are_compared_by_their_steps(tmp_path: Path, step: f
     ):
         divide(tmp_path / "a.zarr", tmp_path / "b.zarr")
     divide(tmp_path / "a.zarr", tmp_path / "c.zarr")
+
+
+SPELLINGS = [
+    ("m/s", "m s-1", "m s^-1", "m s**-1", "m*s^-1", "m·s⁻¹", "m.s-1", "s-1 m", "meters per second", "Metre / sec"),
+    ("kg m-3", "kg/m3", "kg/m^3", "kg m−3", "kg/m³"),
+    ("W/m2/K", "W m-2 K-1"),
+    ("s-1", "1/s"),
+    ("degrees north", "degree_north"),
+    ("hours", "h"),
+    ("°C", "degC", "celsius"),
+    ("1",),
+    ("%",),
+    ("m s",),
+    ("ms-1",),
+    ("m",),
+    ("M",),
+    ("J/(kg K)",),
+    ("J/kg K", "J K kg-1"),
+    ("10 m",),
+    ("degrees east",),
+]
+
+
+def test_units_are_the_same_however_they_are_spelled() -> None:
+    every = [(number, unit) for number, spelled in enumerate(SPELLINGS) for unit in spelled]
+    assert [pair for pair in itertools.product(every, every) if same_unit(pair[0][1], pair[1][1])] == [
+        pair for pair in itertools.product(every, every) if pair[0][0] == pair[1][0]
+    ]
+
+
+def test_units_that_are_spelled_otherwise_are_no_difference_of_files_and_classes(tmp_path: Path) -> None:
+    raw = [write(tmp_path / f"{n}.nc", values(n), {"depth": unit}) for n, unit in enumerate(("m s-1", "m/s"))]
+    ingest.stage(settings(10), raw=raw, store=tmp_path / "both.zarr")
+    assert store.read(tmp_path / "both.zarr").attrs["units_in_files"] == {"depth": "m s-1"}
+    for name, file in zip("ab", raw, strict=True):
+        ingest.stage(settings(ic=name), raw=[file], store=tmp_path / f"{name}.zarr")
+    divide(tmp_path / "a.zarr", tmp_path / "b.zarr")

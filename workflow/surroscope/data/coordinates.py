@@ -1,5 +1,8 @@
 """Where the cells of files lie and in what units: what files and classes of one study have to agree in."""
 
+import re
+import unicodedata
+from collections import Counter
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -12,6 +15,24 @@ from surroscope.errors import UserError
 # Of the width of a cell: coordinates are often rounded to single precision.
 TOLERANCE = 1e-3
 WAYS = ("descending", "ascending")
+# Names of units, in small letters, whose symbols are as common.
+SPELLED = {
+    name: symbol
+    for symbol, spelled in {
+        "m": "meter meters metre metres",
+        "km": "kilometer kilometers kilometre kilometres",
+        "kg": "kilogram kilograms",
+        "s": "sec second seconds",
+        "min": "minute minutes",
+        "h": "hr hrs hour hours",
+        "d": "day days",
+        "K": "kelvin",
+        "Pa": "pascal pascals",
+        "deg": "degree degrees",
+        "°C": "degc celsius",
+    }.items()
+    for name in spelled.split()
+}
 REMEDY = "mend the files, or set data.coordinates: ignore if their cells and units are the same"
 
 
@@ -93,7 +114,7 @@ class Agreement:
                 )
         for name, told in own.units.items():
             first, other = self.units.setdefault(name, (path, told))
-            if told != other:
+            if not same_unit(told, other):
                 raise UserError(
                     f"{path}: the units of {name} are {told!r}, in {first} {other!r}; a class has one unit: {REMEDY}"
                 )
@@ -121,6 +142,29 @@ def alike(one: np.ndarray, other: np.ndarray) -> bool:
     """Whether two coordinates are those of the same cells."""
     width = abs(one[-1] - one[0]) / max(len(one) - 1, 1)
     return one.shape == other.shape and bool(np.allclose(one, other, rtol=0, atol=TOLERANCE * width))
+
+
+def same_unit(one: str, other: str) -> bool:
+    """Whether two units are one, by how it is commonly spelled: m/s, m s-1, m s^-1, m·s⁻¹, meters per second.
+
+    Quantities that are equal under another name, such as N and kg m s-2, are not known to be.
+    """
+    return _powers(one) == _powers(other)
+
+
+def _powers(unit: str) -> dict[str, int] | str:
+    """The power of each of a unit's parts; the unit itself where it is not understood."""
+    text = unicodedata.normalize("NFKC", unit).replace("\N{MINUS SIGN}", "-")
+    text = re.sub(r"\bper\b", "/", text.replace("_", " "))
+    text = re.sub(r"\*\*|\^", "", text)
+    if not re.fullmatch(r"[\w\s°%·⋅*/.-]+", text):
+        return unit
+    powers: Counter[str] = Counter()
+    # A slash is of the part behind it alone, as UDUNITS has it.
+    for slash, part, power in re.findall(r"(/?)\s*([^\W\d]+|[°%]\w*|\d[\d.]*)(-?\d+)?", text):
+        powers[SPELLED.get(part.lower(), part)] += (-1 if slash else 1) * int(power or 1)
+    known = {part: power for part, power in powers.items() if power and part != "1"}
+    return known or unit
 
 
 def ends(values: np.ndarray) -> str:

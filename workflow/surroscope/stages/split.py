@@ -9,7 +9,7 @@ import xarray as xr
 
 from surroscope import seeding
 from surroscope.config import jobs
-from surroscope.data.coordinates import alike
+from surroscope.data.coordinates import alike, same_unit
 from surroscope.data.splits import split_counts
 from surroscope.errors import UserError
 from surroscope.runtime import cli, store
@@ -71,7 +71,7 @@ def require_alike(opened: dict[str, xr.Dataset], paths: dict[str, Path]) -> None
                     )
         units, others_units = (data.attrs.get("units_in_files", {}) for data in (expected, found))
         for key in sorted(units.keys() & others_units.keys()):
-            if units[key] != others_units[key]:
+            if not same_unit(units[key], others_units[key]):
                 raise UserError(
                     f"{paths[name]}: the units of {key} are {others_units[key]!r}, in {paths[first]} {units[key]!r}; "
                     f"the classes of a system must agree, so mend data.files or choose other classes{IGNORE}"
