@@ -280,6 +280,14 @@ def test_files_of_one_name_are_told_apart(tmp_path: Path) -> None:
     assert store.read(tmp_path / "a.zarr")["file"].values.tolist() == ["run_0/data.nc"] * 2 + ["run_1/data.nc"] * 2
 
 
+def test_labels_of_files_are_without_white_space_and_unlike_each_other(tmp_path: Path) -> None:
+    names = ["a b.nc", "a_b.nc", "a\tb.nc", "a\N{NO-BREAK SPACE}b.nc", "c\nd.nc"]
+    raw = [native.write(tmp_path / name, states(1, number)) for number, name in enumerate(names)]
+    ingest.stage(native.settings((5, 4, 4, 8, 8)), raw=raw, store=tmp_path / "a.zarr")
+    found = store.read(tmp_path / "a.zarr")["file"].values.tolist()
+    assert found == ["a_b.nc~", "a_b.nc", "a_b.nc~~", "a_b.nc~~~", "c_d.nc"]
+
+
 def test_files_of_a_class_have_one_set_of_times(tmp_path: Path) -> None:
     first, second = (native.write(tmp_path / f"{n}.nc", states(3, n)) for n in range(2))
     other = xr.load_dataset(second, engine="h5netcdf").assign_coords(time=[0.0, 1.0, 2.0, 3.0])

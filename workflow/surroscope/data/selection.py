@@ -1,6 +1,7 @@
 """Which trajectories of which files are taken, and which are left out and why."""
 
 import os
+import re
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
@@ -141,6 +142,13 @@ def without(sources: Sequence[Source], rows: Mapping[str, Sequence[int]], ic: st
 
 
 def file_names(paths: list[Path]) -> list[str]:
-    """Paths below the folder that all have in common, without spaces."""
+    """Paths below the folder that all have in common, without white space, each another."""
     common = Path(os.path.commonpath([path.resolve().parent for path in paths]))
-    return [path.resolve().relative_to(common).as_posix().replace(" ", "_") for path in paths]
+    own = [path.resolve().relative_to(common).as_posix() for path in paths]
+    known, names = set(own), dict[str, None]()
+    for name in own:
+        label = re.sub(r"\s", "_", name)
+        while label in names or (label != name and label in known):
+            label += "~"
+        names[label] = None
+    return list(names)
