@@ -124,3 +124,13 @@ def test_neighbours_are_read_at_once() -> None:
     assert source.runs() == [slice(1, 4), slice(6, 8)]
     assert Source(Path("a"), 2, 1).runs() == [slice(0, 2)]
     assert Source(Path("a"), 1, 1, {0: "nan"}).runs() == []
+
+
+def test_what_is_advised_for_a_value_beyond_single_precision_leaves_it_out(tmp_path: Path) -> None:
+    values = trajectories(3).astype(np.float64)
+    values[1, 2, 1, 3, 4] = -1e300  # of a momentum, which may be negative
+    own = settings(2, dtype="float64")
+    with pytest.raises(UserError, match=r"is -1e\+300 in trajectory 1.*expected finite values.*data\.skip: \[nan\]"):
+        ingested(tmp_path, [values], own)
+    path = ingested(tmp_path, [values], own.model_copy(update={"skip": ["nan"]}))
+    assert store.read(path)["row"].values.tolist() == [0, 2]

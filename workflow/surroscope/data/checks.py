@@ -19,7 +19,7 @@ def require_physical(values: np.ndarray, channel: str, path: Path, row: int, sna
     if values.min() >= low and values.max() <= np.finfo(np.float32).max:
         return
     n, t, y, x = np.argwhere(~((values >= low) & (values <= np.finfo(np.float32).max)))[0]
-    kind = "negative" if np.isfinite(values[n, t, y, x]) and values[n, t, y, x] < low else "nan"
+    kind = "negative" if positive and np.isfinite(values[n, t, y, x]) and values[n, t, y, x] < low else "nan"
     raise UserError(
         f"{path}: {channel} is {values[n, t, y, x]} in trajectory {row + n}, snapshot {snapshot + t}, "
         f"cell (y={y}, x={x}); expected finite{' and positive' if positive else ''} values. Mend the file, or "
