@@ -157,6 +157,11 @@ def test_coordinates_agree_to_a_small_part_of_a_cell() -> None:
     places = np.linspace(0, 2 * np.pi, 64)
     assert alike(places, places.astype(np.float32))
     assert not alike(places, places + 0.01)
+    far = 5e5 + 0.5 + 0.7 * np.arange(64)  # float32 counts in 1/32 there
+    assert alike(far, far.astype(np.float32))
+    assert alike(far.astype(np.float32), far)
+    assert not alike(far, far + 0.02)
+    assert not alike(far, (far + 0.1).astype(np.float32))
     assert not alike(places, places[::-1])
     assert not alike(places, places[:32])
 
@@ -303,4 +308,13 @@ def test_units_that_are_spelled_otherwise_are_no_difference_of_files_and_classes
     assert store.read(tmp_path / "both.zarr").attrs["units_in_files"] == {"depth": "m s-1"}
     for name, file in zip("ab", raw, strict=True):
         ingest.stage(settings(ic=name), raw=[file], store=tmp_path / f"{name}.zarr")
+    divide(tmp_path / "a.zarr", tmp_path / "b.zarr")
+
+
+def test_single_precision_far_from_zero_agrees_with_double_in_files_and_classes(tmp_path: Path) -> None:
+    far = 5e5 + 0.5 + 0.7 * np.arange(12)
+    raw = [write(tmp_path / f"{n}.nc", values(n), lon=far.astype(kind)) for n, kind in enumerate(("f4", "f8"))]
+    for first, order in (("a", raw), ("b", raw[::-1])):
+        ingest.stage(settings(10, first), raw=order, store=tmp_path / f"both {first}.zarr")
+        ingest.stage(settings(ic=first), raw=order[:1], store=tmp_path / f"{first}.zarr")
     divide(tmp_path / "a.zarr", tmp_path / "b.zarr")

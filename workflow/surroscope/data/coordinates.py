@@ -139,9 +139,12 @@ class Agreement:
 
 
 def alike(one: np.ndarray, other: np.ndarray) -> bool:
-    """Whether two coordinates are those of the same cells."""
-    width = abs(one[-1] - one[0]) / max(len(one) - 1, 1)
-    return one.shape == other.shape and bool(np.allclose(one, other, rtol=0, atol=TOLERANCE * width))
+    """Whether two coordinates are those of the same cells, or two series of times the same, as far as numbers of their
+    precision can say."""
+    width = abs(float(one[-1]) - float(one[0])) / max(len(one) - 1, 1)
+    rounding = max(float(np.spacing(np.abs(values).max())) for values in (one, other))
+    near = max(TOLERANCE * width, rounding)
+    return one.shape == other.shape and bool((np.abs(one.astype(np.float64) - other) <= near).all())
 
 
 def same_unit(one: str, other: str) -> bool:
@@ -168,4 +171,4 @@ def _powers(unit: str) -> dict[str, int] | str:
 
 
 def ends(values: np.ndarray) -> str:
-    return f"{values[0]:.6g} to {values[-1]:.6g} ({len(values)})"
+    return f"{values[0]:.8g} to {values[-1]:.8g} ({len(values)})"
