@@ -85,9 +85,15 @@ def test_files_of_the_users_own_are_known_by_content_whatever_their_time(tmp_pat
     made = write(tmp_path / "store", "x", inputs=read)
 
     def why() -> str | None:
-        return provenance.made_otherwise(str(made), MADE["settings"], MADE["code"], {})
+        return provenance.made_otherwise(str(made), MADE["settings"], MADE["code"], {}, map(str, files))
 
+    files = [own, folder]
     assert why() is None
+    files.append(tmp_path / "new.nc")
+    assert why() == f"made without {tmp_path / 'new.nc'}"
+    files = [own]
+    assert why() == f"made from {folder}"
+    files = [own, folder]
     os.utime(own, (1, 1))
     assert why() is None
     own.write_text("ours")

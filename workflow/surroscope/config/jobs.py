@@ -3,7 +3,6 @@
 The values are the job's `--settings` and a parameter of its rule: a change outside of them does not run the job again.
 """
 
-import hashlib
 import json
 import os
 import re
@@ -76,10 +75,7 @@ class Download(Job):
 
 
 class Ingest(data.Layout, Job):
-    """grid: (Y, X) of the store, which divides that of the files; origin: attributes of the store
-
-    files: hash of the names of the user's own files, in their order
-    """
+    """grid: (Y, X) of the store, which divides that of the files; origin: attributes of the store"""
 
     ic: str
     equations: System
@@ -89,7 +85,6 @@ class Ingest(data.Layout, Job):
     trajectories: int
     skip_rows: dict[str, list[int]] = {}
     origin: dict[str, Any]
-    files: str = ""
 
     @classmethod
     def of(cls, study: Study, system: str, ic: str) -> Self:
@@ -107,7 +102,6 @@ class Ingest(data.Layout, Job):
             case "files":
                 channels = study.data.channels
                 layout = {"channels": {name: channels.get(name, name) for name in equations.channels}}
-                layout["files"] = hashlib.sha256(json.dumps(study.data.paths()[ic]).encode()).hexdigest()
                 origin = {"source": f"files of the study's own: {public(', '.join(study.data.files[ic]))}"}
         return cls.take(
             study.data,

@@ -83,19 +83,27 @@ def same(made: Mapping[str, Any], there: Mapping[str, Any] | None) -> bool:
 
 
 def made_otherwise(
-    path: str, settings: Mapping[str, Any], code: str | None, made_from: dict[str, dict[str, Any]]
+    path: str,
+    settings: Mapping[str, Any],
+    code: str | None,
+    made_from: dict[str, dict[str, Any]],
+    own: Iterable[str] = (),
 ) -> str | None:
     """In what `path` was made otherwise than its job would make it now, in words; None if it was not.
 
     code: None where neither it nor the state of what was read counts
     made_from: what was read for what is there -> by what it was made, as that says; added to, and what is known of a
         path that was removed
+    own: the files of the user's own that it would be made from
     """
     if not os.path.lexists(path):
         return difference(made_from[path], settings, code) if path in made_from else None
     made = store.made(Path(path))
     if why := difference(made, settings, code):
         return why
+    recorded = {name for name, then in (made or {}).get("inputs", {}).items() if "modified" in then}
+    if other := sorted(recorded ^ set(own)):
+        return f"made {'from' if other[0] in recorded else 'without'} {other[0]}"
     for name, then in (made or {}).get("inputs", {}).items():
         if "modified" in then:  # a file of the user's own
             if code is not None and os.path.lexists(name) and not store.unchanged(Path(name), then):
