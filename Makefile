@@ -4,10 +4,11 @@ CORES ?= all
 VENV := .venv
 PEERS := .venv-peers
 CLAWPACK := .venv-clawpack
+SURROGATES := .venv-surrogates
 BIN := $(CURDIR)/$(VENV)/bin
 export PATH := $(BIN):$(PATH)
 
-.PHONY: run audit test test-slow test-gpu test-slurm test-browser recover archive verify drill estimate gallery schema lint format bench bench-linearize bench-reduction bench-peers bench-reader bench-ingest bench-groups bench-statistics bench-solvers bench-coupling snakemake-report clean
+.PHONY: run audit test test-slow test-surrogates test-gpu test-slurm test-browser recover archive verify drill estimate gallery schema lint format bench bench-linearize bench-reduction bench-peers bench-reader bench-ingest bench-groups bench-statistics bench-solvers bench-coupling snakemake-report clean
 .DEFAULT_GOAL := run
 
 run: $(VENV)/ready
@@ -23,6 +24,17 @@ test: $(VENV)/ready
 
 test-slow: $(VENV)/ready
 	pytest -n 2 --dist loadfile -m slow
+
+# Networks of other packages, beside the environment of the lock.
+test-surrogates: $(SURROGATES)/ready
+	PATH="$(CURDIR)/$(SURROGATES)/bin:$(PATH)" $(SURROGATES)/bin/python -m pytest -rA tests/surrogates
+
+$(SURROGATES)/ready: tests/surrogates/requirements.txt $(VENV)/ready
+	rm -rf $(SURROGATES)
+	"$(PYTHON)" -m venv $(SURROGATES)
+	python -c "import sys, sysconfig; print(sysconfig.get_path('purelib'), file=open(sys.argv[1], 'w'))" "$$($(SURROGATES)/bin/python -c "import sysconfig; print(sysconfig.get_path('purelib'))")/project.pth"
+	$(SURROGATES)/bin/pip install --quiet --disable-pip-version-check --no-deps -r $<
+	touch $@
 
 test-gpu: $(VENV)/ready
 	pytest -m gpu

@@ -1,6 +1,6 @@
 """Networks of packages that people use: influence against a dense float64 Jacobian, and what a probe batch costs.
 
-pip install neuraloperator diffusers timm && pytest -rA tests/surrogates prints a line for each network.
+`make test-surrogates` installs them and prints a line for each network.
 """
 
 import time

@@ -38,13 +38,18 @@ finally:
 """
 
 
-def started(folder: Path, kind: str, body: str) -> subprocess.Popen[str]:
+def started(folder: Path, kind: str, body: str, key: signal.Handlers = signal.SIG_DFL) -> subprocess.Popen[str]:
+    """key: what it inherits for SIGINT; a shell has it ignored for what it starts with &"""
     (folder / "its_stage.py").write_text(STAGE)
     options = ["--settings", json.dumps({"body": body})] if kind == "stage" else []
     command = [sys.executable, "-m", "its_stage", *options]
     environment = os.environ | ({"BODY": body} if kind == "tool" else {})
     pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE}
-    return subprocess.Popen(command, cwd=folder, env=environment, text=True, **pipes)
+    told = signal.signal(signal.SIGINT, key)
+    try:
+        return subprocess.Popen(command, cwd=folder, env=environment, text=True, **pipes)
+    finally:
+        signal.signal(signal.SIGINT, told)
 
 
 @pytest.mark.parametrize(("kind", "name"), [("stage", "SIGINT"), ("stage", "SIGTERM"), ("tool", "SIGINT")])
@@ -58,13 +63,9 @@ def test_what_is_ended_says_so_in_one_line(tmp_path: Path, kind: str, name: str)
 
 
 def test_what_runs_in_the_background_is_not_ended_by_a_key(tmp_path: Path) -> None:
-    previous = signal.signal(signal.SIGINT, signal.SIG_IGN)  # as a shell has it for what it starts with &
-    try:
-        running = started(tmp_path, "stage", WAIT.replace("60", "0.2"))
-        assert running.stdout is not None
-        assert running.stdout.readline() == "ready\n"
-    finally:
-        signal.signal(signal.SIGINT, previous)
+    running = started(tmp_path, "stage", WAIT.replace("60", "0.2"), signal.SIG_IGN)
+    assert running.stdout is not None
+    assert running.stdout.readline() == "ready\n"
     running.send_signal(signal.SIGINT)
     assert running.communicate()[1] == ""
     assert running.returncode == 0

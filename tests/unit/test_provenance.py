@@ -1,5 +1,6 @@
 """What is recorded of a result, and what is made of it when it is read or planned."""
 
+import os
 from pathlib import Path
 from typing import Any
 
@@ -73,3 +74,32 @@ def test_data_that_others_made_meanwhile_are_refused(tmp_path: Path) -> None:
     provenance.require_made_by([path], provenance.together([provenance.identity(**MADE)]))
     with pytest.raises(UserError, match=r"CE-RP\.zarr: written again, by other settings or code"):
         provenance.require_made_by([path], provenance.together([provenance.identity(MADE["settings"], "abd")]))
+
+
+def test_files_of_the_users_own_are_known_by_content_whatever_their_time(tmp_path: Path) -> None:
+    own, folder = tmp_path / "a.nc", tmp_path / "b.zarr"
+    own.write_text("mine")
+    folder.mkdir()
+    (folder / "0").write_text("mine")
+    read = provenance.inputs([], [own, folder], [own, folder])
+    made = write(tmp_path / "store", "x", inputs=read)
+
+    def why() -> str | None:
+        return provenance.made_otherwise(str(made), MADE["settings"], MADE["code"], {}, map(str, files))
+
+    files = [own, folder]
+    assert why() is None
+    files.append(tmp_path / "new.nc")
+    assert why() == f"made without {tmp_path / 'new.nc'}"
+    files = [own]
+    assert why() == f"made from {folder}"
+    files = [own, folder]
+    os.utime(own, (1, 1))
+    assert why() is None
+    own.write_text("ours")
+    os.utime(own, (1, 1))
+    assert why() == f"made from {own} as it was before"
+    own.write_text("mine")
+    assert why() is None
+    (folder / "1").write_text("more")
+    assert why() == f"made from {folder} as it was before"

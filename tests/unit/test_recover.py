@@ -152,9 +152,9 @@ def test_one_that_starts_meanwhile_keeps_its_lock(folder: Path, monkeypatch: pyt
 
 
 def test_half_written_results_go(folder: Path) -> None:
-    half = folder / "results/NS/.influence.partial-vm-1-2.zarr"
+    half = folder / "results/NS/.influence.partial-vm+1+2+3.zarr"
     half.mkdir(parents=True)
-    (half.parent / ".influence.zarr.writer").write_text("vm-1-2")
+    (half.parent / ".influence.zarr.writer").write_text("vm+1+2+3")
     whole = half.parent / "influence.zarr"
     whole.mkdir()
     recover(folder)
@@ -168,11 +168,13 @@ def test_of_data_that_others_may_use_only_what_the_dead_left_goes(folder: Path) 
     data.symlink_to(shared)
     with subprocess.Popen(["true"]) as ended:
         ended.wait()
-    here = socket.gethostname()
+    here, now = socket.gethostname(), sessions.born(os.getpid())
     writers = {
-        "dead": f"{here}-{ended.pid}-0a1b2c3d",
-        "alive": f"{here}-{os.getpid()}-0a1b2c3d",
-        "far": "n7-1-0a1b2c3d",
+        "dead": f"{here}+{ended.pid}+{now}+0a1b2c3d",
+        "alive": f"{here}+{os.getpid()}+{now}+0a1b2c3d",
+        "replaced": f"{here}+{os.getpid()}+{now - 1000}+0a1b2c3d",
+        "far": f"n7+1+{now}+0a1b2c3d",
+        "alike": f"{here}-7+{ended.pid}+{now}+0a1b2c3d",
     }
     for case, writer in writers.items():
         (store / f".{case}.zarr.writer").write_text(writer)
@@ -180,8 +182,8 @@ def test_of_data_that_others_may_use_only_what_the_dead_left_goes(folder: Path) 
         (store / f".{case}.zarr.writer-{writer}").touch()
     recover(folder)
     left = sorted({path.name.split(".")[1] for path in store.iterdir()})
-    assert left == ["alive", "far"]
-    assert len(list(store.iterdir())) == 6
+    assert left == ["alike", "alive", "far"]
+    assert len(list(store.iterdir())) == 9
 
 
 def test_without_the_commands_of_slurm_its_jobs_are_not_forgotten(

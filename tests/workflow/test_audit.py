@@ -4,6 +4,7 @@ import shutil
 from pathlib import Path
 
 import pandas as pd
+import pytest
 import torch
 import yaml
 
@@ -12,6 +13,7 @@ from .conftest import TINY, Project
 TRAINING = {"training.csv", "checkpoints.csv", "scalars.csv"}
 
 
+@pytest.mark.slow
 def test_a_network_of_ours_adopted_from_its_file_has_the_tables_of_its_study(tiny: Project, tmp_path: Path) -> None:
     project = tiny.copy(tmp_path / "project")
     saved, names = project.folder / "mine", "results/{}/NS/tables"

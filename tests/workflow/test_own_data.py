@@ -125,3 +125,29 @@ def test_a_large_file_that_is_touched_runs_nothing_again(tmp_path: Path) -> None
         file.seek(-8, os.SEEK_END)
         file.write(np.array([1, 2], "f4").tobytes())
     assert project.planned() == before | {"ingest": 1, "split": 1}
+    # Older than the store, as a copy that keeps its time may be, and without Snakemake's memory.
+    for path in files.values():
+        os.utime(path, (1, 1))
+    project.remove(".snakemake")
+    assert project.planned() == before | {"ingest": 1, "split": 1}
+
+
+def test_a_store_of_another_folders_files_under_the_same_names_is_refused(tmp_path: Path) -> None:
+    data = {"files": {"a": "in/a.npy", "b": "in/b.npy"}, "format": "apebench", "size": 16, "time_step": 1.0}
+    data["channels"] = {"u": "state"}
+    projects = []
+    for seed in range(2):
+        folder = tmp_path / str(seed)
+        project = own_study(folder, configuration("BU", {"channels": ["u"]}, data, unet=UNET))
+        (project.folder / "in").mkdir()
+        for name in ("a", "b"):
+            state = np.random.default_rng([seed, ord(name)]).normal(size=(8, 9, 1, 16, 16))
+            np.save(project.folder / "in" / f"{name}.npy", state.astype("f4"))
+            os.utime(project.folder / "in" / f"{name}.npy", (1, 1))
+        projects.append(project)
+    one, other = projects
+    one.run("--until", "split")
+    (other.folder / "data").symlink_to(one.folder / "data")
+    refused = subprocess.run(other.command("--dry-run"), cwd=other.folder, capture_output=True, text=True)
+    assert refused.returncode == 1
+    assert "made from in/a.npy as it was before. It is outside of this folder" in refused.stdout + refused.stderr

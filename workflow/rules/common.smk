@@ -140,7 +140,7 @@ def identified(rule):
             return []
         asked = json.loads(params["settings"](wildcards)), params["code"](wildcards) if "code" in params else None
         for path in (str(pattern.apply_wildcards(wildcards)) for pattern in rule.output):
-            if why := provenance.made_otherwise(path, *asked, MADE_FROM):
+            if why := provenance.made_otherwise(path, *asked, MADE_FROM, own(rule.name, wildcards)):
                 workflow.dag.forcefiles.add(path)
                 if (rule.name, why) not in TOLD:
                     print(f"made again: {path}: {why}", file=sys.stderr)
@@ -148,6 +148,12 @@ def identified(rule):
         return []
 
     return of_job
+
+
+def own(rule, wildcards):
+    """The files of the user's own that a job reads."""
+    ic = wildcards["ic"] if rule.endswith("ingest") and STUDY.data.source == "files" else None
+    return map(str, map(local, FILES[ic])) if ic else ()
 
 
 def require_own_data():
@@ -169,9 +175,9 @@ def require_own_data():
             path = Path(expand(rule.output[0], **wildcards)[0])
             if path.resolve().is_relative_to(Path.cwd().resolve()):
                 continue
-            own = job(name)
-            asked = json.loads(own["settings"](wildcards)), own["code"](wildcards) if name != "download" else None
-            if why := provenance.made_otherwise(str(path), *asked, MADE_FROM):
+            of = job(name)
+            asked = json.loads(of["settings"](wildcards)), of["code"](wildcards) if name != "download" else None
+            if why := provenance.made_otherwise(str(path), *asked, MADE_FROM, own(name, wildcards)):
                 raise WorkflowError(
                     f"{path}: {why}. It is outside of this folder, at {path.resolve()}, where other studies may use it, "
                     "so it is not made again: choose another data.dataset, or delete it if it is yours alone"

@@ -3,6 +3,7 @@
 import json
 from collections.abc import Iterable
 from pathlib import Path
+from typing import Any
 
 import pandas as pd
 import xarray as xr
@@ -33,23 +34,29 @@ def open_study(path: str | Path) -> xr.DataTree:
     except FileNotFoundError:
         found = "is not there" if not folder.is_dir() else f"has no {provenance.FILE}, so the study is not finished"
         raise UserError(f"{folder}: {found}; expected results/{{study}} of a study that ran to its end") from None
+    if store.record_of(folder / provenance.FILE).is_file():
+        store.require_whole(folder / provenance.FILE)
     nodes: dict[str, xr.Dataset] = {"/": xr.Dataset(attrs={"config": record["config"], "versions": record["versions"]})}
     for system, chosen in record["config"]["systems"].items():
         for model, network in chosen["models"].items():
-            epochs = network["probe_epochs"]
+            place, epochs = folder / system / model, network["probe_epochs"]
             for name in ("influence", "coupling", "evaluation"):
                 nodes[f"/{system}/{model}/{name}"] = _joined(
                     "seed",
                     (
-                        _joined("epoch", (_opened(folder / system / model, name, seed, epoch) for epoch in epochs))
+                        _joined("epoch", (_opened(place, name, seed, epoch, record) for epoch in epochs))
                         for seed in record["config"]["seeds"]
                     ),
                 )
     return xr.DataTree.from_dict(nodes)
 
 
-def _opened(folder: Path, name: str, seed: int, epoch: int) -> xr.Dataset:
+def _opened(folder: Path, name: str, seed: int, epoch: int, record: dict[str, Any]) -> xr.Dataset:
     path = folder / f"seed{seed}" / f"epoch{epoch}" / f"{name}.zarr"
+    within = "/".join(path.parts[-5:])
+    expected = next(held["digest"] for at, held in record["stores"].items() if at.endswith(within))
+    if store.manifest(path)["digest"] != expected:
+        raise UserError(f"{path}: written again since the study was finished; run snakemake, which finishes it again")
     found = store.read(path, chunks={}).assign_coords(seed=seed, epoch=epoch)
     if responses := json.loads(found.attrs.pop("responses", "[]")):
         labels = {key: ("response", [response[key] for response in responses]) for key in ("observable", "step")}

@@ -8,16 +8,12 @@ from collections.abc import Iterable, Iterator
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
 
-import psutil
-
 from surroscope.errors import UserError
+from surroscope.runtime import sessions
 
 
 class StaleWriterError(UserError):
     """Another job took over what this one was writing."""
-
-
-_HERE = socket.gethostname()
 
 
 class Claim:
@@ -29,7 +25,8 @@ class Claim:
     def __init__(self, path: Path) -> None:
         path.parent.mkdir(parents=True, exist_ok=True)
         self.path = path
-        self.name = f"{_HERE}-{os.getpid()}-{uuid.uuid4().hex[:8]}"
+        pid = os.getpid()
+        self.name = f"{socket.gethostname()}+{pid}+{sessions.born(pid)}+{uuid.uuid4().hex[:8]}"
         written = path.parent / f".{path.name}.writer-{self.name}"
         try:
             written.write_text(self.name)
@@ -63,12 +60,16 @@ def _holder(path: Path) -> str | None:
         return None
 
 
+def here(name: str) -> tuple[int, int] | None:
+    """Number and time of birth of the process of this machine that a claim's name is of; None of another machine's."""
+    host, *process = name.rsplit("+", 3)
+    return (int(process[0]), int(process[1])) if host == socket.gethostname() and len(process) == 3 else None
+
+
 def wait_for_writers(paths: Iterable[Path]) -> None:
     """Until no process that lives on this machine has a claim to one of these."""
     for path in paths:
-        while (found := _holder(path)) and found.startswith(f"{_HERE}-"):
-            if not psutil.pid_exists(int(found.split("-")[-2])):
-                break
+        while (process := here(_holder(path) or "")) and sessions.lives(*process):
             time.sleep(0.1)
 
 

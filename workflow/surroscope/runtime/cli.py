@@ -36,6 +36,9 @@ Outputs = Annotated[list[Path], WRITTEN]
 FOREIGN = "foreign"
 Foreign = Annotated[Path, FOREIGN]
 Foreigns = Annotated[list[Path], FOREIGN]
+# And of these the user's own files.
+OWN = "own"
+Owns = Annotated[list[Path], FOREIGN, OWN]
 
 
 def run(stage: Callable[..., None], *modules: str) -> None:
@@ -70,7 +73,7 @@ def run(stage: Callable[..., None], *modules: str) -> None:
     _end_by_key()
     launch.end_with_parent()
     _share_log()
-    outputs, foreign = _marked(WRITTEN, hints, arguments), _marked(FOREIGN, hints, arguments)
+    outputs, foreign, own = (_marked(mark, hints, arguments) for mark in (WRITTEN, FOREIGN, OWN))
     read = [path for path in _paths(arguments.values()) if path not in {*outputs, *foreign}]
     try:
         loaded = {name: load(model, arguments[name], f"--{name}") for name, model in models.items()}
@@ -78,7 +81,9 @@ def run(stage: Callable[..., None], *modules: str) -> None:
         with claimed(outputs if os.environ.get("RANK", "0") == "0" else ()):
             if made_by:
                 origin.require_made_by(arguments.get("stores") or arguments["data"], made_by)
-            made = provenance(_name(stage), loaded["settings"], *modules) | {"inputs": origin.inputs(read, foreign)}
+            made = provenance(_name(stage), loaded["settings"], *modules) | {
+                "inputs": origin.inputs(read, foreign, own)
+            }
             with store.recording(made), disk.unhidden():
                 stage(**arguments | loaded)
     except StaleWriterError as error:

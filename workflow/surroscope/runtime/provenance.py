@@ -18,17 +18,20 @@ def identity(settings: Mapping[str, Any], code: str | None) -> str:
     return hashlib.sha256(json.dumps([settings, code], sort_keys=True).encode()).hexdigest()[:16]
 
 
-def inputs(read: Iterable[Path], foreign: Iterable[Path] = ()) -> dict[str, dict[str, Any]]:
+def inputs(read: Iterable[Path], foreign: Iterable[Path] = (), own: Iterable[Path] = ()) -> dict[str, dict[str, Any]]:
     """Digest and identity of each thing that a stage reads, which files among them are checked to have.
 
     foreign: what made these, if something did, since they may be removed when they were read. Stores are checked by
     those that read them.
+    own: among the foreign the user's, of which nothing says what they should be: they are recorded as they are
     Raises DamagedStoreError, and UserError if one of them was made from another in a state that it is not in any more.
     """
     found = {}
     for path in [*read, *foreign]:
         made = store.made(path)
-        if path.is_file() and (made or path not in foreign):
+        if path in own and not made:
+            found[str(path)] = store.as_it_is(path)
+        elif path.is_file() and (made or path not in foreign):
             store.require_whole(path)
         if made:
             by: dict[str, Any] = {key: made.get(key) for key in ("settings", "code")}
@@ -80,20 +83,32 @@ def same(made: Mapping[str, Any], there: Mapping[str, Any] | None) -> bool:
 
 
 def made_otherwise(
-    path: str, settings: Mapping[str, Any], code: str | None, made_from: dict[str, dict[str, Any]]
+    path: str,
+    settings: Mapping[str, Any],
+    code: str | None,
+    made_from: dict[str, dict[str, Any]],
+    own: Iterable[str] = (),
 ) -> str | None:
     """In what `path` was made otherwise than its job would make it now, in words; None if it was not.
 
     code: None where neither it nor the state of what was read counts
     made_from: what was read for what is there -> by what it was made, as that says; added to, and what is known of a
         path that was removed
+    own: the files of the user's own that it would be made from
     """
     if not os.path.lexists(path):
         return difference(made_from[path], settings, code) if path in made_from else None
     made = store.made(Path(path))
     if why := difference(made, settings, code):
         return why
+    recorded = {name for name, then in (made or {}).get("inputs", {}).items() if "modified" in then}
+    if other := sorted(recorded ^ set(own)):
+        return f"made {'from' if other[0] in recorded else 'without'} {other[0]}"
     for name, then in (made or {}).get("inputs", {}).items():
+        if "modified" in then:  # a file of the user's own
+            if code is not None and os.path.lexists(name) and not store.unchanged(Path(name), then):
+                return f"made from {name} as it was before"
+            continue
         made_from[name] = then
         now = store.made(Path(name)) if code is not None and os.path.lexists(name) else None
         if now and now["digest"] != then["digest"]:

@@ -29,11 +29,7 @@ class Session:
     @property
     def alive(self) -> bool:
         """Whether it runs, on this machine."""
-        try:
-            ended = psutil.Process(self.pid).status() == psutil.STATUS_ZOMBIE
-            return not ended and abs(born(self.pid) - self.born) <= CLOCK
-        except psutil.NoSuchProcess:
-            return False
+        return lives(self.pid, self.born)
 
 
 def arrive() -> None:
@@ -51,6 +47,14 @@ def of(folder: Path) -> list[Session]:
         host, pid, start = file.name.rsplit("_", 2)
         sessions.append(Session(file, host, int(pid), int(start)))
     return sessions
+
+
+def lives(pid: int, since: int) -> bool:
+    """Whether the process of this machine that began then runs, and not another one under its number."""
+    try:
+        return psutil.Process(pid).status() != psutil.STATUS_ZOMBIE and abs(born(pid) - since) <= CLOCK
+    except psutil.NoSuchProcess:
+        return False
 
 
 def born(pid: int) -> int:

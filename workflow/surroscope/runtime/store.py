@@ -213,6 +213,27 @@ def of_file(file: Path) -> dict[str, Any]:
         return {"size": file.stat().st_size, "sha256": hashlib.file_digest(stream, "sha256").hexdigest()}
 
 
+def as_it_is(path: Path) -> dict[str, Any]:
+    """Of a file of the user's own its SHA-256, size, time and number; of a folder a digest of those in it."""
+    stat = path.stat()
+    known = {"modified": stat.st_mtime_ns, "inode": stat.st_ino}
+    if path.is_file():
+        found = of_file(path)
+        return {"digest": found["sha256"], "size": found["size"], **known}
+    stats = {str(file.relative_to(path)): file.stat() for file in path.rglob("*") if file.is_file()}
+    listed = {name: [stat.st_size, stat.st_mtime_ns] for name, stat in stats.items()}
+    return {"digest": _digest(listed), "size": len(listed), **known}
+
+
+def unchanged(path: Path, then: dict[str, Any]) -> bool:
+    """Whether a file or folder of the user's own is what it was; a file is read unless it is the same, untouched."""
+    stat = path.stat()
+    seen = stat.st_size, stat.st_mtime_ns, stat.st_ino
+    if path.is_file() and seen == (then["size"], then["modified"], then["inode"]):
+        return True
+    return as_it_is(path)["digest"] == then["digest"]
+
+
 def _sealed(record: dict[str, Any]) -> str:
     """The record as JSON, with a digest of itself."""
     return json.dumps({**record, "seal": _digest(record)}, indent=1, sort_keys=True)

@@ -32,7 +32,7 @@ BLOCK_BYTES = 64 * 2**20
 def stage(
     settings: jobs.Ingest,
     *,
-    raw: cli.Foreigns,
+    raw: cli.Owns,
     store: cli.Output,
     listing: Annotated[Path | None, cli.FOREIGN] = None,
     links: str = "inside",

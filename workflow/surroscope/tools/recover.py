@@ -7,7 +7,6 @@ of this machine are the stages that work in it. Nothing is unlocked before they 
 import os
 import re
 import shutil
-import socket
 import subprocess
 import time
 from collections.abc import Iterator
@@ -16,7 +15,7 @@ from pathlib import Path
 import psutil
 
 from surroscope.errors import UserError
-from surroscope.runtime import cli, sessions
+from surroscope.runtime import claims, cli, sessions
 
 PREFIX = "surroscope"
 # Where jobs log: those of Snakemake, and workers of Dask beside the result that they work for.
@@ -131,8 +130,8 @@ def gone(path: Path) -> bool:
         named = path.read_text() if path.name.endswith(".writer") else LEFT.sub("", path.name)
     except FileNotFoundError:
         return False
-    found = re.match(rf"{re.escape(socket.gethostname())}-(\d+)-", named)
-    return found is not None and not psutil.pid_exists(int(found[1]))
+    process = claims.here(named)
+    return process is not None and not sessions.lives(*process)
 
 
 def end_processes(folder: Path) -> None:
