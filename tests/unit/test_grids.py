@@ -210,10 +210,10 @@ class Echo(nn.Module):
 
     def __init__(self, **made: object) -> None:
         super().__init__()
-        self.made = made
+        self.made, self.scale = made, nn.Parameter(torch.ones(1))
 
     def forward(self, x: Tensor) -> Tensor:
-        return x
+        return self.scale * x
 
 
 def plain(channels: int, size: int, width: int = 1) -> nn.Module:
