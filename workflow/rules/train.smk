@@ -32,7 +32,7 @@ rule train:
         command(
             "train",
             "--checkpoints {params.checkpoints:q}/resume --mapping {params.mapping:q}.cache --reader {resources.reader}",
-            launch=GPUS + " --processes {resources.processes} {params.launcher}",
+            launch=f"{GPUS} --processes {{resources.processes}} {{params.launcher}}",
         )
 
 
