@@ -18,7 +18,7 @@ from surroscope.influence.responses import Response
 from surroscope.models import surrogate
 from surroscope.observables.catalogue import factory_of
 from surroscope.runtime import store
-from surroscope.stages import gradients, reduce
+from surroscope.stages import gradients, reduce, train
 from surroscope.system import COMPRESSIBLE_EULER, System
 
 CLASSES, SNAPSHOTS, SIZE, CHANNELS = ["CE-RP", "CE-CRP"], 4, 8, 4
@@ -138,6 +138,22 @@ def make(folder: Path) -> Study:
     native.divided(folder / "split.json", stores)
     save(folder / "weights", build(CHANNELS, SIZE))
     return Study(folder, stores, folder / "split.json", folder / "weights")
+
+
+def retrained(study: Study, name: str, **model: Any) -> Study:
+    """The study with another network, trained for two epochs. model: factory and options"""
+    made = {key: study.common[key] for key in ("system", "boundary", "model", "seed", "snapshots")}
+    rule = {"epochs": 2, "save_epochs": [2], "learning_rate": 1e-2, "batch": 6}
+    train.stage(
+        jobs.Train(**made | model | rule),
+        stores=study.stores,
+        split=study.split,
+        weights=study.folder / name,
+        history=study.folder / "history.csv",
+        checkpoints=study.folder / "resume",
+        mapping=study.folder / "cache",
+    )
+    return dataclasses.replace(study, weights=study.folder / name)
 
 
 def save(path: Path, network: nn.Module) -> None:

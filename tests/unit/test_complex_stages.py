@@ -7,7 +7,7 @@ import pytest
 import torch
 from dense_jacobian import jacobian
 from kinds_of_networks import Spectral
-from response_study import CHANNELS, DAMPING, SAMPLES, SIZE, SNAPSHOTS, Study, contracted, relative
+from response_study import CHANNELS, DAMPING, SAMPLES, SIZE, SNAPSHOTS, Study, contracted, relative, retrained
 from torch import Tensor, nn
 
 from surroscope.config import jobs
@@ -18,7 +18,7 @@ from surroscope.influence.functional import converted
 from surroscope.influence.responses import Response
 from surroscope.models import surrogate
 from surroscope.runtime import store
-from surroscope.stages import coupling, fidelity, full, gradients, influence, train
+from surroscope.stages import coupling, fidelity, full, gradients, influence
 
 MODEL = {"factory": f"{__name__}:operator", "options": {}, "method": "fixed"}
 COST = [Response("smse")]
@@ -55,19 +55,7 @@ class Rows(nn.Module):
 
 @pytest.fixture(scope="module")
 def trained(study: Study) -> Study:
-    made = {key: study.common[key] for key in ("system", "boundary", "model", "seed", "snapshots")}
-    made |= {key: MODEL[key] for key in ("factory", "options")}
-    weights = study.folder / "operator"
-    train.stage(
-        jobs.Train(**made, epochs=2, save_epochs=[2], learning_rate=1e-2, batch=6),
-        stores=study.stores,
-        split=study.split,
-        weights=weights,
-        history=study.folder / "history.csv",
-        checkpoints=study.folder / "resume",
-        mapping=study.folder / "cache",
-    )
-    return Study(study.folder, study.stores, study.split, weights)
+    return retrained(study, "operator", **{key: MODEL[key] for key in ("factory", "options")})
 
 
 @pytest.fixture(scope="module")

@@ -7,12 +7,12 @@ import pandas as pd
 import pytest
 import torch
 import xarray as xr
-from response_study import CHANNELS, CLASSES, RESPONSES, SAMPLES, SIZE, SNAPSHOTS, Study, contracted
+from response_study import CHANNELS, CLASSES, RESPONSES, SAMPLES, SIZE, SNAPSHOTS, Study, contracted, retrained
 
 from surroscope.config import jobs
 from surroscope.models import surrogate
 from surroscope.runtime import store
-from surroscope.stages import coupling, evaluate, full, gradients, influence, orbits, train
+from surroscope.stages import coupling, evaluate, full, gradients, influence, orbits
 
 MODEL = {
     "factory": "surroscope.models.controls:dial",
@@ -24,19 +24,7 @@ SOLVERS = ["subspace", "euclidean", "cosine", "adam"]
 @pytest.fixture(scope="module")
 def told(study: Study) -> Study:
     """The study with a dial of which nothing is shared between the classes, trained for two epochs."""
-    made = {key: study.common[key] for key in ("system", "boundary", "model", "seed", "snapshots")}
-    rule = {"epochs": 2, "save_epochs": [2], "learning_rate": 1e-2, "batch": 6}
-    weights = study.folder / "told"
-    train.stage(
-        jobs.Train(**made | MODEL | rule),
-        stores=study.stores,
-        split=study.split,
-        weights=weights,
-        history=study.folder / "history.csv",
-        checkpoints=study.folder / "resume",
-        mapping=study.folder / "cache",
-    )
-    return Study(study.folder, study.stores, study.split, weights)
+    return retrained(study, "told", **MODEL)
 
 
 def between(matrix: np.ndarray) -> np.ndarray:
