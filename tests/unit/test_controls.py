@@ -173,6 +173,15 @@ def test_labels_reach_training_and_validation() -> None:
     assert all(value == 10 * c + t for value, c, t in seen)
 
 
+def test_labels_that_are_targets_are_left_alone() -> None:
+    class Transformer(nn.Module):
+        def forward(self, states: Tensor, time: Tensor | None = None, labels: Tensor | None = None) -> Tensor:
+            return states
+
+    network = Transformer()
+    assert labels.accepting(network) is network
+
+
 def test_labels_reach_rollouts_with_the_time_of_each_step() -> None:
     network = labels.accepting(Told())
     trajectories = coded(1)

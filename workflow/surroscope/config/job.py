@@ -39,5 +39,5 @@ class Network(Job):
 def network(study: Study, system: str, model: str) -> dict[str, Any]:
     architecture = study.systems[system].models[model]
     call = architecture.call.model_dump() if architecture.call else None
-    made = {"factory": architecture.factory, "options": architecture.options, "call": call}
+    made = {"factory": architecture.factory, "options": architecture.made_with, "call": call}
     return {"system": system, "boundary": study.system(system).boundary, "model": model} | made

@@ -68,9 +68,9 @@ def training(study: Study) -> Iterator[str]:
         for label, model in system.models.items():
             if model.weights:
                 yield (
-                    f"{label} on {name}: {model.factory}{options(model.options)}, trained elsewhere, with the weights "
-                    f"of {model.weights.files}; what it was trained on is not known here, so that probe trajectories "
-                    f"may have been trained on; probed after epoch {listed(model.probe_epochs)}."
+                    f"{label} on {name}: {model.factory}{options(model.made_with)}, trained elsewhere, with the "
+                    f"weights of {model.weights.files}; what it was trained on is not known here, so that probe "
+                    f"trajectories may have been trained on; probed after epoch {listed(model.probe_epochs)}."
                 )
             if rule := model.training:
                 yield (

@@ -3,6 +3,7 @@
 import functools
 import glob
 import hashlib
+import json
 import os
 import re
 from pathlib import Path
@@ -11,8 +12,10 @@ from typing import Annotated, Any
 from pydantic import Field
 
 from surroscope.config.base import ImportPath, Section
+from surroscope.errors import UserError
 
 EPOCH = 1  # of files whose names have none
+CONFIG = "config.json"
 
 
 class Weights(Section):
@@ -51,6 +54,17 @@ class Weights(Section):
             if match := re.fullmatch(wanted, path):
                 by_epoch.setdefault(int(match.groupdict().get("epoch", EPOCH)), []).append(Path(path))
         return by_epoch
+
+    def options(self) -> dict[str, Any]:
+        """Those of the config.json in the folder that `save_pretrained` wrote, without notes such as _class_name."""
+        path = next((file for paths in self.found().values() for file in paths), Path()) / CONFIG
+        if not path.is_file():
+            return {}
+        try:
+            noted = dict(json.loads(path.read_text()))
+        except ValueError as error:
+            raise UserError(f"{path}: no options in JSON ({error}); say options beside the factory") from None
+        return {name: value for name, value in noted.items() if not name.startswith("_")}
 
 
 def files(weights: Any) -> Any:

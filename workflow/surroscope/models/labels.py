@@ -25,8 +25,9 @@ class Labelled(nn.Module):
 
 
 def accepting(network: nn.Module) -> nn.Module:
-    """The network itself, or wrapped if it asks for labels."""
-    return Labelled(network) if "labels" in inspect.signature(network.forward).parameters else network
+    """The network itself, or wrapped if it asks for labels; further on they are targets, as for transformers."""
+    second = [*inspect.signature(network.forward).parameters][1:2]
+    return Labelled(network) if second == ["labels"] else network
 
 
 def inputs(network: nn.Module, states: Tensor, labels: Tensor | None) -> Tensor:

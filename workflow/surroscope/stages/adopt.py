@@ -37,6 +37,7 @@ def stage(
     persistence, rows = loop.persistence(validation), []
     shape = tuple(validation.shape[2:])
     network = surrogate.build(**settings.network, shape=shape, seed=settings.seed)
+    print(f"{settings.factory} with {settings.options}", flush=True)
     with store.writing(weights, cli.provenance("adopt", settings)) as temporary:
         temporary.mkdir()
         for epoch, path, expected in zip(settings.epochs, saved, settings.files, strict=True):
