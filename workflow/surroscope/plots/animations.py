@@ -91,8 +91,9 @@ def rollout_fields(table: pd.DataFrame, options: style.Options) -> style.Moving:
         for image, ends in zip(images[::-1], arrows[channel][::-1], strict=True):
             few = MaxNLocator(nbins=max(1, min(5, int(4 * size * shape))))
             fields.bar(figure, image, row, pad=0.01, aspect=14, extend=ends, ticks=few)
+    starts = " or ".join(f"{start:g}" for start in sorted(table["start"].unique()))
     about = [
-        f"one test trajectory of {table['class'].iloc[0]}, first seed, from snapshot {table['start'].iloc[0]:g}",
+        f"one test trajectory of {table['class'].iloc[0]}, first seed, from snapshot {starts}",
         "in the units of the data",
         f"{fields.ranges(table)} fixed over the frames",
     ]

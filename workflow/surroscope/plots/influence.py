@@ -134,9 +134,11 @@ def time_lag(table: pd.DataFrame, options: style.Options) -> Figure:
         curves = {"intra-class": own, "inter-class": other}
         for relation in style.relations(table):
             style.band(panel, part[part["relation"] == relation], "lag", curves[relation], relation, alpha=0.22)
+        style.mark_shared(panel, part)
         style.against_steps(panel, title=model, xlabel="lag $τ - t$ (snapshots)", ylabel=label_of(table))
         panel.legend(loc="upper right")
-    style.footnote(figure, style.sample_size(table), style.quantity_note(table), "line: median, band: quartiles")
+    notes = [style.quantity_note(table), "line: median, band: quartiles", *style.sharing_note(table)]
+    style.footnote(figure, style.sample_size(table), *notes)
     return figure
 
 

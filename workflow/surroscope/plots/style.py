@@ -157,6 +157,24 @@ def against_steps(panel: Axes, zero: bool = True, **looks: Any) -> None:
     panel.label_outer()
 
 
+def mark_shared(panel: Axes, part: pd.DataFrame) -> None:
+    """Shade the lags at which two transitions of a trajectory share snapshots that the network is given, if any."""
+    shared = part["lag"][shares_snapshots(part)].abs()
+    if len(shared):
+        panel.axvspan(-shared.max() - 0.5, shared.max() + 0.5, color=REFERENCE, alpha=0.15, linewidth=0, zorder=0)
+
+
+def shares_snapshots(table: pd.DataFrame) -> pd.Series:
+    """Which rows of a table against lag are of transitions that share snapshots; none of networks given one."""
+    told = table.get("shares_snapshots", pd.Series(False, table.index))
+    return told.fillna(False).astype(str) == "True"
+
+
+def sharing_note(table: pd.DataFrame) -> list[str]:
+    """What the shade means, where there is one."""
+    return ["grey: transitions of a trajectory share snapshots"] * bool(shares_snapshots(table).any())
+
+
 def sample_size(table: pd.DataFrame) -> str:
     """For example "n = 3 seeds × 6 probe batches"; a range where the rows of the table differ."""
     parts = []
