@@ -255,18 +255,21 @@ def mark_above(axes: Axes, x: np.ndarray, values: np.ndarray, limit: float, colo
     return bool(above.any())
 
 
-def grid(table: pd.DataFrame, name: str, row: str, column: str, value: str, shape_of: pd.DataFrame) -> np.ndarray:
+def grid(
+    table: pd.DataFrame, name: str, row: str, column: str, value: str, shape_of: pd.DataFrame, *, within: bool = False
+) -> np.ndarray:
     """`value` as a matrix (rows x columns) of what `shape_of` lists, in its order, numbers in theirs.
 
-    Rows and columns that the table has none of are NaN, as the times before a network has its history; of the others
-    every cell must be there.
+    Every cell must be there; within: but for whole rows and columns, which are NaN, as the times at which a network has
+    not all the snapshots that it is given.
     """
-    matrix = table.pivot(index=row, columns=column, values=value)
-    if matrix.isna().any(axis=None):
-        i, j = np.argwhere(matrix.isna().to_numpy())[0]
-        raise ValueError(f"table {name}: no {value} for {row} = {matrix.index[i]}, {column} = {matrix.columns[j]}")
     rows, columns = (shape_of[of].drop_duplicates() for of in (row, column))
     rows, columns = (of.sort_values() if of.dtype.kind in "if" else of for of in (rows, columns))
+    matrix = table.pivot(index=row, columns=column, values=value)
+    there = matrix if within else matrix.reindex(index=rows, columns=columns)
+    if there.isna().any(axis=None):
+        i, j = np.argwhere(there.isna().to_numpy())[0]
+        raise ValueError(f"table {name}: no {value} for {row} = {there.index[i]}, {column} = {there.columns[j]}")
     return matrix.reindex(index=rows, columns=columns).to_numpy(dtype=float)
 
 
