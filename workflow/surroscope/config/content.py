@@ -111,11 +111,17 @@ class Content(Section):
             symmetries=tuple(equations.symmetries),
             boundary=equations.boundary,
             units="as in the files",
+            constants=tuple(equations.constants),
         )
 
     def classes(self, system: str) -> list[str]:
         known = list(self.data.files) or list(CLASSES.get(system, ()))
         return self.systems[system].classes or known
+
+    def history(self, system: str) -> int:
+        """How many snapshots that network of a system is given that is given most."""
+        models = self.systems[system].models.values()
+        return max(model.call.history if model.call else 1 for model in models)
 
     def observables_of(self, system: str) -> list[str]:
         chosen = self.systems[system].observables or catalogue.default(self.system(system))

@@ -88,7 +88,9 @@ class Ingest(data.Layout, Job):
 
     @classmethod
     def of(cls, study: Study, system: str, ic: str) -> Self:
-        equations = replace(study.system(system), title=system, conserved=(), vectors=())
+        whole = study.system(system)
+        # The store has what is constant as channels like any other.
+        equations = replace(whole, channels=whole.stored, title=system, conserved=(), vectors=())
         layout: dict[str, Any]
         origin: dict[str, str]
         match study.data.source:
@@ -101,7 +103,7 @@ class Ingest(data.Layout, Job):
                 origin = {"source": "PDEGym (Herde et al. 2024, arXiv 2405.19101)"}
             case "files":
                 channels = study.data.channels
-                layout = {"channels": {name: channels.get(name, name) for name in equations.channels}}
+                layout = {"channels": {name: channels.get(name, name) for name in whole.stored}}
                 origin = {"source": f"files of the study's own: {public(', '.join(study.data.files[ic]))}"}
         return cls.take(
             study.data,
@@ -161,6 +163,7 @@ class Tables(Job):
     """architectures: model -> the architecture of arXiv 2509.00024 that it is: unet, vit or neither
 
     shares: model -> what it is known to share between classes and between times, of those of which it is known
+    shared_lags: whether the half-life counts those at which transitions share snapshots that a network is given
     """
 
     system: str
@@ -169,6 +172,7 @@ class Tables(Job):
     normalization: str
     shares: dict[str, dict[str, float]]
     solver: str
+    shared_lags: str
 
     @classmethod
     def of(cls, study: Study, system: str) -> Self:
