@@ -19,8 +19,8 @@ from surroscope.models import surrogate
 FIELDS, SIZE, STEPS, BATCH = 2, 8, 400, 16
 SHAPE = (FIELDS, SIZE, SIZE)
 SPECTRAL = {"n_modes": [4, 4], "in_channels": FIELDS, "out_channels": FIELDS, "hidden_channels": 8, "n_layers": 2}
-WELL = {"dim_in": FIELDS, "dim_out": FIELDS, "n_spatial_dims": 2, "spatial_resolution": [SIZE, SIZE]}
-# (network, what it is given, what it is to give, folder) -> the path that is said in `weights`
+WELL = {"dim_in": 4 * FIELDS, "dim_out": FIELDS, "n_spatial_dims": 2, "spatial_resolution": [SIZE, SIZE]}
+# (network, what it is given, (n, T F, Y, X), what it is to give, (n, F, Y, X), folder) -> what is said in `weights`
 Trainer = Callable[[nn.Module, Tensor, Tensor, Path], Path]
 
 
@@ -41,14 +41,18 @@ class Case:
         return surrogate.with_options(imported(self.factory, "factory"))(**self.options)
 
     @property
+    def history(self) -> int:
+        return self.call.get("history", 1)
+
+    @property
     def delta(self) -> bool:
         return self.call.get("predicts") == "delta"
 
 
-def predicted(network: nn.Module, given: Tensor, **call: Any) -> Tensor:
-    """What a network says of normalised states, called as its package calls it."""
-    arguments = {name: torch.full((len(given),), value) for name, value in call.get("arguments", {}).items()}
-    found = network(given, **arguments)
+def predicted(network: nn.Module, given: Tensor, call: dict[str, Any]) -> Tensor:
+    """What a network says of normalised snapshots, called as its package calls it."""
+    named = call.get("arguments", {}) | call.get("lead", {})
+    found = network(given, **{name: torch.full((len(given),), value) for name, value in named.items()})
     return getattr(found, call["output"]) if "output" in call else found
 
 
@@ -60,7 +64,7 @@ def fitted(network: nn.Module, given: Tensor, wanted: Tensor, **call: Any) -> nn
     for _ in range(STEPS):
         some = torch.randint(len(given), (BATCH,))
         optimizer.zero_grad()
-        (predicted(network, given[some], **call) - wanted[some]).square().mean().backward()
+        (predicted(network, given[some], call) - wanted[some]).square().mean().backward()
         optimizer.step()
         schedule.step()
     return network.eval()
@@ -180,22 +184,23 @@ CASES = {
         {
             **{"image_size": SIZE, "num_channels": FIELDS, "num_out_channels": FIELDS, "patch_size": 2, "embed_dim": 8},
             **{"depths": [1, 1], "num_heads": [1, 2], "skip_connections": [1, 0], "window_size": 2},
-            **{"use_conditioning": True, "residual_model": "convnext", "learn_residual": False, "p": 1},
+            **{"use_conditioning": True, "residual_model": "convnext", "learn_residual": True, "p": 1},
         },
-        **calls(pretrained, output="output", arguments={"time": 0.05}),
+        **calls(pretrained, output="output", lead={"time": 0.05}),
     ),
     "well_unet": Case(
         "the_well==1.2.0",
         "the_well.benchmark.models:UNetConvNext",
         WELL | {"stages": 2, "init_features": 4},
         well,
-        {"predicts": "delta"},
+        {"history": 4, "predicts": "delta"},
     ),
     "well_fno": Case(
         "the_well==1.2.0",
         "the_well.benchmark.models:FNO",
         WELL | {"modes1": 4, "modes2": 4, "hidden_channels": 8},
         pretrained(),
+        {"history": 4},
     ),
 }
 

@@ -13,8 +13,9 @@ def pairs(values: Tensor) -> Tensor:
 def jacobian(network: nn.Module, states: Tensor) -> Tensor:
     """(N, F Y X, P) in float64, one backward pass of the module an output."""
     rows = []
+    outputs = network(states[:1]).numel()
     for state in states:
-        for output in range(state.numel()):
+        for output in range(outputs):
             network.zero_grad()
             network(state[None]).flatten()[output].backward()
             rows.append(torch.cat([pairs(torch.zeros_like(p) if p.grad is None else p.grad) for p in trained(network)]))

@@ -53,6 +53,10 @@ try:
         except UserError as error:
             raise UserError(f"{CONFIGURATION}: {key}.factory: {error}") from None
     FILES = STUDY.data.paths()
+    for PUBLISHED in STUDY.published():
+        from surroscope.data import published  # what few plans need
+
+        published.fetch(*PUBLISHED)
     for name, chosen in STUDY.systems.items():
         for model, seed in ((model, seed) for model in chosen.models for seed in STUDY.seeds):
             STUDY.weights(name, model, seed)

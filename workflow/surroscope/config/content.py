@@ -153,6 +153,11 @@ class Content(Section):
         except ValueError as error:
             raise UserError(f"systems.{system}.models.{model}.weights.files: {error}") from None
 
+    def published(self) -> list[tuple[str, str, str, Path]]:
+        """What is fetched from a hub before a plan is made, see `Weights.published`."""
+        models = [model for system in self.systems.values() for model in system.models.values()]
+        return [model.weights.published for model in models if model.weights and model.weights.published]
+
     def own_factories(self) -> dict[str, Factory]:
         """Those of them that are not this package's."""
         return {key: made for key, made in self.factories().items() if made.module.partition(".")[0] != PACKAGE}
