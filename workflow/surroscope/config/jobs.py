@@ -22,6 +22,7 @@ from surroscope.config.checkpoint_jobs import (
     FullSweep,
     Gradients,
     Influence,
+    Leads,
     Maps,
     Orbits,
     Reduce,
@@ -231,7 +232,20 @@ JOBS: Mapping[str, Any] = {
             Full,
             Influence,
         ),
-        *(FullSweep, Sensitivity, CrossGradients, Cross, Maps, Orbits, Evaluate, Fidelity, Tables, Figures, Report),
+        *(
+            FullSweep,
+            Sensitivity,
+            CrossGradients,
+            Cross,
+            Maps,
+            Orbits,
+            Evaluate,
+            Fidelity,
+            Leads,
+            Tables,
+            Figures,
+            Report,
+        ),
     )
 }
 

@@ -95,7 +95,7 @@ class Study(Content):
                         f"cross.test is {self.cross.test} and cross.train {self.cross.train}, but there are "
                         f"{self.probe.batches} probe batches and {counts[0]} training trajectories a class; lower them"
                     )
-        for key in ("coupling", "sensitivity", "symmetry", "fidelity"):
+        for key in ("coupling", "sensitivity", "symmetry", "fidelity", "leads"):
             if (part := getattr(self, key)) and (part.probes or 1) > self.probe.batches:
                 raise ValueError(f"{key}.probes is above probe.batches, {self.probe.batches}; lower it")
         for key in ("line", "box"):
@@ -103,6 +103,8 @@ class Study(Content):
                 raise ValueError(
                     f"symmetry.{key} is {found}, but shifts go {max(self.data.grid) - 1} cells at most; lower it"
                 )
+        if self.leads:
+            self._leads_fit(self.leads.steps)
         own = self.influence.damping
         if (
             self.sensitivity
@@ -115,6 +117,17 @@ class Study(Content):
                 if seed not in self.seeds:
                     raise ValueError(f"{key} asks for seed {seed}; choose from seeds, {self.seeds}")
         return self
+
+    def _leads_fit(self, steps: list[int]) -> None:
+        """Raise ValueError unless some network is told its lead time, and two starts or more are left."""
+        if not any(map(self.told_leads, self.systems)):
+            raise ValueError("leads asks for networks that are told how far to predict; give one call.lead, or drop it")
+        for name in self.systems:
+            if self.told_leads(name) and self.history(name) + max(steps) >= self.probe.snapshots:
+                raise ValueError(
+                    f"leads.steps holds {max(steps)}, which leaves fewer than two starts of probe.snapshots, "
+                    f"{self.probe.snapshots}; raise that or lower it"
+                )
 
     def _call_fits(self, name: str, label: str) -> None:
         """Raise ValueError for a call with numbers of other channels, or of more snapshots than are probed."""
