@@ -20,6 +20,7 @@ from surroscope.data import coordinates, expressions
 from surroscope.data.checks import Distinct, Faults, Statistics, require_physical
 from surroscope.data.formats import Fields, Reader, Variable
 from surroscope.data.links import require_inside
+from surroscope.data.orientation import Orientation
 from surroscope.data.selection import Skipping, Source, counted, file_names, shards, told, without
 from surroscope.errors import UserError
 from surroscope.runtime import cli, progress
@@ -48,6 +49,7 @@ def stage(
     total, system = settings.trajectories, settings.equations
     rows, frames = block_of(max(source.snapshot_bytes for source in sources), settings.snapshots)
     statistics, seen = Statistics(system.channels), Distinct()
+    orientation = Orientation(system, settings.grid, settings.channels)
     with reader, writing(store, cli.provenance("ingest", settings)) as temporary:
         shape = (len(system.channels), *settings.grid)
         state = zarr.open_group(temporary, mode="w").create_array(
@@ -68,11 +70,13 @@ def stage(
                     block = np.concatenate(
                         [convert(settings, reader.open(path), taken, chosen) for path, taken in parts]
                     )
+                    orientation.add(parts, block, further=first > 0)
                     statistics.add(block)
                     seen.add(start, block)
                     state[start : start + len(block), chosen] = block
                 seen.compare(start, [(path, row) for path, taken in parts for row in range(taken.start, taken.stop)])
                 bar.update(len(block))
+        found = orientation.told()
         described = describe(settings, sources, times, statistics).assign_coords(agreed.axes(settings.grid))
         described["digest"] = ("trajectory", seen.digests, {"long_name": "first 63 bits of the states' SHA-256"})
         if skipped := counted(sources):
@@ -83,7 +87,7 @@ def stage(
             origin | {"system": system.name, "boundary": system.boundary, "channels": settings.channels}
         ).to_zarr(temporary, mode="a", zarr_format=3, consolidated=False)
     left_out = f", left out are {told(skipped)}" if skipped else ""
-    print(f"{store}: {total} trajectories{left_out}\n{statistics.table()}")
+    print(f"{store}: {total} trajectories{left_out}", *found, statistics.table(), sep="\n")
 
 
 def verified(raw: list[Path], listing: Path) -> dict[str, Any]:
@@ -128,9 +132,9 @@ def inspect(
             own = times_of(settings, fields, place)
             if times is not None and not coordinates.alike(own, times):
                 raise UserError(
-                    f"{fields.where(place)}: its snapshots are at times {short(own)}, those of {first} at "
-                    f"{short(times)}; a class has one set of times. Where only the start differs, set data.time_step, "
-                    "and times count from 0 in every file"
+                    f"{fields.where(place)}: its snapshots are at times {coordinates.short(own)}, those of {first} at "
+                    f"{coordinates.short(times)}; a class has one set of times. Where only the start differs, set "
+                    "data.time_step, and times count from 0 in every file"
                 )
             if times is None:
                 times, first = own, fields.where(place)
@@ -289,11 +293,6 @@ def describe(settings: jobs.Ingest, sources: list[Source], times: np.ndarray, st
             "channel": names("channel", settings.equations.channels),
         },
     )
-
-
-def short(times: np.ndarray) -> str:
-    ends = (*times[:2], times[-1], len(times))
-    return "{:.12g}, {:.12g} .. {:.12g} ({})".format(*ends) if len(times) > 1 else str(times)
 
 
 if __name__ == "__main__":
