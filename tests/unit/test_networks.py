@@ -35,7 +35,7 @@ ADOPTED = {"factory": "mynets:Network", "weights": "last.pt"}
         ),
         ({"call": {"mean": [1.0]}}, {}, r"call\.mean has 1 numbers, but there are 4 channels, density, "),
         ({"call": {"std": [1.0, 0.0, 1.0, 1.0]}}, {}, r"call\.std: .* one is 0"),
-        ({"call": {"axes": "b t y x"}}, {}, r"call\.axes: .* expected b c y x in any order"),
+        ({"call": {"axes": "b t y x"}}, {}, r"call\.axes: .* expected b, c, y, x in any order"),
         ({"call": {"predicts": "change"}}, {}, r"call\.predicts: .*'state' or 'delta'"),
     ],
 )

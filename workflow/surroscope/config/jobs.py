@@ -88,9 +88,10 @@ class Ingest(data.Layout, Job):
 
     @classmethod
     def of(cls, study: Study, system: str, ic: str) -> Self:
-        own = study.system(system)
-        looked_at = tuple(vector for vector in own.vectors if len(vector) == 2 and study.data.orientation == "check")
-        equations = replace(own, title=system, conserved=(), vectors=looked_at)
+        whole = study.system(system)
+        looked_at = tuple(v for v in whole.vectors if len(v) == 2 and study.data.orientation == "check")
+        # The store has what is constant as channels like any other.
+        equations = replace(whole, channels=whole.stored, title=system, conserved=(), vectors=looked_at)
         layout: dict[str, Any]
         origin: dict[str, str]
         match study.data.source:
@@ -105,7 +106,7 @@ class Ingest(data.Layout, Job):
                 origin = {"source": "PDEGym (Herde et al. 2024, arXiv 2405.19101)"}
             case "files":
                 channels = study.data.channels
-                layout = {"channels": {name: channels.get(name, name) for name in equations.channels}}
+                layout = {"channels": {name: channels.get(name, name) for name in whole.stored}}
                 origin = {"source": f"files of the study's own: {public(', '.join(study.data.files[ic]))}"}
         return cls.take(
             study.data,

@@ -2,6 +2,7 @@
 
 from pathlib import Path
 
+import numpy as np
 import pandas as pd
 import torch
 
@@ -12,7 +13,7 @@ from surroscope.data import transitions
 from surroscope.diagnostics import mistakes
 from surroscope.diagnostics.verdict import WEAK
 from surroscope.errors import UserError
-from surroscope.models import surrogate
+from surroscope.models import context, surrogate
 from surroscope.models import weights as files
 from surroscope.runtime import cli, store
 from surroscope.training import loop
@@ -34,9 +35,11 @@ def stage(
     """saved: the files of the epochs, in their order"""
     place = device.pick(0)
     validation = torch.from_numpy(transitions.trajectories(stores, split, "validation", settings.snapshots))
-    persistence, rows = loop.persistence(validation), []
-    shape = tuple(validation.shape[2:])
-    network = surrogate.build(**settings.network, shape=shape, seed=settings.seed)
+    persistence, rows = loop.persistence(validation, **settings.given), []
+    network = surrogate.build(**settings.network, shape=validation.shape[2:], seed=settings.seed)
+    if (settings.call or {}).get("normalize"):
+        train = transitions.trajectories(stores, split, "train", settings.snapshots)
+        surrogate.normalise(network, torch.from_numpy(train))
     with store.writing(weights, cli.provenance("adopt", settings)) as temporary:
         temporary.mkdir()
         for epoch, path, expected in zip(settings.epochs, saved, settings.files, strict=True):
@@ -62,8 +65,14 @@ def stage(
 def why(network: torch.nn.Module, validation: torch.Tensor, settings: jobs.Adopt) -> str:
     """How it may be meant to be called, as `mistakes` finds out at some transitions of every class."""
     some = validation[:: -(-len(validation) // TRAJECTORIES)]
-    states, targets = (part.flatten(0, 1).to(device.pick(0)) for part in (some[:, :-1], some[:, 1:]))
-    told = mistakes.likelier(network, states, targets, settings.channels)
+    history, place = settings.given["history"], device.pick(0)
+    given, following = loop.gather(some, np.arange(loop.transitions_in(some, history)), history)
+
+    def predict(snapshots: torch.Tensor) -> torch.Tensor:
+        return network(context.of(network, snapshots))
+
+    targets = following[:, : len(settings.channels)]
+    told = mistakes.likelier(predict, given.to(place), targets.to(place), settings.channels)
     if told:
         print(f"likelier: {told}", flush=True)
     return told

@@ -6,7 +6,6 @@ numbered in the order of (file, row).
 
 import json
 import math
-from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -41,7 +40,7 @@ def stage(
     """links: whether HDF5 files may read others "inside" their folder alone, or "anywhere" """
     for path in raw if links == "inside" else ():
         require_inside(path, wanted(settings))
-    reader = Reader(settings.format, settings.dimensions, line=settings.grid[0] == 1)
+    reader = Reader(settings.format, settings.dimensions, line=settings.grid[0] == 1, steady=steady(settings))
     sources, times, agreed, origin = inspect(settings, reader, raw)
     if listing is not None:
         origin |= {key: value for key, value in verified(raw, listing).items() if key != "files"}
@@ -120,26 +119,28 @@ def inspect(
     for path in raw:
         fields = reader.open(path)
         found, size = {}, 0
-        for name in variables(expressions_of(settings, fields)):
+        for name in expressions.variables(expressions_of(settings, fields)):
             variable = fields.variable(name)
             require(settings, path, name, variable)
             found[name] = variable
             size += variable.dtype.itemsize * math.prod(variable.sizes.get(axis, 1) for axis in ("channel", "y", "x"))
-        counts = {name: variable.trajectories for name, variable in found.items()}
-        if len(set(counts.values())) > 1 or len({variable.series for variable in found.values()}) > 1:
+        own = {name: variable for name, variable in found.items() if not variable.common}
+        counts = {name: variable.trajectories for name, variable in own.items()}
+        if len(set(counts.values())) > 1 or len({variable.series for variable in own.values()}) > 1:
             raise UserError(f"{path}: its variables differ in their trajectories: {counts}; expected the same of each")
-        for place in [place for variable in found.values() for place in variable.places]:
-            own = times_of(settings, fields, place)
-            if times is not None and not coordinates.alike(own, times):
+        for place in [place for v in found.values() if "time" in v.axes for place in v.places]:
+            at = times_of(settings, fields, place)
+            if times is not None and not coordinates.alike(at, times):
                 raise UserError(
-                    f"{fields.where(place)}: its snapshots are at times {coordinates.short(own)}, those of {first} at "
+                    f"{fields.where(place)}: its snapshots are at times {coordinates.short(at)}, those of {first} at "
                     f"{coordinates.short(times)}; a class has one set of times. Where only the start differs, set "
                     "data.time_step, and times count from 0 in every file"
                 )
             if times is None:
-                times, first = own, fields.where(place)
+                times, first = at, fields.where(place)
         for name in found if settings.format != "native" else ():
-            for where, said in coordinates.of(fields, name, settings.grid, timed=settings.time_step is None):
+            timed = settings.time_step is None and "time" in found[name].axes
+            for where, said in coordinates.of(fields, name, settings.grid, timed=timed):
                 agreed.add(where, said)
         if settings.format == "native":
             made = fields.attributes
@@ -172,14 +173,14 @@ def selected(settings: jobs.Ingest, reader: Reader, sources: list[Source]) -> li
 
 def wanted(settings: jobs.Ingest) -> set[str]:
     """Names of all variables and groups that channels may be made of."""
-    texts = settings.channels.values()
-    read = set().union(*map(expressions.names, texts), (text.strip() for text in texts))
-    return {part for name in read for part in name.split("/")}
+    return {part for name in expressions.read(settings.channels.values()) for part in name.split("/")}
 
 
-def variables(channels: Mapping[str, str]) -> list[str]:
-    """The variables of a file that the channels are made of."""
-    return sorted(set().union(*map(expressions.names, channels.values())))
+def steady(settings: jobs.Ingest) -> set[str]:
+    """Names of variables that may have no time, since only constants are made of them."""
+    constants = [settings.channels[name] for name in settings.equations.constants]
+    others = [text for name, text in settings.channels.items() if name not in settings.equations.constants]
+    return expressions.read(constants) - expressions.read(others)
 
 
 def times_of(settings: jobs.Ingest, fields: Fields, place: str) -> np.ndarray:
@@ -217,7 +218,7 @@ def require(settings: jobs.Ingest, path: Path, name: str, array: Variable) -> No
         remedy = remedy if kind.kind == "f" else "write it in floating point"
         remedy = "write its real and imaginary parts as two variables" if kind.kind == "c" else remedy
         raise refuse(f"numbers of type {kind}", " or ".join(told), remedy)
-    if array.sizes["time"] < settings.snapshots:
+    if array.sizes.get("time", settings.snapshots) < settings.snapshots:
         raise refuse(f"{array.sizes['time']} snapshots", f"{settings.snapshots} or more", "lower data.snapshots")
     grid = (array.sizes.get("y", 1), array.sizes["x"])
     factor = grid[1] // settings.grid[1]
@@ -241,7 +242,7 @@ def convert(
     faults: what is wrong with them is added to, where it is no error
     """
     path, channels = fields.path, expressions_of(settings, fields)
-    blocks = {name: fields.read(name, rows, times) for name in variables(channels)}
+    blocks = {name: fields.read(name, rows, times) for name in expressions.variables(channels)}
 
     def read(name: str, component: int | None) -> np.ndarray:
         block = blocks[name]
