@@ -47,7 +47,7 @@ def errors(ic: str, *, exchanged: bool, trajectories: int = TRAJECTORIES) -> np.
     states = states.flip(2) if exchanged else states
     before, after = states[:, :-1].flatten(0, 1), states[:, 1:].flatten(0, 1)
     flow, images = Flow(1 / (SNAPSHOTS - 1), exchanged=exchanged), [Action.parse(name) for name in D4]
-    found = equivariance.errors(flow, before, after, images, NAVIER_STOKES)
+    found = equivariance.errors(flow, before[:, None], after, images, NAVIER_STOKES)
     return found.T.numpy()
 
 
