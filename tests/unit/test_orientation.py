@@ -80,14 +80,15 @@ def test_every_class_is_told_and_its_mistakes_are_refused(ic: str) -> None:
     mended = rf"data\.channels: {{{u}: 'f\[{first + 1}\]', {v}: 'f\[{first}\]'}}"
     words = rf"^a\.nc: {u} lies along y and {v} along x: .* as stored, and exchanged 0\.[01].*{mended}"
     for wrong in (turned(x, first), x.swapaxes(-1, -2)):
+        (line,) = look(replace(system, vectors=((v, u),)), wrong)
+        assert line.startswith(f"{v} and {u}: along x and y (")
         with pytest.raises(UserError, match=words):
             look(system, wrong)
         for trajectory in wrong:
             with pytest.raises(UserError, match=words):
                 look(system, trajectory[None])
-    words = (
-        rf"^a\.nc: {v} counts against its axis: .* {v} reversed as stored.*{{{u}: '.*', {v}: '-\(f\[{first + 1}\]\)'}}"
-    )
+    which, turn = v if ic.startswith("CE") else f"{u} or {v}", rf"{{{u}: '.*', {v}: '-\(f\[{first + 1}\]\)'}}"
+    words = rf"^a\.nc: {which} counts against its axis: .* {v} reversed as stored.*{turn}"
     for wrong in (reversed_(x, first + 1), x[..., ::-1, :]):
         with pytest.raises(UserError, match=words):
             look(system, wrong)
@@ -148,13 +149,20 @@ def noise() -> np.ndarray:
     return np.random.default_rng(0).normal(size=(3, 3, 2, 8, 8)).astype(np.float32)
 
 
-def curl() -> np.ndarray:
-    """A gradient, which has no curl: of the exchanged components with one of them reversed that is zero divergence."""
+def gradient() -> np.ndarray:
+    """Without curl: of the exchanged components with one of them reversed that is zero divergence."""
     x = states("NS-BB")
     return reversed_(turned(x, 0), 0)
 
 
-@pytest.mark.parametrize("made", [vortex, shear, noise, curl, lambda: np.zeros((2, 3, 2, 8, 8))])
+def resonance() -> np.ndarray:
+    """The gradient of cos πx cos πy: zero divergence but for a sign, and zero curl."""
+    angle = np.pi * (np.arange(16) + 0.5) / 16
+    y, x = np.meshgrid(angle, angle, indexing="ij")
+    return np.cos(np.arange(5.0))[None, :, None, None, None] * np.stack([np.sin(x) * np.cos(y), np.cos(x) * np.sin(y)])
+
+
+@pytest.mark.parametrize("made", [vortex, shear, noise, gradient, resonance, lambda: np.zeros((2, 3, 2, 8, 8))])
 def test_nothing_is_told_or_refused_where_nothing_tells(made: Callable[[], np.ndarray]) -> None:
     (line,) = look(NAVIER_STOKES, made())
     assert line.startswith("velocity_x and velocity_y: axes cannot be told")

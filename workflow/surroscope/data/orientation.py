@@ -22,11 +22,13 @@ from surroscope.errors import UserError
 from surroscope.system import System
 
 WAVES = 6
-# A law holds where it leaves no more than this, and exchanged components leave so many times less than stored ones.
+DIVERGENCE = "zero divergence"
+# A law holds where it leaves no more than this; exchanged components leave so many times less than stored ones.
 HOLDS, MARGIN = 0.4, 2.0
+# Zero divergence is a law of every snapshot by itself, and motion with much symmetry comes near it by chance.
+HOLDS_AT_ONCE = 0.2
 # Trajectories that are judged together: fewer that change little look like any law by chance.
 ENOUGH = 8
-DIVERGENCE = "zero divergence"
 
 
 class Fit(NamedTuple):
@@ -37,8 +39,8 @@ class Fit(NamedTuple):
     against: tuple[str, ...]
 
     def __str__(self) -> str:
-        reversed_ = f" with {' and '.join(self.against)} reversed" if self.against and self.left <= HOLDS else ""
-        return f"{self.left:.2g}{reversed_}"
+        signs = f" with {' and '.join(self.against)} reversed" if self.against and self.left <= HOLDS else ""
+        return f"{self.left:.2g}{signs}"
 
 
 class Balance(NamedTuple):
@@ -49,14 +51,23 @@ class Balance(NamedTuple):
     exchanged: Fit
 
     @property
-    def holds(self) -> bool:
-        return self.stored.left <= HOLDS and not self.stored.against
+    def limit(self) -> float:
+        return HOLDS_AT_ONCE if self.law == DIVERGENCE else HOLDS
 
     @property
-    def wrong(self) -> bool:
+    def holds(self) -> bool:
+        return self.stored.left <= self.limit and not self.stored.against
+
+    @property
+    def swapped(self) -> bool:
         """Whether it holds exchanged and not as stored. Exchanged and reversed, zero divergence is zero curl."""
-        better = self.exchanged.left <= min(HOLDS, self.stored.left / MARGIN) and self.stored.left > HOLDS
+        better = self.exchanged.left <= min(self.limit, self.stored.left / MARGIN) and self.stored.left > HOLDS
         return better and not (self.law == DIVERGENCE and self.exchanged.against)
+
+    @property
+    def reversed(self) -> bool:
+        """Whether it holds as stored but for signs, and in no way exchanged, as where curl and strain are zero."""
+        return self.stored.left <= self.limit and bool(self.stored.against) and self.exchanged.left > HOLDS
 
     def __str__(self) -> str:
         return f"{self.law} leaves {self.stored} as stored, and exchanged {self.exchanged}"
@@ -151,21 +162,25 @@ class Orientation:
 
     def _require(self, gram: np.ndarray) -> None:
         for vector in self.vectors:
-            balances = sorted(self._balances(gram, vector), key=_least)
-            wrong = [b for b in balances if b.wrong or (b.stored.left <= HOLDS and b.stored.against)]
+            balances = sorted(self._balances(gram, vector), key=lambda b: (b.law == DIVERGENCE, _least(b)))
+            wrong = [balance for balance in balances if balance.swapped or balance.reversed]
             if not wrong or any(balance.holds for balance in balances):
                 continue
             (u, v), best = vector, wrong[0]
-            fit, sources = (best.exchanged, (v, u)) if best.wrong else (best.stored, (u, v))
-            found = [f"{u} lies along y and {v} along x"] * best.wrong
-            found += [f"{name} counts against its axis" for name in fit.against]
+            fit, sources = (best.exchanged, (v, u)) if best.swapped else (best.stored, (u, v))
+            found = [f"{u} lies along y and {v} along x"] * best.swapped
+            # Divergence does not tell which of the two.
+            against = [f"{u} or {v}"] if fit.against and best.law == DIVERGENCE else fit.against
+            found += [f"{name} counts against its axis" for name in against]
             texts = (f"-({self.texts[name]})" if name in fit.against else self.texts[name] for name in sources)
             mended = ", ".join(f"{name}: {text!r}" for name, text in zip(vector, texts, strict=True))
-            other = "exchange y and x in data.dimensions" if best.wrong else "give axes that descend their coordinate"
+            other = "give axes that descend their coordinate"
+            if best.swapped:
+                other = "exchange y and x in data.dimensions or the two in equations.vectors"
             where = " to ".join(dict.fromkeys(map(str, (self.paths[0], self.paths[-1]))))
             raise UserError(
                 f"{where}: {', and '.join(found)}: {best} (0: the law holds, 1: it says nothing). Set data.channels: "
-                f"{{{mended}}}, or {other} (files of your own), or data.orientation: accept to take them as they are"
+                f"{{{mended}}}, or {other} (files of your own), or accept them by data.orientation: accept"
             )
 
 
