@@ -260,3 +260,4 @@ def test_a_perfect_surrogate_of_exchanged_states_fails_at_the_turns_that_were_pu
         for name in turns if kind else ():
             assert np.median(found[name] / found["e"]) > 100
             np.testing.assert_allclose(found[name], found["r"], rtol=1e-3)
+            assert 0.03 < np.median(found[name]) < 0.1
