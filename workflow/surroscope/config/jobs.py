@@ -166,6 +166,7 @@ class Tables(Job):
     """architectures: model -> the architecture of arXiv 2509.00024 that it is: unet, vit or neither
 
     shares: model -> what it is known to share between classes and between times, of those of which it is known
+    shared_lags: whether the half-life counts those at which transitions share snapshots that a network is given
     """
 
     system: str
@@ -174,6 +175,7 @@ class Tables(Job):
     normalization: str
     shares: dict[str, dict[str, float]]
     solver: str
+    shared_lags: str
 
     @classmethod
     def of(cls, study: Study, system: str) -> Self:
