@@ -28,7 +28,7 @@ HOLDS, MARGIN = 0.4, 2.0
 # Zero divergence is a law of every snapshot by itself, and motion with much symmetry comes near it by chance.
 HOLDS_AT_ONCE = 0.2
 # Trajectories that are judged together: fewer that change little look like any law by chance.
-ENOUGH = 8
+ENOUGH = 4
 
 
 class Fit(NamedTuple):
