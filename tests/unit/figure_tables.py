@@ -174,9 +174,7 @@ def response_tables(random, fields):
         "leverage": leverage.drop(columns=["low", "high", "n_seeds", "n_probes"]).assign(n_batches=5),
         "leads": summary(
             random,
-            keys(
-                model=MODELS, response_lead=STEPS, perturbation_lead=STEPS, response_time=TIMES, perturbation_time=TIMES
-            ),
+            keys(model=MODELS, **{f"{kind}_{axis}": values for kind in BOTH for axis, values in SIDE.items()}),
         ),
         "symmetry": orbit(random, **span),
         "equivariance": orbit(random, model=MODELS),
