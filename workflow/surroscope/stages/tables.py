@@ -83,7 +83,9 @@ def stage(
                 frames[name].append(labelled(table, model, last))
         told = errors[errors["epoch"] == epochs[-1]].reindex(columns=["likelier"])["likelier"].dropna()
         verdicts[model] = scalars.conclusion(
-            numbers[model], last, kernel[epochs[-1]], names, settings.system, next(iter(told), "")
+            *(numbers[model], last, kernel[epochs[-1]], names, settings.system),
+            likelier=next(iter(told), ""),
+            held_out=settings.held_out.get(model),
         ) | {"influence": kind}
     frames["scalars"].append(scalars.main_numbers(numbers, settings.system, settings.architectures))
     first = next(flight for flight in flights if flight.attrs["model"] == settings.models[0])

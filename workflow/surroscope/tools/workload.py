@@ -21,7 +21,6 @@ from surroscope.config import jobs
 from surroscope.config.checkpoint_jobs import Linearized
 from surroscope.config.study import Study
 from surroscope.data.pdegym import CELLS, SERIES
-from surroscope.data.splits import split_counts
 from surroscope.influence.krylov import CHECKED, inner
 from surroscope.influence.responses import Responses
 from surroscope.models import labels, surrogate
@@ -201,9 +200,8 @@ class Model:
 
     def trajectories(self, system: str) -> tuple[int, int]:
         """How many of all classes a network is trained and validated on."""
-        split, classes = self.study.split, len(self.study.classes(system))
-        train, validation, _ = split_counts(self.study.systems[system].trajectories, split.train, split.validation)
-        return classes * train, classes * validation
+        train, validation, _ = zip(*self.study.counts(system).values(), strict=True)
+        return sum(train), sum(validation)
 
     def trained(self, system: str) -> float:
         """Bytes of those trajectories."""
