@@ -1,6 +1,8 @@
-"""The stage that adopts weights writes what training writes, and says how a network that errs may be meant."""
+"""Weights of others become what training writes, each epoch by itself; what is wrong is told before there are data."""
 
+import json
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -12,8 +14,11 @@ from surroscope.config.weights import digest
 from surroscope.errors import UserError
 from surroscope.models import surrogate
 from surroscope.runtime import store
-from surroscope.stages import adopt
+from surroscope.stages import adopt, contract, validate
 from surroscope.tables.reading import read_csv
+
+NETWORK = {"system": "CE", "boundary": "periodic", "model": "net", "factory": FACTORY, "options": {}}
+SHAPE = (CHANNELS, SIZE, SIZE)
 
 
 @pytest.fixture(scope="module")
@@ -21,41 +26,101 @@ def study(tmp_path_factory: pytest.TempPathFactory) -> Study:
     return make(tmp_path_factory.mktemp("study"))
 
 
-def adopted(study: Study, saved: list[Path], folder: Path, **changes: object) -> None:
+def adopted(path: Path, epoch: int = 3, **changes: Any) -> Path:
+    """The folder of an epoch's weights, beside their file."""
     settings = {
-        **{"system": "CE", "boundary": "periodic", "model": "net", "factory": FACTORY, "options": {}, "seed": 1},
-        **{"snapshots": SNAPSHOTS, "channels": tuple("abcd"), "epochs": [*range(3, 3 + len(saved))]},
-        **{"files": [digest(path) for path in saved], "entry": "", "prefix": None, "pickled": False, "loader": None},
+        **{"shape": SHAPE, "seed": 1, "epoch": epoch, "file": digest(path)},
+        **{"entry": "", "prefix": None, "pickled": False, "loader": None},
     }
-    adopt.stage(
-        jobs.Adopt(**settings | changes),
-        stores=study.stores,
-        split=study.split,
-        saved=saved,
-        weights=folder / "weights",
-        history=folder / "history.csv",
-    )
+    weights = path.parent / f"epoch{epoch}"
+    adopt.stage(jobs.Adopt(**NETWORK | settings | changes), saved=path, weights=weights)
+    return weights
 
 
 def test_weights_and_history_are_those_of_a_network_trained_here(study: Study, tmp_path: Path) -> None:
-    saved, network = [tmp_path / "a.pt", tmp_path / "b.pt"], build(CHANNELS, SIZE)
-    for scale, path in enumerate(saved, 1):
-        torch.save({"model": {f"module.{n}": scale * p for n, p in network.state_dict().items()}}, path)
-    adopted(study, saved, tmp_path)
+    network, folders = build(CHANNELS, SIZE), []
     for scale, epoch in enumerate((3, 4), 1):
+        path = tmp_path / f"{epoch}.pt"
+        torch.save({"model": {f"module.{n}": scale * p for n, p in network.state_dict().items()}}, path)
+        folders.append(adopted(path, epoch))
         fresh = build(CHANNELS, SIZE)
-        surrogate.load_weights(fresh, tmp_path / "weights", epoch)
+        surrogate.load_weights(fresh, folders[-1], epoch)
         for name, part in network.state_dict().items():
             assert torch.equal(fresh.state_dict()[name], scale * part)
+        assert set(store.manifest(folders[-1])["files"]) == {f"epoch{epoch}.pt"}
+    settings = {"seed": 1, "epochs": [3, 4], "snapshots": SNAPSHOTS, "channels": tuple("abcd")}
+    validate.stage(
+        jobs.Validate(**NETWORK | settings),
+        **{"stores": study.stores, "split": study.split, "weights": folders, "history": tmp_path / "history.csv"},
+    )
     history = read_csv(tmp_path / "history.csv")
     assert list(history["epoch"]) == [3, 4]
     assert history[["train", "learning_rate", "seconds"]].isna().all(axis=None)
     assert np.isfinite(history[["validation", "persistence"]]).all(axis=None)
-    assert set(store.manifest(tmp_path / "weights")["files"]) == {"epoch3.pt", "epoch4.pt"}
 
 
-def test_a_file_that_changed_since_the_plan_leaves_nothing_behind(study: Study, tmp_path: Path) -> None:
+def test_a_file_that_changed_since_the_plan_leaves_nothing_behind(tmp_path: Path) -> None:
     torch.save(build(CHANNELS, SIZE).state_dict(), tmp_path / "a.pt")
     with pytest.raises(UserError, match=r"a\.pt: written again since this job was planned; run snakemake again"):
-        adopted(study, [tmp_path / "a.pt"], tmp_path, files=["0" * 64])
+        adopted(tmp_path / "a.pt", file="0" * 64)
     assert [path.name for path in tmp_path.iterdir()] == ["a.pt"]
+
+
+@pytest.mark.parametrize(
+    ("change", "words"),
+    [
+        ({"options": {"hiden": 3}}, r"options .*'hiden'.* do not fit its signature"),
+        (
+            {"options": {"hidden": 5}},
+            r"a\.pt: not weights of this network: .*shape: 0\.weight \(3, 4, 3, 3\)",
+        ),
+        ({"shape": (2, SIZE, SIZE)}, r"a\.pt: not weights of this network: .*of another shape"),
+        ({"factory": f"{__name__}:four"}, r"fails on a batch of states \(2, 2, 8, 8\)"),
+        ({"factory": f"{__name__}:Coarse"}, r"maps \(2, 4, 8, 8\) to \(2, 4, 4, 4\); expected the same shape"),
+        ({"factory": f"{__name__}:Noisy"}, r"two predictions from the same states differ"),
+    ],
+)
+def test_a_network_that_is_not_the_weights_is_one_line_before_there_are_data(
+    change: dict, words: str, tmp_path: Path
+) -> None:
+    torch.save(build(CHANNELS, SIZE).state_dict(), tmp_path / "a.pt")
+    if change.get("factory", "").endswith("four"):
+        change = change | {"shape": (2, SIZE, SIZE)}
+    with pytest.raises(UserError, match=words) as raised:
+        adopted(tmp_path / "a.pt", **change)
+    assert "\n" not in str(raised.value)
+    assert [path.name for path in tmp_path.iterdir()] == ["a.pt"]
+    if "weights" not in words:
+        with pytest.raises(UserError, match=words):
+            contract.stage(jobs.Contract(**NETWORK | {"shape": SHAPE} | change), contract=tmp_path / "contract.json")
+        assert [path.name for path in tmp_path.iterdir()] == ["a.pt"]
+
+
+def four() -> torch.nn.Module:
+    """Of four channels, whatever there are."""
+    return build(4, SIZE)
+
+
+class Coarse(torch.nn.Module):
+    def __init__(self) -> None:
+        super().__init__()
+        self.step = torch.nn.Conv2d(4, 4, 2, stride=2)
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        return self.step(x)
+
+
+class Noisy(torch.nn.Module):
+    def __init__(self) -> None:
+        super().__init__()
+        self.step = torch.nn.Conv2d(4, 4, 1)
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        return self.step(x + 0.1 * torch.randn_like(x))
+
+
+def test_a_network_that_keeps_to_the_contract_is_counted(tmp_path: Path) -> None:
+    contract.stage(jobs.Contract(**NETWORK, shape=SHAPE), contract=tmp_path / "contract.json")
+    assert json.loads((tmp_path / "contract.json").read_text()) == {
+        "parameters": sum(p.numel() for p in build(CHANNELS, SIZE).parameters())
+    }

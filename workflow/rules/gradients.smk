@@ -1,7 +1,5 @@
 SHARD = f"{EPOCH}/gradients/shard{{shard}}.zarr"
 CROSS_SHARD = f"{EPOCH}/cross/shard{{shard}}.zarr"
-CALIBRATION = f"{RESULTS}/{{system}}/{{model}}/linearization.json"
-MEASURED = CALIBRATION if STUDY.gradients.method == "measured" else []
 
 
 rule calibrate:
@@ -15,6 +13,7 @@ rule calibrate:
         CALIBRATION.removesuffix(".json") + ".benchmark.tsv"
     conda:
         "../../envs/torch.yaml"
+    priority: 1
     resources:
         **growing(mem_mb=4000, runtime=30),
         gpu=0,
@@ -30,7 +29,7 @@ rule gradients:
     input:
         stores=stores,
         split=SPLIT,
-        weights=f"{CHECKPOINT}/weights",
+        weights=weights,
         calibration=MEASURED,
     output:
         shard=directory(SHARD) if STUDY.gradients.keep else temp(directory(SHARD)),

@@ -137,14 +137,12 @@ class Content(Section):
         }
         return models | {f"observables.{name}": factory for name, factory in self.observables.items()}
 
-    def weights(self, system: str, model: str, seed: int) -> list[Path]:
-        """The files of a network that was trained elsewhere, in the order of its epochs; none of one trained here.
-
-        Raises UserError unless there is one for each epoch.
-        """
-        chosen = self.systems[system].models[model]
+    def weights(self, system: str, model: str, seed: int, epoch: int) -> Path:
+        """The file of a network that was trained elsewhere. Raises UserError unless there is one."""
+        saved = self.systems[system].models[model].weights
+        assert saved
         try:
-            return [chosen.weights.path(seed, epoch) for epoch in chosen.probe_epochs] if chosen.weights else []
+            return saved.path(seed, epoch)
         except ValueError as error:
             raise UserError(f"systems.{system}.models.{model}.weights.files: {error}") from None
 
@@ -162,7 +160,7 @@ class Content(Section):
         return {ic: split_counts(count, *fractions, None if on is None else len(on[ic])) for ic in self.classes(system)}
 
     def held_out(self, model: Model) -> bool | None:
-        """Whether a network of weights is known not to have seen probe trajectories; None of one that is trained here."""
+        """Whether a network of weights is known not to have seen probe trajectories; None: it is trained here."""
         return self.split.trained != "unknown" if model.weights else None
 
     def own_factories(self) -> dict[str, Factory]:

@@ -12,7 +12,9 @@ from typing import Any, Self
 
 from surroscope.config import data, methods, networks, sections
 from surroscope.config.checkpoint_jobs import (
+    Adopt,
     Calibrate,
+    Contract,
     Coupling,
     Cross,
     CrossGradients,
@@ -26,6 +28,7 @@ from surroscope.config.checkpoint_jobs import (
     Orbits,
     Reduce,
     Sensitivity,
+    Validate,
 )
 from surroscope.config.job import Job, Network, network
 from surroscope.config.stores import stores
@@ -152,29 +155,6 @@ class Train(networks.Training, Network):
         return cls.take(study.probe, trained.training, **values)
 
 
-class Adopt(Network):
-    """files: the SHA-256 of the weights of each epoch, in the order of the epochs"""
-
-    seed: int
-    snapshots: int
-    channels: tuple[str, ...]
-    epochs: list[int]
-    files: list[str]
-    entry: str
-    prefix: str | None
-    pickled: bool
-    loader: str | None
-
-    @classmethod
-    def of(cls, study: Study, system: str, model: str, seed: str) -> Self:
-        adopted = study.systems[system].models[model]
-        assert adopted.weights
-        digests = [digest(path) for path in study.weights(system, model, int(seed))]
-        values = network(study, system, model) | {"seed": seed, "epochs": adopted.probe_epochs, "files": digests}
-        values["channels"] = study.system(system).channels
-        return cls.take(study.probe, adopted.weights, **values)
-
-
 class Tables(Job):
     """architectures: model -> the architecture of arXiv 2509.00024 that it is: unet, vit or neither
 
@@ -239,8 +219,10 @@ JOBS: Mapping[str, Any] = {
             Download,
             Ingest,
             Split,
+            Contract,
             Train,
             Adopt,
+            Validate,
             Calibrate,
             Gradients,
             Reduce,

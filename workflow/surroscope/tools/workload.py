@@ -44,8 +44,10 @@ MINIMISED = 60
 MOVED, INGESTED = 3.0, 15.0
 TORCH = (
     "simulate",
+    "contract",
     "train",
     "adopt",
+    "validate",
     "calibrate",
     "gradients",
     "cross_gradients",
@@ -220,9 +222,13 @@ class Model:
         return Work(MOVED * self.trained(job.system) * self.byte + seconds, operations, "weights", size)
 
     def _adopt(self, job: jobs.Adopt, **_: str) -> Work:
+        size = 4.0 * self.network(job.system, job.model).parameters
+        return Work(MOVED * size * self.byte, kind="weights", size=size)
+
+    def _validate(self, job: jobs.Validate, **_: str) -> Work:
         network, validation = self.network(job.system, job.model), self.trajectories(job.system)[1]
-        passes, size = len(job.epochs) * validation * (job.snapshots - 1), 4.0 * network.parameters * len(job.epochs)
-        return Work(passes * network.forward + MOVED * size * self.byte, passes * network.operations, "weights", size)
+        passes = len(job.epochs) * validation * (job.snapshots - 1)
+        return Work(passes * network.forward, passes * network.operations)
 
     def _calibrate(self, job: jobs.Calibrate, **_: str) -> Work:
         passes, network = 60, self.network(job.system, job.model)
