@@ -11,6 +11,7 @@ from response_study import CHANNELS, FACTORY, SIZE, SNAPSHOTS, Study, build, mak
 
 from surroscope.config import jobs
 from surroscope.config.weights import digest
+from surroscope.data import transitions
 from surroscope.errors import UserError
 from surroscope.models import surrogate
 from surroscope.runtime import store
@@ -26,14 +27,14 @@ def study(tmp_path_factory: pytest.TempPathFactory) -> Study:
     return make(tmp_path_factory.mktemp("study"))
 
 
-def adopted(path: Path, epoch: int = 3, **changes: Any) -> Path:
-    """The folder of an epoch's weights, beside their file."""
+def adopted(path: Path, epoch: int = 3, data: dict[str, Any] | None = None, **changes: Any) -> Path:
+    """The folder of an epoch's weights, beside their file. data: stores and split, where it normalises by them"""
     settings = {
-        **{"shape": SHAPE, "seed": 1, "epoch": epoch, "file": digest(path)},
+        **{"shape": SHAPE, "snapshots": SNAPSHOTS, "seed": 1, "epoch": epoch, "file": digest(path)},
         **{"entry": "", "prefix": None, "pickled": False, "loader": None},
     }
     weights = path.parent / f"epoch{epoch}"
-    adopt.stage(jobs.Adopt(**NETWORK | settings | changes), saved=path, weights=weights)
+    adopt.stage(jobs.Adopt(**NETWORK | settings | changes), saved=path, weights=weights, **data or {})
     return weights
 
 
@@ -59,6 +60,19 @@ def test_weights_and_history_are_those_of_a_network_trained_here(study: Study, t
     assert np.isfinite(history[["validation", "persistence"]]).all(axis=None)
 
 
+def test_what_a_network_normalises_by_is_kept_with_its_weights(study: Study, tmp_path: Path) -> None:
+    torch.save(build(CHANNELS, SIZE).state_dict(), tmp_path / "a.pt")
+    call: dict[str, Any] = {"call": {"normalize": "data"}}
+    data = {"stores": study.stores, "split": study.split}
+    kept = torch.load(surrogate.weights_of(adopted(tmp_path / "a.pt", data=data, **call), 3), weights_only=True)
+    network = surrogate.build(FACTORY, {}, shape=SHAPE, seed=1, **call)
+    train = transitions.trajectories(**data, part="train", snapshots=SNAPSHOTS)
+    surrogate.normalise(network, torch.from_numpy(train))
+    assert surrogate.scales(network)
+    for name in surrogate.scales(network):
+        assert torch.equal(kept[name], network.state_dict()[name])
+
+
 def test_a_file_that_changed_since_the_plan_leaves_nothing_behind(tmp_path: Path) -> None:
     torch.save(build(CHANNELS, SIZE).state_dict(), tmp_path / "a.pt")
     with pytest.raises(UserError, match=r"a\.pt: written again since this job was planned; run snakemake again"):
@@ -76,7 +90,7 @@ def test_a_file_that_changed_since_the_plan_leaves_nothing_behind(tmp_path: Path
         ),
         ({"shape": (2, SIZE, SIZE)}, r"a\.pt: not weights of this network: .*of another shape"),
         ({"factory": f"{__name__}:four"}, r"fails on a batch of states \(2, 2, 8, 8\)"),
-        ({"factory": f"{__name__}:Coarse"}, r"maps \(2, 4, 8, 8\) to \(2, 4, 4, 4\); expected the same shape"),
+        ({"factory": f"{__name__}:Coarse"}, r"maps states \(2, 4, 8, 8\) to \(2, 4, 4, 4\); expected"),
         ({"factory": f"{__name__}:Noisy"}, r"two predictions from the same states differ"),
     ],
 )

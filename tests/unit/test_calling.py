@@ -95,7 +95,7 @@ def built(call: dict) -> nn.Module:
         ({"output": "sample"}, "sample"),
         ({"output": 7}, "index"),
         ({"axes": "b t c y x", "output_axes": "b c y x"}, "fails on a batch of states"),
-        ({"output_axes": "b t c y x"}, r"expected an output of axes b t c y x, found shape \(2, 2, 4, 5\)"),
+        ({"output_axes": "b t c y x"}, r"expected axes b t c y x, found shape \(2, 2, 4, 5\)"),
         ({"axes": "b y x c"}, "fails on a batch of states"),
     ],
 )

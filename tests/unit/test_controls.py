@@ -16,7 +16,8 @@ from surroscope.errors import UserError
 from surroscope.influence.calibrate import calibrate, check
 from surroscope.influence.linearize import Linearization, Method
 from surroscope.influence.span import solve_span
-from surroscope.models import controls, labels, surrogate
+from surroscope.models import context, controls, surrogate
+from surroscope.models.calling import Called
 from surroscope.symmetry import Action
 from surroscope.system import ADVECTION_DIFFUSION
 from surroscope.training import loop
@@ -42,7 +43,7 @@ def build(name: str, **options: object) -> nn.Module:
 
 def transitions(network: nn.Module) -> tuple[Tensor, Tensor]:
     states, targets = (noise(len(LABELS), FIELDS, SIZE, SIZE, seed=seed) for seed in (2, 3))
-    return labels.inputs(network, states, LABELS), targets
+    return context.of(network, states[:, None], LABELS), targets
 
 
 @pytest.mark.parametrize("method", METHODS, ids=["vmap", "double backward"])
@@ -69,7 +70,7 @@ def test_what_shares_all_has_no_parameter_of_a_group() -> None:
     network = build("dial", share=1, width=4)
     assert all(name.startswith("network.shared.") for name, _ in network.named_parameters())
     states = noise(len(LABELS), FIELDS, SIZE, SIZE)
-    same, other = (network(labels.inputs(network, states, told)) for told in (LABELS, LABELS.flip(0)))
+    same, other = (network(context.of(network, states[:, None], told)) for told in (LABELS, LABELS.flip(0)))
     assert torch.equal(same, other)
 
 
@@ -89,7 +90,7 @@ def test_a_sample_uses_the_parameters_of_its_group() -> None:
     network = build("split_convolution", by="time", groups=2, window=2, kernel=3)
     layer = network.network.layer
     states = noise(len(LABELS), FIELDS, SIZE, SIZE)
-    found = network(labels.inputs(network, states, LABELS))
+    found = network(context.of(network, states[:, None], LABELS))
     padded = nn.functional.pad(states, (1, 1, 1, 1), mode="circular")
     for sample, group in enumerate(GROUP_OF["time"].tolist()):
         expected = nn.functional.conv2d(padded[sample], layer.weight[group], layer.bias[group])
@@ -164,7 +165,7 @@ def coded(trajectories: int) -> Tensor:
 
 
 def test_labels_reach_training_and_validation() -> None:
-    network = labels.accepting(Told())
+    network = Called(Told(), channels=1, labelled=True)
     rule = {"seed": 0, "until": 1, "batch": 5, "learning_rate": 1e-9, "weight_decay": 0.0, "classes": CLASSES}
     next(iter(loop.epochs(network, coded(3), coded(1), **rule)))
     seen = network.network.seen
@@ -174,7 +175,7 @@ def test_labels_reach_training_and_validation() -> None:
 
 
 def test_labels_reach_rollouts_with_the_time_of_each_step() -> None:
-    network = labels.accepting(Told())
+    network = Called(Told(), channels=1, labelled=True)
     trajectories = coded(1)
     found, _ = errors(network, trajectories, classes=torch.arange(CLASSES))
     told = {}
@@ -183,7 +184,7 @@ def test_labels_reach_rollouts_with_the_time_of_each_step() -> None:
         for step in range(TIMES - start):
             told[start, step] = [next(steps)[1:] for _ in range(CLASSES)]
     assert all(seen == [(c, start + step) for c in range(CLASSES)] for (start, step), seen in told.items())
-    with pytest.raises(ValueError, match="Told asks for labels"):
+    with pytest.raises(ValueError, match="asks for labels"):
         errors(network, trajectories)
     assert torch.isfinite(found[:, 0, 1:]).all()
 
@@ -191,9 +192,9 @@ def test_labels_reach_rollouts_with_the_time_of_each_step() -> None:
 def test_labels_reach_gradients_and_images_and_observables_get_the_state_alone() -> None:
     probe = Probe(coded(1).numpy(), ("a", "b"), (0, 0))
     assert probe.labels.tolist() == LABELS.tolist()
-    quiet = labels.accepting(Quiet())
+    quiet = Called(Quiet(), channels=1, labelled=True)
     states, targets = (torch.from_numpy(part) for part in (probe.inputs, probe.targets))
-    given = labels.inputs(quiet, states, torch.from_numpy(probe.labels))
+    given = context.of(quiet, states[:, None], torch.from_numpy(probe.labels))
     shapes = set()
 
     def mean(prediction: Tensor, target: Tensor, state: Tensor) -> Tensor:
@@ -208,7 +209,7 @@ def test_labels_reach_gradients_and_images_and_observables_get_the_state_alone()
     assert torch.equal(linear.metric(given, torch.ones(1, 1)), expected.square().mean().reshape(1, 1))
     error = equivariance.errors(
         quiet,
-        states,
+        states[:, None],
         targets,
         [Action.parse("e"), Action.parse("x1")],
         ADVECTION_DIFFUSION,
@@ -242,6 +243,6 @@ def test_a_network_without_labels_is_given_its_states_and_nothing_else() -> None
     network = surrogate.build("surroscope.models.controls:convolution", {}, shape=(FIELDS, SIZE, SIZE), seed=0)
     states = noise(2, FIELDS, SIZE, SIZE)
     assert type(network) is controls.Convolution
-    assert labels.inputs(network, states, LABELS) is states
-    assert labels.inputs(network, states, None) is states
-    assert labels.fields(network, states) is states
+    for told in (LABELS, None):
+        assert torch.equal(context.of(network, states[:, None], told), states)
+    assert context.state(network, states) is states

@@ -35,10 +35,10 @@ MISTAKES: dict[str, Callable[[Tensor], Tensor]] = {
 
 @pytest.mark.parametrize("said", MISTAKES)
 def test_a_call_that_was_meant_otherwise_is_named(said: str) -> None:
-    found = likelier(MISTAKES[said], STATES, step(STATES), CHANNELS)  # type: ignore[arg-type]
+    found = likelier(lambda x: MISTAKES[said](x[:, -1]), STATES[:, None], step(STATES), CHANNELS)  # type: ignore[arg-type]
     assert re.match(said, found), found
 
 
 @pytest.mark.parametrize("network", [step, torch.zeros_like, lambda x: x.flip(0), lambda x: x * torch.nan])
 def test_no_call_is_named_for_one_that_is_right_or_has_learned_nothing(network: Callable[[Tensor], Tensor]) -> None:
-    assert likelier(network, STATES, step(STATES), CHANNELS) == ""  # type: ignore[arg-type]
+    assert likelier(lambda x: network(x[:, -1]), STATES[:, None], step(STATES), CHANNELS) == ""  # type: ignore[arg-type]

@@ -43,7 +43,7 @@ CE = ("CE-RP", "CE-CRP", "CE-RPUI")
         ),
         ({"call": {"mean": [1.0]}}, {}, r"call\.mean has 1 numbers, but there are 4 channels, density, "),
         ({"call": {"std": [1.0, 0.0, 1.0, 1.0]}}, {}, r"call\.std: .* one is 0"),
-        ({"call": {"axes": "b t y x"}}, {}, r"call\.axes: .* expected b c y x in any order"),
+        ({"call": {"axes": "b t y x"}}, {}, r"call\.axes: .* expected b, c, y, x in any order"),
         ({"call": {"predicts": "change"}}, {}, r"call\.predicts: .*'state' or 'delta'"),
     ],
 )
@@ -127,12 +127,19 @@ def test_fractions_are_of_what_was_trained_on_only_if_that_is_said() -> None:
         ({"trained": "none", "train": 0.9}, {}, "trained says what was trained on, but train is a fraction"),
         ({"trained": dict.fromkeys(CE, "0-58")}, {}, "lists 59 of the 60 trajectories of CE-RP, which leaves too few"),
         ({"trained": dict.fromkeys(CE, "0-54")}, {}, r"probe\.batches is 4, but .* leaves 2 test trajectories"),
+        (
+            {"trained": "none"},
+            {"call": {"normalize": "data"}},
+            r"call\.normalize is by .* lists none .*; give call\.mean",
+        ),
         ({"trained": "none"}, {"cross": CROSS}, "0 training trajectories a class; lower them, or leave cross out"),
     ],
 )
 def test_what_cannot_have_been_trained_on_is_one_line(split: dict, further: dict, words: str) -> None:
+    config = audit("none") | {"split": split} | further
+    config["systems"]["CE"]["models"] = {"net": ADOPTED | {"call": config.pop("call", None)}}
     with pytest.raises(UserError, match=words) as raised:
-        check(audit("none") | {"split": split} | further, "config.yaml")
+        check(config, "config.yaml")
     assert "\n" not in str(raised.value)
 
 

@@ -260,6 +260,12 @@ def saved(wildcards):
     return ancient(local(str(STUDY.weights(*of))))
 
 
+def normalises(wildcards):
+    """Whether a network is given states that are normalised by the data."""
+    call = STUDY.systems[wildcards.system].models[wildcards.model].call
+    return call is not None and call.normalize is not None
+
+
 def weights(wildcards):
     """The folder with the weights of an epoch: of all epochs at once, or of one that was trained elsewhere its own."""
     return f"{EPOCH if wildcards.model in ADOPTED else CHECKPOINT}/weights".format(**wildcards)

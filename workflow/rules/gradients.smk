@@ -11,9 +11,9 @@ rule calibrate:
         CALIBRATION.removesuffix(".json") + ".log",
     benchmark:
         CALIBRATION.removesuffix(".json") + ".benchmark.tsv"
+    priority: 1
     conda:
         "../../envs/torch.yaml"
-    priority: 1
     resources:
         **growing(mem_mb=4000, runtime=30),
         gpu=0,

@@ -65,6 +65,8 @@ rule train:
 rule adopt:
     input:
         saved=saved,
+        stores=lambda wildcards: stores(wildcards) if normalises(wildcards) else [],
+        split=lambda wildcards: SPLIT.format(**wildcards) if normalises(wildcards) else [],
     output:
         weights=directory(f"{EPOCH}/weights"),
     log:

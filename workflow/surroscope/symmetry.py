@@ -78,8 +78,11 @@ class Action:
         return (sign * cosine, -sign * sine), (sine, cosine)
 
     def __call__(self, states: Tensor, system: System) -> Tensor:
-        """States (..., F, Y, X) of a system, transformed. Raises ValueError for another shape, and for a misfit."""
-        if states.ndim < 3 or states.shape[-3] != len(system.channels):
+        """States (..., F, Y, X) of a system, transformed, or snapshots with its constants behind, which are scalars.
+
+        Raises ValueError for another shape, and for a misfit.
+        """
+        if states.ndim < 3 or states.shape[-3] not in (len(system.channels), len(system.stored)):
             expected = f"(..., {len(system.channels)}, Y, X)"
             raise ValueError(f"states of {system.title} must have shape {expected}, found {tuple(states.shape)}")
         if reason := self.misfit(tuple(states.shape[-2:]), system):
@@ -87,7 +90,7 @@ class Action:
         x, y = self.shift
         moved = states.rot90(self.turns, (-1, -2))
         moved = (moved.flip(-1) if self.mirrored else moved).roll((y, x), (-2, -1))
-        source, signs = list(range(len(system.channels))), [1] * len(system.channels)
+        source, signs = list(range(states.shape[-3])), [1] * states.shape[-3]
         for vector in system.vectors:
             components = [system.channels.index(name) for name in vector]
             # A lone x component has no turns, so that only its sign may change.

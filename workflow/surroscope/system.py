@@ -18,6 +18,8 @@ class System:
         other channels are scalars
     symmetries: what the equations commute with, of "turns" (quarter turns and mirror images) and "shifts"
     boundary: "periodic", or "open" for anything else: networks then see the nearest cell beyond the edge
+    constants: scalar fields that no network predicts, as coefficients of the equations; stores have them behind the
+        channels
     """
 
     name: str
@@ -29,6 +31,12 @@ class System:
     symmetries: tuple[str, ...] = ()
     boundary: Literal["periodic", "open"] = "periodic"
     units: str = "dimensionless"
+    constants: tuple[str, ...] = ()
+
+    @property
+    def stored(self) -> tuple[str, ...]:
+        """Channels of a snapshot in a store: those of states, then the constants."""
+        return self.channels + self.constants
 
 
 COMPRESSIBLE_EULER = System(

@@ -24,12 +24,12 @@ class Calibrate(Network):
 
 
 def shape(study: Study, system: str) -> tuple[int, int, int]:
-    """Of a state, (F, Y, X)."""
-    return len(study.system(system).channels), *study.data.grid
+    """Of a snapshot in the store, (C, Y, X)."""
+    return len(study.system(system).stored), *study.data.grid
 
 
 class Contract(Network):
-    """shape: of a state, (F, Y, X)"""
+    """shape: of a snapshot in the store, (C, Y, X)"""
 
     shape: tuple[int, int, int]
 
@@ -39,9 +39,10 @@ class Contract(Network):
 
 
 class Adopt(Network):
-    """shape: of a state, (F, Y, X); file: the SHA-256 of the weights of the epoch"""
+    """shape: of a snapshot in the store, (C, Y, X); file: the SHA-256 of the weights of the epoch"""
 
     shape: tuple[int, int, int]
+    snapshots: int
     seed: int
     epoch: int
     file: str
@@ -55,7 +56,7 @@ class Adopt(Network):
         saved = study.systems[system].models[model].weights
         assert saved
         values = network(study, system, model) | {"shape": shape(study, system), "seed": seed, "epoch": epoch}
-        return cls.take(saved, **values, file=digest(study.weights(system, model, int(seed), int(epoch))))
+        return cls.take(study.probe, saved, **values, file=digest(study.weights(system, model, int(seed), int(epoch))))
 
 
 class Validate(Network):

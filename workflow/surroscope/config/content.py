@@ -112,6 +112,7 @@ class Content(Section):
             symmetries=tuple(equations.symmetries),
             boundary=equations.boundary,
             units="as in the files",
+            constants=tuple(equations.constants),
         )
 
     def classes(self, system: str) -> list[str]:

@@ -173,10 +173,11 @@ class Equations(Section):
     vectors: list[Annotated[list[str], Field(min_length=1, max_length=2)]] = []
     symmetries: list[Literal["turns", "shifts"]] = []
     boundary: Literal["periodic", "open"] = "periodic"
+    constants: list[Name] = []
 
     @model_validator(mode="after")
     def _of_its_channels(self) -> "Equations":
-        once(self.channels)
+        once([*self.channels, *self.constants])
         for name in COMPUTED:
             if name in self.channels:
                 raise ValueError(f"channels holds {name!r}, the name of an observable of other channels; rename it")

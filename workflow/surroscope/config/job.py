@@ -35,9 +35,17 @@ class Network(Job):
         """What `models.surrogate.build` is told of it, but for the shape of states and the seed."""
         return {name: getattr(self, name) for name in ("factory", "options", "boundary", "call")}
 
+    @property
+    def given(self) -> dict[str, int]:
+        """How many snapshots the network is given, and how many channels that it does not predict, the last ones."""
+        call = self.call or {}
+        return {"history": call.get("history", 1), "constants": call.get("constants", 0)}
+
 
 def network(study: Study, system: str, model: str) -> dict[str, Any]:
     architecture = study.systems[system].models[model]
-    call = architecture.call.model_dump() if architecture.call else None
-    made = {"factory": architecture.factory, "options": architecture.options, "call": call}
+    call = architecture.call.model_dump(exclude_defaults=True) if architecture.call else {}
+    if constants := len(study.system(system).constants):
+        call["constants"] = constants
+    made = {"factory": architecture.factory, "options": architecture.options, "call": call or None}
     return {"system": system, "boundary": study.system(system).boundary, "model": model} | made

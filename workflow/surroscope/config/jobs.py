@@ -92,7 +92,9 @@ class Ingest(data.Layout, Job):
 
     @classmethod
     def of(cls, study: Study, system: str, ic: str) -> Self:
-        equations = replace(study.system(system), title=system, conserved=(), vectors=())
+        whole = study.system(system)
+        # The store has what is constant as channels like any other.
+        equations = replace(whole, channels=whole.stored, title=system, conserved=(), vectors=())
         layout: dict[str, Any]
         origin: dict[str, str]
         match study.data.source:
@@ -105,7 +107,7 @@ class Ingest(data.Layout, Job):
                 origin = {"source": "PDEGym (Herde et al. 2024, arXiv 2405.19101)"}
             case "files":
                 channels = study.data.channels
-                layout = {"channels": {name: channels.get(name, name) for name in equations.channels}}
+                layout = {"channels": {name: channels.get(name, name) for name in whole.stored}}
                 origin = {"source": f"files of the study's own: {public(', '.join(study.data.files[ic]))}"}
         return cls.take(
             study.data,

@@ -1,5 +1,6 @@
 """The networks of a study: made by a factory, trained here or elsewhere, and how they are called."""
 
+import re
 from typing import Annotated, Any, Literal
 
 from pydantic import AfterValidator, BeforeValidator, Field, ValidationError, field_validator, model_validator
@@ -30,10 +31,13 @@ class Factory(Section):
 
 
 def _axes(axes: str) -> str:
-    found = axes.replace(" ", "")
-    if sorted(found) not in (sorted("bcyx"), sorted("btcyx")):
-        raise ValueError("expected b c y x in any order, with or without t, as in 'b t c y x'")
-    return found
+    # Letters may stand together, "bcyx"; brackets make one axis of t and c.
+    tokens = [re.findall(r"\w", token) for token in re.findall(r"\([^)]*\)|[^\s()]", axes)]
+    names = sorted(name for token in tokens for name in token)
+    joined = [sorted(token) for token in tokens if len(token) > 1]
+    if names not in (sorted("bcyx"), sorted("btcyx")) or joined not in ([], [["c", "t"]]):
+        raise ValueError("expected b, c, y, x in any order, and t where it is, as in 'b t c y x' or 'b (t c) y x'")
+    return " ".join(f"({' '.join(token)})" if len(token) > 1 else token[0] for token in tokens)
 
 
 Axes = Annotated[str, AfterValidator(_axes)]
@@ -41,16 +45,20 @@ Numbers = Annotated[list[float], Field(min_length=1)]
 
 
 class Call(Section):
-    """How a network is called that does not map states (B, F, Y, X) to the next ones."""
+    """How a network is called that does not map states (B, F, Y, X) to the next ones, as `models.calling.Called`."""
 
-    axes: Axes = "bcyx"
+    history: Count = 1
+    axes: Axes | None = None
     output_axes: Axes | None = None
     output: str | int | None = None
+    output_time: int | None = None
     predicts: Literal["state", "delta"] = "state"
     mean: Numbers | None = None
     std: Numbers | None = None
     output_mean: Numbers | None = None
     output_std: Numbers | None = None
+    normalize: Literal["data"] | None = None
+    lead: dict[str, float] | None = None
     arguments: Annotated[dict[str, Any], AfterValidator(plain)] = {}
 
     @field_validator("std", "output_std")
@@ -59,6 +67,17 @@ class Call(Section):
         if std and 0 in std:
             raise ValueError("one is 0; a channel that does not vary has 1")
         return std
+
+    @model_validator(mode="after")
+    def _fits_together(self) -> "Call":
+        if self.history > 1 and self.axes and "t" not in self.axes:
+            raise ValueError(f"history is {self.history}, but axes {self.axes!r} has no t; say where the snapshots go")
+        told = [name for name in ("mean", "std", "output_mean", "output_std") if getattr(self, name)]
+        if self.normalize and told:
+            raise ValueError(f"normalize goes without {', '.join(told)}; leave the one or the other out")
+        if self.output_time is not None and self.output_axes and "t" not in self.output_axes:
+            raise ValueError(f"output_time is {self.output_time}, but output_axes {self.output_axes!r} has no t")
+        return self
 
 
 class Model(Factory):

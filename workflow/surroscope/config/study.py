@@ -74,12 +74,7 @@ class Study(Content):
                     )
                 if any((other := s.models.get(label)) and bool(other.weights) != bool(model.weights) for s in systems):
                     raise ValueError(f"{label} is trained here in one system and elsewhere in another; rename one")
-                for key, of in model.call or ():
-                    if isinstance(of, list) and len(of) != (count := len(self.system(name).channels)):
-                        raise ValueError(
-                            f"systems.{name}.models.{label}.call.{key} has {len(of)} numbers, but there are {count} "
-                            f"channels, {', '.join(self.system(name).channels)}; give one for each"
-                        )
+                self._call_fits(name, label)
             for c, t, b, u in (self.maps and self.maps.pairs) or ():
                 require_known("maps.pairs", [c, b], tuple(name for s in self.systems for name in self.classes(s)))
                 if (c in self.classes(name)) != (b in self.classes(name)):
@@ -88,6 +83,11 @@ class Study(Content):
                     raise ValueError(
                         f"maps.pairs holds time {max(t, u)}; the last is {self.probe.snapshots - 2}, "
                         "as probe.snapshots counts both ends of the transitions"
+                    )
+                first = max(model.call.history if model.call else 1 for model in system.models.values()) - 1
+                if min(t, u) < first:
+                    raise ValueError(
+                        f"maps.pairs holds time {min(t, u)}; the first is {first}, where a network has its call.history"
                     )
             if self.cross:
                 train = min(train for train, _, _ in self.counts(name).values())
@@ -127,6 +127,12 @@ class Study(Content):
                     f"cross is about training trajectories, but those of systems.{name}.models.{label} are not known; "
                     "say them in split.trained, or leave cross out"
                 )
+            normalizes = model.weights and model.call and model.call.normalize
+            if normalizes and not any(train for train, _, _ in counts.values()):
+                raise ValueError(
+                    f"systems.{name}.models.{label}.call.normalize is by what was trained on, but split.trained lists "
+                    "none of these data; give call.mean and call.std"
+                )
             on = {train for train, _, _ in counts.values()}
             if model.training and (len(on) > 1 or 0 in on):
                 raise ValueError(
@@ -144,6 +150,23 @@ class Study(Content):
                     f"split.trained lists {train} of the {system.trajectories} trajectories of {ic}, which leaves too "
                     f"few: {validation} validate and one tests at least; raise systems.{name}.trajectories"
                 )
+
+    def _call_fits(self, name: str, label: str) -> None:
+        """Raise ValueError for a call with numbers of other channels, or of more snapshots than are probed."""
+        call, system = self.systems[name].models[label].call, self.system(name)
+        where = f"systems.{name}.models.{label}.call"
+        for key, of in call or ():
+            channels = system.channels if key.startswith("output") else system.stored
+            if isinstance(of, list) and len(of) != len(channels):
+                raise ValueError(
+                    f"{where}.{key} has {len(of)} numbers, but there are {len(channels)} channels, "
+                    f"{', '.join(channels)}; give one for each"
+                )
+        if call and call.history + 2 > self.probe.snapshots:
+            raise ValueError(
+                f"{where}.history is {call.history}, which leaves fewer than two transitions of probe.snapshots, "
+                f"{self.probe.snapshots}; raise that"
+            )
 
     def _sources_fit(self) -> None:
         """Raise ValueError for a system or class that the source of the data does not have."""
@@ -169,7 +192,7 @@ class Study(Content):
         require_known(
             "data.skip_rows", list(data.skip_rows), tuple(ic for name in self.systems for ic in self.classes(name))
         )
-        channels = tuple(channel for name in self.systems for channel in self.system(name).channels)
+        channels = tuple(channel for name in self.systems for channel in self.system(name).stored)
         require_known("data.channels", list(data.channels), channels)
         classes = [ic for name in self.systems for ic in self.classes(name)]
         if len(classes) > len(set(classes)):

@@ -68,8 +68,8 @@ class Layout:
             return [own, *(name.format(own) for name in self.format.cells)]
         return [self.format.times] if axis == "time" else [name.format(axis) for name in self.format.cells]
 
-    def of(self, what: str, place: str, array: Array) -> tuple[str, ...]:
-        """Our name of each axis of an array, `what` in errors.
+    def of(self, what: str, place: str, array: Array, *, steady: bool = False) -> tuple[str, ...]:
+        """Our name of each axis of an array, `what` in errors; steady: whether it may have no time.
 
         Raises UserError if they are not those of fields on a plane or a line.
         """
@@ -90,7 +90,7 @@ class Layout:
                 )
             axes, usual = self._order(what, place, array)
         expected = [axis for axis in usual if not (self.line and axis == "y")]
-        needed = {"time", "x"} if self.line else {"time", "y", "x"}
+        needed = {"x", *["y"] * (not self.line), *["time"] * (not steady)}
         if len(axes) == len(array.shape) and needed <= set(axes) <= set(expected):
             return tuple(axes)
         names = ", ".join(theirs.get(axis, axis) for axis in expected)

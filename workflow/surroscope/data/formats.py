@@ -11,6 +11,7 @@ name, else as the format says, else by position.
 - apebench: numpy arrays of APEBench (Koehler et al. 2024): (N, T, C, X, Y), in one .npy file, called `state`
 """
 
+from collections.abc import Collection
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -71,17 +72,22 @@ class Variable:
         return self.sizes.get("trajectory", len(self.arrays))
 
     @property
+    def common(self) -> bool:
+        """Whether it is one field of all trajectories and times."""
+        return len(self.arrays) == 1 and not {"trajectory", "time"} & set(self.axes)
+
+    @property
     def series(self) -> tuple[str, ...]:
         """The groups that hold a trajectory each; variables that are combined have the same."""
         return tuple(map(group_of, self.places)) if "trajectory" not in self.axes else ()
 
     def read(self, rows: slice, times: slice) -> np.ndarray:
-        """Part of it, (n, t, Y, X) or (n, t, C, Y, X), with Y = 1 on a line."""
+        """Part of it, (n, t, Y, X) or (n, t, C, Y, X), with Y = 1 on a line; what has no time is the same at all."""
         whole = "trajectory" in self.axes
         ranges = {"trajectory": rows, "time": times}
         order = [self.axes.index(axis) for axis in AXES if axis in self.axes]
         parts = []
-        chosen = slice(None) if whole else rows
+        chosen = slice(None) if whole or self.common else rows
         for array, turned in zip(self.arrays[chosen], self.turned[chosen], strict=True):
             # Read before it is turned, in the order of the file.
             part = array.read(*(ranges.get(axis, slice(None)) for axis in self.axes))
@@ -93,7 +99,11 @@ class Variable:
             part = part.transpose(order)
             part = part if "y" in self.axes else part[..., np.newaxis, :]
             parts.append(part if whole else part[np.newaxis])
-        return np.concatenate(parts) if len(parts) > 1 else parts[0]
+        found = np.concatenate(parts) if len(parts) > 1 else parts[0]
+        if "time" in self.axes:
+            return found
+        count = rows.stop - rows.start if self.common else len(found)
+        return np.broadcast_to(found[:, np.newaxis], (count, times.stop - times.start, *found.shape[1:]))
 
 
 class Fields:
@@ -102,10 +112,12 @@ class Fields:
     Raises UserError, naming the file, where it cannot be read.
     """
 
-    def __init__(self, path: Path, format: str, dimensions: Dimensions, *, line: bool) -> None:
-        """line: whether the fields are on a line, without y"""
+    def __init__(
+        self, path: Path, format: str, dimensions: Dimensions, *, line: bool, steady: Collection[str] = ()
+    ) -> None:
+        """line: whether the fields are on a line, without y; steady: names of variables that may have no time"""
         self.path, self.container = path, opened(path)
-        self.layout = Layout(self.container, format, dimensions, line=line)
+        self.layout, self.steady = Layout(self.container, format, dimensions, line=line), steady
         self.places: dict[str, list[str]] = {}
         for place in sorted(self.container.arrays, key=lambda place: by_number(f"/{place}".rpartition("/")[0])):
             self.places.setdefault(place.rpartition("/")[2], []).append(place)
@@ -224,7 +236,8 @@ class Fields:
             )
         places, arrays = list(held), list(held.values())
         groups = list(map(group_of, places))
-        shapes = [self.layout.of(f"{self.path}: variable {name!r}", *pair) for pair in held.items()]
+        what, steady = f"{self.path}: variable {name!r}", name in self.steady
+        shapes = [self.layout.of(what, *pair, steady=steady) for pair in held.items()]
         first = arrays[0]
         if len(arrays) > 1 and "trajectory" in shapes[0]:
             raise UserError(
@@ -273,9 +286,9 @@ def group_of(place: str) -> str:
 class Reader:
     """Opens one file at a time and keeps it open over all that is read of it. A context manager: it closes the last."""
 
-    def __init__(self, format: str, dimensions: Dimensions, *, line: bool) -> None:
+    def __init__(self, format: str, dimensions: Dimensions, *, line: bool, steady: Collection[str] = ()) -> None:
         """As of Fields."""
-        self.options: dict[str, Any] = {"format": format, "dimensions": dimensions, "line": line}
+        self.options: dict[str, Any] = {"format": format, "dimensions": dimensions, "line": line, "steady": steady}
         self.fields: Fields | None = None
 
     def __enter__(self) -> "Reader":

@@ -25,30 +25,44 @@ UNRESERVED = getattr(mmap, "MAP_NORESERVE", 0x4000 if sys.platform == "linux" el
 class Probe:
     """One trajectory of each class: N = classes x times transitions, class-major.
 
-    states: (classes, snapshots, F, Y, X) float32
+    states: (classes, snapshots, C, Y, X) float32
     trajectories: the number of each class's trajectory in its store
     every: only each so many'th transition is taken, from the first on
+    history: T snapshots are given to a network, so that the first transition starts from snapshot T - 1
+    constants: how many channels, the last ones, are given and not predicted: F = C - constants
     """
 
     states: np.ndarray
     classes: tuple[str, ...]
     trajectories: tuple[int, ...]
     every: int = 1
+    history: int = 1
+    constants: int = 0
 
     @property
     def times(self) -> range:
         """Snapshot that each transition of a trajectory starts from."""
-        return range(0, self.states.shape[1] - 1, self.every)
+        return range(self.history - 1, self.states.shape[1] - 1, self.every)
+
+    @property
+    def snapshots(self) -> np.ndarray:
+        """(N, T, C, Y, X)"""
+        given = [range(time + 1 - self.history, time + 1) for time in self.times]
+        return self.states[:, given].reshape(-1, self.history, *self.states.shape[2:])
 
     @property
     def inputs(self) -> np.ndarray:
-        """(N, F, Y, X)"""
-        return self.states[:, self.times].reshape(-1, *self.states.shape[2:])
+        """States (N, F, Y, X)."""
+        return self._at([*self.times])
 
     @property
     def targets(self) -> np.ndarray:
         """(N, F, Y, X)"""
-        return self.states[:, [time + 1 for time in self.times]].reshape(-1, *self.states.shape[2:])
+        return self._at([time + 1 for time in self.times])
+
+    def _at(self, times: list[int]) -> np.ndarray:
+        fields = self.states.shape[2] - self.constants
+        return self.states[:, times, :fields].reshape(-1, fields, *self.states.shape[3:])
 
     @property
     def labels(self) -> np.ndarray:
@@ -156,9 +170,11 @@ def by_class(
 
 
 def probes(
-    stores: list[Path], split: Path, batches: list[tuple[str, int]], snapshots: int, every: int = 1
+    stores: list[Path], split: Path, batches: list[tuple[str, int]], snapshots: int, every: int = 1, **given: int
 ) -> list[Probe]:
     """Probe batches: batch (part, b) is trajectory b of that part of every class, its first `snapshots` snapshots.
+
+    given: history and constants, see `Probe`
 
     Raises UserError if there is no such trajectory.
     """
@@ -173,5 +189,5 @@ def probes(
                 )
         states = by_class(stores, split, part, snapshots, slice(b, b + 1))
         trajectories = tuple(numbers[name][part][b] for name in states)
-        batch.append(Probe(np.concatenate(list(states.values())), tuple(states), trajectories, every))
+        batch.append(Probe(np.concatenate(list(states.values())), tuple(states), trajectories, every, **given))
     return batch

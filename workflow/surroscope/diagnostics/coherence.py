@@ -38,13 +38,16 @@ def summary(values: np.ndarray, seeds: np.ndarray, positive: bool = False) -> di
     return quartiles(values) | dict(zip(ENDS, median_interval(values, seeds, positive), strict=True))
 
 
-def two_time(h: np.ndarray, seeds: np.ndarray) -> pd.DataFrame:
-    """For each (perturbation time t, response time τ): H[(c, τ), (c, t)] over classes c and batches."""
+def two_time(h: np.ndarray, seeds: np.ndarray, first: int = 0) -> pd.DataFrame:
+    """For each (perturbation time t, response time τ): H[(c, τ), (c, t)] over classes c and batches.
+
+    first: the snapshot that the first transition starts from
+    """
     same = np.einsum("nctcs->ncts", h)
     times = range(h.shape[2])
     return pd.DataFrame(
         [
-            {"perturbation_time": t, "response_time": tau} | summary(same[:, :, tau, t], seeds)
+            {"perturbation_time": first + t, "response_time": first + tau} | summary(same[:, :, tau, t], seeds)
             for t in times
             for tau in times
         ]
@@ -63,11 +66,19 @@ def class_transfer(h: np.ndarray, seeds: np.ndarray, classes: list[str]) -> pd.D
     )
 
 
-def time_lag(h: np.ndarray, seeds: np.ndarray) -> pd.DataFrame:
-    """For each lag d = τ - t up to 11 steps: H over all pairs of that lag, within a class and between classes."""
-    return pd.DataFrame(
+def time_lag(h: np.ndarray, seeds: np.ndarray, first: int = 0) -> pd.DataFrame:
+    """For each lag d = τ - t up to 11 steps: H over all pairs of that lag, within a class and between classes.
+
+    first: the snapshot that the first transition starts from; if it is not 0, a column says at which lags two
+    transitions of a trajectory share snapshots that the network is given
+    """
+    table = pd.DataFrame(
         [{"relation": f"{relation}-class", "lag": lag} | summary(values, seeds) for relation, lag, values in by_lag(h)]
     )
+    if first:
+        own = (table["relation"] == "intra-class") & (table["lag"] != 0)
+        table.insert(2, "shares_snapshots", own & (table["lag"].abs() <= first))
+    return table
 
 
 def by_lag(h: np.ndarray) -> Iterator[tuple[str, int, np.ndarray]]:

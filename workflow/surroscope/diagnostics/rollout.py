@@ -6,20 +6,16 @@ import torch
 from torch import Tensor, nn
 
 from surroscope.cost_function import smse
-from surroscope.models import labels
+from surroscope.models import context
 
 
 @torch.no_grad()
-def rollout(network: nn.Module, states: Tensor, steps: int, told: Tensor | None = None) -> Tensor:
-    """States (B, F, Y, X) stepped forward by the network: (B, steps, F, Y, X).
-
-    told: indices of the class and of the time (B, 2) of the states, for a network that asks for labels
-    """
+def rollout(network: nn.Module, contexts: Tensor, steps: int) -> Tensor:
+    """The states that the network predicts from contexts (B, ...), see `context`, step by step: (B, steps, F, Y, X)."""
     predictions = []
-    for step in range(steps):
-        now = None if told is None else told + told.new_tensor([0, step])
-        states = network(labels.inputs(network, states, now))
-        predictions.append(states)
+    for _ in range(steps):
+        predictions.append(network(contexts))
+        contexts = context.advance(network, contexts, predictions[-1])
     return torch.stack(predictions, dim=1)
 
 
@@ -42,21 +38,27 @@ def errors(
     trajectories: Tensor,
     progress: Callable[[int], None] = lambda done: None,
     classes: Tensor | None = None,
+    *,
+    history: int = 1,
+    constants: int = 0,
 ) -> tuple[Tensor, Tensor]:
     """Per-step SMSE of rollouts and of persistence, for every start and every later snapshot.
 
-    trajectories: (B, S, F, Y, X); classes: the index of each one's class (B,), for a network that
-    asks for labels. Returns two (B, S-1, S) float64 tensors indexed by start and by snapshot,
-    NaN where snapshot <= start. A rollout that left the floating-point numbers has error infinity.
+    trajectories: (B, S, C, Y, X); classes: the index of each one's class (B,), for a network that
+    asks for labels; history, constants: of `context`. Returns two (B, S-1, S) float64 tensors indexed by start and by
+    snapshot, NaN where snapshot <= start, and before a network has all the snapshots that it is given. A rollout that
+    left the floating-point numbers has error infinity.
     """
     count, snapshots = trajectories.shape[:2]
+    states = trajectories[:, :, : trajectories.shape[2] - constants]
     shape = (count, snapshots - 1, snapshots)
     surrogate, persistence = (torch.full(shape, torch.nan, dtype=torch.float64) for _ in range(2))
-    for start in range(snapshots - 1):
-        first, targets = trajectories[:, start], trajectories[:, start + 1 :]
+    for start in range(history - 1, snapshots - 1):
+        targets = states[:, start + 1 :]
         told = None if classes is None else torch.stack([classes, torch.full_like(classes, start)], dim=1)
-        predicted = rollout(network, first, snapshots - 1 - start, told)
-        kept = first[:, None].expand_as(targets)
+        contexts = context.of(network, trajectories[:, start + 1 - history : start + 1], told)
+        predicted = rollout(network, contexts, snapshots - 1 - start)
+        kept = states[:, start : start + 1].expand_as(targets)
         for result, prediction in ((surrogate, predicted), (persistence, kept)):
             error = smse(prediction, targets, targets).double().cpu()
             result[:, start, start + 1 :] = torch.where(torch.isfinite(error), error, torch.inf)

@@ -11,7 +11,7 @@ from torch.func import grad, jvp, vjp, vmap
 from surroscope.cost_function import Observable
 from surroscope.influence.functional import Tree, as_real, call_with, reverse
 from surroscope.influence.unsupported import REMEDIES, failing_module
-from surroscope.models import labels
+from surroscope.models import context
 
 T = TypeVar("T")
 
@@ -48,9 +48,10 @@ FIXED = {"cpu": DEFAULT, "cuda": Method(direction_chunk=24, tangent_samples=1)}
 class Linearization:
     """A network as a function of its trainable parameters, flattened to one vector of length P.
 
-    The samples of a batch must not interact, and a prediction has the shape of its state. States of a network that
-    asks for labels hold them too, see `models.labels`; observables get the states alone. A complex parameter counts
-    as pairs of real ones. Vectors have the precision `dtype`, float64 if all parameters have it, else float32.
+    The samples of a batch must not interact, and a prediction has the shape of its state. What are called states are
+    contexts where the network is given more, see `models.context`; observables get the states alone. A complex
+    parameter counts as pairs of real ones. Vectors have the precision `dtype`, float64 if all parameters have it, else
+    float32.
     """
 
     def __init__(self, network: nn.Module) -> None:
@@ -62,8 +63,8 @@ class Linearization:
         self.adapted = False
 
     def fields(self, states: Tensor) -> Tensor:
-        """The states without labels, of the shape of the predictions."""
-        return labels.fields(self.network, states)
+        """The states in what the network is given, of the shape of the predictions."""
+        return context.state(self.network, states)
 
     def split(self, vectors: Tensor) -> Tree:
         """(B, P) to one view (B, p) for each parameter."""

@@ -1,23 +1,32 @@
 """Networks that are called otherwise than (B, F, Y, X) to the same: by other axes, units, arguments, outputs."""
 
+import re
 from collections.abc import Mapping
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 
-AXES = "bcyx"
+from surroscope.models.context import LABELS, Contextual
+
+SNAPSHOTS = "b t c y x"
 
 
-class Called(nn.Module):
-    """A network as a function of states in stored units, (B, F, Y, X) to the next ones.
+class Called(Contextual):
+    """A network as a function of contexts, see `context`, in stored units, to the next states (N, F, Y, X).
 
-    axes: those of what the network is given, in order: b, c, y, x, and t for one of length 1
-    output_axes: those of what it gives back; output: which part of that is meant, a key, an attribute or a number
+    channels: F
+    axes: of what the network is given, "b y x c", "b t c y x", or "b (t c) y x" where snapshots are one behind the
+        other on the axis of channels. Constant channels are behind the others of each snapshot, there once behind all
+    output_axes: of what it gives back; unless said, the same, without t where it is one axis with c
+    output: which part of that is meant, a key, an attribute or a number; output_time: which snapshot of several
     predicts: "state", or "delta", what is to be added to the state that it was given
     mean, std: of each channel, subtracted from what it is given and divided by, or None; they are undone of a state,
         and a delta is multiplied by std
     output_mean, output_std: those of what it gives back, if they are others
+    normalize: "data" for those of the trajectories that `normalised_by` is given, kept with the weights; a delta's
+        are of the changes from snapshot to snapshot
+    lead: (the name of an argument, what it is per snapshot) of a network that is told how far to predict
     arguments: what else it is called with by name: a number, or a list of them, for each sample; else as it is
     """
 
@@ -25,59 +34,122 @@ class Called(nn.Module):
         self,
         network: nn.Module,
         *,
-        axes: str,
-        output_axes: str | None,
-        output: str | int | None,
-        predicts: str,
-        mean: list[float] | None,
-        std: list[float] | None,
-        output_mean: list[float] | None,
-        output_std: list[float] | None,
-        arguments: Mapping[str, Any],
+        channels: int,
+        history: int = 1,
+        constants: int = 0,
+        labelled: bool = False,
+        axes: str | None = None,
+        output_axes: str | None = None,
+        output: str | int | None = None,
+        output_time: int | None = None,
+        predicts: str = "state",
+        mean: list[float] | None = None,
+        std: list[float] | None = None,
+        output_mean: list[float] | None = None,
+        output_std: list[float] | None = None,
+        normalize: str | None = None,
+        lead: Mapping[str, float] | None = None,
+        arguments: Mapping[str, Any] | None = None,
     ) -> None:
-        super().__init__()
+        super().__init__(history=history, constants=constants, labelled=labelled, leads=bool(lead))
         self.mean: Tensor | None
         self.std: Tensor | None
         self.output_mean: Tensor | None
         self.output_std: Tensor | None
-        self.network = network
-        self.axes, self.output_axes, self.output = axes, output_axes or axes, output
-        self.delta, self.arguments = predicts == "delta", dict(arguments)
-        if output_mean is None and not self.delta:
-            output_mean = mean
-        scales = {"mean": mean, "std": std, "output_mean": output_mean, "output_std": output_std or std}
+        self.network, self.channels = network, channels
+        self.axes = axes or ("b c y x" if history == 1 else "b (t c) y x")
+        # Of one snapshot, where all are on one axis with the channels.
+        self.joined = re.sub(r"\(t c\)|\(c t\)", "c", self.axes) if "(" in self.axes else None
+        self.output_axes = output_axes or self.joined or self.axes
+        self.output, self.output_time = output, output_time
+        self.delta, self.lead, self.arguments = predicts == "delta", dict(lead or {}), dict(arguments or {})
+        if normalize:
+            mean, std = [0.0] * (channels + constants), [1.0] * (channels + constants)
+        if output_mean is None and mean and not self.delta:
+            output_mean = mean[:channels]
+        if output_std is None and std:
+            output_std = std[:channels]
+        scales = {"mean": mean, "std": std, "output_mean": output_mean, "output_std": output_std}
         for name, values in scales.items():
             scale = None if values is None else torch.tensor(values)[:, None, None]
-            self.register_buffer(name, scale, persistent=False)
+            self.register_buffer(name, scale, persistent=bool(normalize))
+        self.normalize = normalize
 
-    def forward(self, states: Tensor) -> Tensor:
-        given = states if self.mean is None else states - self.mean
+    def normalised_by(self, trajectories: Tensor) -> None:
+        """Take the mean and the standard deviation of each channel of trajectories (n, S, C, Y, X), in float64."""
+        self.mean, self.std = moments(trajectories)
+        fields = trajectories[:, :, : self.channels]
+        if self.delta:
+            _, self.output_std = moments(fields.diff(dim=1))
+        else:
+            self.output_mean, self.output_std = moments(fields)
+
+    def forward(self, contexts: Tensor) -> Tensor:
+        snapshots = self.snapshots(contexts)
+        given = snapshots if self.mean is None else snapshots - self.mean
         given = given if self.std is None else given / self.std
-        arguments = {name: for_each(value, states) for name, value in self.arguments.items()}
-        found = part(self.network(ordered(given, AXES, self.axes), **arguments), self.output)
-        found = ordered(found, self.output_axes, AXES)
+        told = contexts[:, contexts.shape[1] - self.planes :, 0, 0]
+        arguments = {name: for_each(value, contexts) for name, value in self.arguments.items()}
+        arguments |= {name: told[:, -1] * each for name, each in self.lead.items()}
+        if self.labelled:
+            arguments["labels"] = told[:, :LABELS]
+        found = self.read(part(self.network(self.arranged(given), **arguments), self.output))
         found = found if self.output_std is None else found * self.output_std
         found = found if self.output_mean is None else found + self.output_mean
-        return states + found if self.delta else found
+        return snapshots[:, -1, : self.channels] + found if self.delta else found
+
+    def arranged(self, snapshots: Tensor) -> Tensor:
+        """Snapshots (N, T, C, Y, X) as the network takes them."""
+        if not self.joined or not self.constants:
+            return ordered(snapshots, SNAPSHOTS, self.axes, snapshots.shape[2])
+        fields, constants = snapshots.split([self.channels, self.constants], dim=2)
+        parts = (
+            ordered(fields, SNAPSHOTS, self.axes, self.channels),
+            ordered(constants[:, -1:], SNAPSHOTS, self.joined, self.constants),
+        )
+        return torch.cat(parts, dim=self.joined.split().index("c"))
+
+    def read(self, found: Any) -> Tensor:
+        """The next state (N, F, Y, X) of what the network gives back. Raises ValueError unless it is one snapshot."""
+        snapshots = ordered(found, self.output_axes, SNAPSHOTS, self.channels)
+        if self.output_time is None and snapshots.shape[1] != 1:
+            raise ValueError(
+                f"it gives back {snapshots.shape[1]} snapshots; say in call.output_time which is the next, as 0"
+            )
+        return snapshots[:, self.output_time or 0]
 
 
-def ordered(values: Tensor, given: str, wanted: str) -> Tensor:
-    """Axes in another order; one of length 1 that is not wanted goes, one that is not given comes.
+def ordered(values: Any, given: str, wanted: str, channels: int) -> Tensor:
+    """Axes in another order, where "(t c)" is one axis of two; channels: how many of c there are in it.
 
-    Raises ValueError for other numbers of axes, and for one that would have to go and is longer.
+    Of the axes b, t, c, y and x there is one snapshot where t is not given. Raises ValueError for another number of
+    axes.
     """
-    if values.dim() != len(given):
-        raise ValueError(f"expected an output of axes {' '.join(given)}, found shape {tuple(values.shape)}")
-    for axis in set(given) - set(wanted):
-        place = given.index(axis)
-        if values.shape[place] != 1:
-            raise ValueError(f"expected axis {axis} of the output to be 1 long, found {values.shape[place]}")
-        values, given = values.squeeze(place), given.replace(axis, "")
-    values = values.permute([given.index(axis) for axis in wanted if axis in given])
-    for place, axis in enumerate(wanted):
-        if axis not in given:
-            values = values.unsqueeze(place)
-    return values
+    if not isinstance(values, Tensor):
+        raise ValueError(f"gives back {type(values).__name__}; say in call.output which part of it is the prediction")
+    axes = re.findall(r"\(.*?\)|\w", given)
+    if values.dim() != len(axes):
+        raise ValueError(f"expected axes {given}, found shape {tuple(values.shape)}")
+    for place, axis in enumerate(axes):
+        if len(axis) > 1:
+            values = values.unflatten(place, (-1, channels) if axis == "(t c)" else (channels, -1))
+    names = re.findall(r"\w", given)
+    if "t" not in names:
+        values, names = values.unsqueeze(0), ["t", *names]
+    order = re.findall(r"\w", wanted)
+    kept = order if "t" in order else ["t", *order]
+    values = values.permute([names.index(name) for name in kept])
+    values = values if "t" in order else values[0]
+    joined = next((place for place, axis in enumerate(re.findall(r"\(.*?\)|\w", wanted)) if len(axis) > 1), None)
+    return values if joined is None else values.flatten(joined, joined + 1)
+
+
+def moments(trajectories: Tensor) -> tuple[Tensor, Tensor]:
+    """Mean and standard deviation of each channel of (n, S, C, Y, X), (C, 1, 1) each; of what does not vary, 1."""
+    mean = torch.stack([channel.double().mean() for channel in trajectories.unbind(2)])
+    std = torch.stack([channel.double().std() for channel in trajectories.unbind(2)])
+    std = torch.where(std > 0, std, 1)
+    return mean.float()[:, None, None], std.float()[:, None, None]
 
 
 def for_each(value: Any, states: Tensor) -> Any:

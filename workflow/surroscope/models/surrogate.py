@@ -10,7 +10,7 @@ from torch import Tensor, nn
 from surroscope import seeding
 from surroscope.errors import UserError
 from surroscope.importing import imported
-from surroscope.models import labels
+from surroscope.models import context
 from surroscope.models.calling import Called
 from surroscope.models.weights import tensors_of
 from surroscope.runtime import store
@@ -29,15 +29,17 @@ def build(
 
     Of what the data say, it is given what it has parameters for and the options do not: channels, size and boundary.
 
-    shape: of a state, (F, Y, X); size is X on a square grid, else (Y, X), with Y = 1 for fields on a line
+    shape: of a snapshot of the data, (F, Y, X), constant channels too; size is X on a square grid, else (Y, X), with
+        Y = 1 for fields on a line
     boundary: "periodic" or "open"
     call: how the network is called, see `calling.Called`; None for (B, F, Y, X) to the same
 
-    The network maps (B, F, Y, X) to the same shape. One that asks for labels is given back wrapped, see `labels`.
-    Raises UserError if the factory cannot be imported, refuses the
-    options, or the network does not keep the shape or fails `require_independent`.
+    Gives a network from contexts, see `context`, to the next states (B, F, Y, X): the factory's own, or a `Called` if
+    it is called otherwise or has a parameter `labels`. Raises UserError if the factory cannot be imported, refuses the
+    options, or the network gives another shape or fails `require_independent`.
     """
-    channels, *grid = shape
+    call = dict(call or {})
+    channels, *grid = shape[0] - call.get("constants", 0), *shape[1:]
     size = grid[1] if grid[0] == grid[1] else tuple(grid)
     make = imported(factory, "factory")
     try:
@@ -47,16 +49,20 @@ def build(
         signature.bind(**options)
     except TypeError as error:
         raise UserError(f"factory {factory!r}: options {options} do not fit its signature: {error}") from None
-    states = 0.5 + torch.rand(2, *shape, generator=torch.Generator().manual_seed(0))
+    history = call.get("history", 1)
+    snapshots = 0.5 + torch.rand(2, history, *shape, generator=torch.Generator().manual_seed(0))
+    expected = (2, channels, *grid)
+    told = f"states {tuple(snapshots[:, 0].shape)}" if history == 1 else f"snapshots {tuple(snapshots.shape)}"
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seeding.integer(seed, "initialisation", factory))
         network = nn.Module()
         try:
             network = make(**options)
             require_differentiable(network, f"factory {factory!r}")
-            network = labels.accepting(network)
-            network = Called(network, **call) if call else network
-            given = labels.inputs(network, states, torch.zeros(len(states), labels.PLANES))
+            if asks_for_labels(network):
+                call["labelled"] = True
+            network = Called(network, channels=channels, **call) if call else network
+            given = context.of(network, snapshots, torch.zeros(2, context.LABELS))
             with torch.no_grad():
                 found = tuple(network.eval()(given.clone()).shape)
         except UserError:
@@ -64,21 +70,39 @@ def build(
         except Exception as error:  # a user's network may fail in any way
             precise = any(p.dtype == torch.float64 for p in network.parameters())
             raise UserError(
-                f"factory {factory!r} with options {options} fails on a batch of states {tuple(states.shape)}: {error}"
+                f"factory {factory!r} with options {options} fails on a batch of {told}: {error}"
                 + "; it has parameters of float64, and states are float32: give network.float()" * precise
             ) from None
-    if found != states.shape:
+    if found != expected:
         raise UserError(
-            f"factory {factory!r}: the network maps {tuple(states.shape)} to {found}; "
-            "expected the same shape, since a surrogate predicts the next state"
+            f"factory {factory!r}: the network maps {told} to {found}; expected {expected}, "
+            "since a surrogate predicts the next state"
         )
     require_independent(network, given, f"factory {factory!r}")
     return network
 
 
+def asks_for_labels(network: nn.Module) -> bool:
+    """Whether it cannot be called without; those of others with a parameter of this name take targets by it."""
+    asked = inspect.signature(network.forward).parameters.get("labels")
+    return asked is not None and asked.default is inspect.Parameter.empty
+
+
 def inner(network: nn.Module) -> nn.Module:
     """The network of the factory, of one that was built."""
-    return network.network if isinstance(network, Called | labels.Labelled) else network
+    return network.network if isinstance(network, Called) else network
+
+
+def normalise(network: nn.Module, trajectories: Tensor) -> None:
+    """Have a network that normalises by the data do so by trajectories (n, S, C, Y, X); any other stays as it is."""
+    if isinstance(network, Called) and network.normalize:
+        network.normalised_by(trajectories)
+
+
+def scales(network: nn.Module) -> list[str]:
+    """Names of what a network keeps of the data, if it was normalised by them."""
+    names = {name for name, _ in network.named_buffers(recurse=False)} if isinstance(network, Called) else set()
+    return sorted(names & set(network.state_dict()))
 
 
 def size(network: nn.Module) -> int:
@@ -189,12 +213,18 @@ def weights_of(folder: Path, epoch: int) -> Path:
     return folder / f"epoch{epoch}.pt"
 
 
-def load_weights(network: nn.Module, folder: Path, epoch: int) -> None:
-    """Load the weights of one epoch from a verified folder. Raises UserError if names or shapes differ."""
+def load_weights(network: nn.Module, folder: Path, epoch: int, *, untrained: bool = False) -> None:
+    """Load the weights of one epoch from a verified folder. Raises UserError if names or shapes differ.
+
+    untrained: only what the network has of the data, the scales by which it normalises them
+    """
     store.verify(folder)
     path = weights_of(folder, epoch)
     try:
-        network.load_state_dict(torch.load(path, map_location="cpu", weights_only=True))
+        saved = torch.load(path, map_location="cpu", weights_only=True)
+        if untrained:
+            saved = network.state_dict() | {name: saved[name] for name in scales(network)}
+        network.load_state_dict(saved)
     except (RuntimeError, OSError) as error:
         reason = str(error).strip().splitlines()[0]
         raise UserError(f"{path}: not weights of this network ({reason}); delete the folder and run again") from None

@@ -238,14 +238,18 @@ def mark_above(axes: Axes, x: np.ndarray, values: np.ndarray, limit: float, colo
 
 
 def grid(table: pd.DataFrame, name: str, row: str, column: str, value: str, shape_of: pd.DataFrame) -> np.ndarray:
-    """`value` as a matrix (rows x columns) in the order in which `shape_of` lists them; every cell must be there."""
-    rows, columns = shape_of[row].unique(), shape_of[column].unique()
-    matrix = table.pivot(index=row, columns=column, values=value).reindex(index=rows, columns=columns)
-    array = matrix.to_numpy(dtype=float)
-    if np.isnan(array).any():
-        i, j = np.argwhere(np.isnan(array))[0]
-        raise ValueError(f"table {name}: no {value} for {row} = {rows[i]}, {column} = {columns[j]}")
-    return array
+    """`value` as a matrix (rows x columns) of what `shape_of` lists, in its order, numbers in theirs.
+
+    Rows and columns that the table has none of are NaN, as the times before a network has its history; of the others
+    every cell must be there.
+    """
+    matrix = table.pivot(index=row, columns=column, values=value)
+    if matrix.isna().any(axis=None):
+        i, j = np.argwhere(matrix.isna().to_numpy())[0]
+        raise ValueError(f"table {name}: no {value} for {row} = {matrix.index[i]}, {column} = {matrix.columns[j]}")
+    rows, columns = (shape_of[of].drop_duplicates() for of in (row, column))
+    rows, columns = (of.sort_values() if of.dtype.kind in "if" else of for of in (rows, columns))
+    return matrix.reindex(index=rows, columns=columns).to_numpy(dtype=float)
 
 
 @dataclass(frozen=True)

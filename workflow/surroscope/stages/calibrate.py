@@ -13,7 +13,7 @@ from surroscope.cost_function import smse
 from surroscope.data import transitions
 from surroscope.influence.calibrate import calibrate
 from surroscope.influence.linearize import Linearization
-from surroscope.models import labels, surrogate
+from surroscope.models import context, surrogate
 from surroscope.runtime import cli, store
 from surroscope.stages.checkpoint import linearizing
 
@@ -29,11 +29,11 @@ def stage(settings: jobs.Calibrate, *, stores: list[Path], calibration: cli.Outp
         ),
         tuple(path.stem for path in stores),
         (0,) * len(stores),
+        **settings.given,
     )
-    states, targets = (torch.from_numpy(part).to(place) for part in (probe.inputs, probe.targets))
-    shape = tuple(states.shape[1:])
-    network = surrogate.build(**settings.network, shape=shape, seed=0)
-    states = labels.inputs(network, states, torch.from_numpy(probe.labels))
+    snapshots, targets = (torch.from_numpy(part).to(place) for part in (probe.snapshots, probe.targets))
+    network = surrogate.build(**settings.network, shape=probe.states.shape[2:], seed=0)
+    states = context.of(network, snapshots, torch.from_numpy(probe.labels))
     with linearizing(settings.model, settings.system):
         found = calibrate(Linearization(network.to(place)), smse, states, targets)
     text = json.dumps(dataclasses.asdict(found) | {"device": str(place)}, indent=1)

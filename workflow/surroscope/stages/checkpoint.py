@@ -9,7 +9,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from surroscope.config.checkpoint_jobs import Linearized
+from surroscope.config.checkpoint_jobs import Checkpoint, Linearized
 from surroscope.cost_function import Observable, smse
 from surroscope.data import transitions
 from surroscope.errors import UserError
@@ -17,7 +17,7 @@ from surroscope.influence.calibrate import check, exact
 from surroscope.influence.functional import converted
 from surroscope.influence.linearize import FIXED, Linearization, Method
 from surroscope.influence.responses import Responses
-from surroscope.models import labels, surrogate
+from surroscope.models import context, surrogate
 from surroscope.observables import COST
 from surroscope.observables.loading import check as check_observable
 from surroscope.observables.loading import load
@@ -33,21 +33,27 @@ def linearizing(model: str, system: str) -> Iterator[None]:
         raise UserError(f"{model} on {system}: {error}") from None
 
 
+def probe_batches(settings: Checkpoint, stores: list[Path], split: Path, numbers: list[int]) -> list[transitions.Probe]:
+    """Probe batches of test trajectories of these numbers, as the network is given them."""
+    batches = [("test", number) for number in numbers]
+    return transitions.probes(stores, split, batches, settings.snapshots, **settings.given)
+
+
 def linearization(
     settings: Linearized,
-    weights: Path | None,
+    weights: Path,
     probe: transitions.Probe,
     place: torch.device,
     dtype: torch.dtype = torch.float32,
+    *,
+    untrained: bool = False,
 ) -> Linearization:
-    """The network of a checkpoint, linearized at its weights, or at those it was initialised with if there are none.
+    """The network of a checkpoint, linearized at its weights, or at those that it was initialised with.
 
     Raises UserError if its samples are not independent.
     """
-    shape = probe.inputs.shape[1:]
-    network = surrogate.build(**settings.network, shape=shape, seed=settings.seed)
-    if weights:
-        surrogate.load_weights(network, weights, settings.epoch)
+    network = surrogate.build(**settings.network, shape=probe.states.shape[2:], seed=settings.seed)
+    surrogate.load_weights(network, weights, settings.epoch, untrained=untrained)
     # The first and the last, of two classes: where samples are mixed, like ones would hardly show it.
     states = inputs(network, probe, place, dtype)[[0, -1]]
     network = network.to(place) if dtype == torch.float32 else converted(network, place, dtype)
@@ -59,8 +65,8 @@ def inputs(
     network: nn.Module, probe: transitions.Probe, place: torch.device, dtype: torch.dtype = torch.float32
 ) -> Tensor:
     """What a network is given at a probe batch."""
-    states = torch.from_numpy(probe.inputs).to(place, dtype)
-    return labels.inputs(network, states, torch.from_numpy(probe.labels))
+    snapshots = torch.from_numpy(probe.snapshots).to(place, dtype)
+    return context.of(network, snapshots, torch.from_numpy(probe.labels))
 
 
 def method_of(

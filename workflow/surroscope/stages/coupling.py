@@ -26,6 +26,7 @@ from surroscope.stages.checkpoint import (
     linearization,
     linearizing,
     method_of,
+    probe_batches,
     require_finite,
 )
 
@@ -43,12 +44,12 @@ def stage(
     calibration: Path | None = None,
 ) -> None:
     place = device.pick()
-    batches = transitions.probes(stores, split, [("test", b) for b in settings.probes], settings.snapshots)
+    batches = probe_batches(settings, stores, split, settings.probes)
     trained = linearization(settings, weights, batches[0], place)
     method = method_of(settings, calibration, trained, batches[0])
     networks = {"trained": (trained, batches)}
     if settings.untrained_probes:
-        untrained = linearization(settings, None, batches[0], place)
+        untrained = linearization(settings, weights, batches[0], place, untrained=True)
         networks["untrained"] = (untrained, batches[: settings.untrained_probes])
     draws = settings.draws + settings.patterns
     samples = len(batches[0].inputs)

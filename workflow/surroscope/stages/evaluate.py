@@ -2,6 +2,7 @@
 
 from pathlib import Path
 
+import numpy as np
 import torch
 import xarray as xr
 
@@ -10,42 +11,42 @@ from surroscope.config import jobs
 from surroscope.data import transitions
 from surroscope.diagnostics import equivariance
 from surroscope.diagnostics.rollout import drift, errors, rollout
-from surroscope.models import labels, surrogate
+from surroscope.models import context, surrogate
 from surroscope.runtime import cli, progress, store
 from surroscope.symmetry import Action
+from surroscope.training import loop
 
 
 def stage(settings: jobs.Evaluate, *, stores: list[Path], split: Path, weights: Path, evaluation: cli.Output) -> None:
     place, system = device.pick(), settings.equations
     by_class = transitions.by_class(stores, split, "test", subset=slice(settings.probes))
     states = torch.stack([torch.from_numpy(block) for block in by_class.values()]).to(place)
-    classes, probes, snapshots, *grid = states.shape
-    shape = tuple(grid)
-    network = surrogate.build(**settings.network, shape=shape, seed=settings.seed)
+    classes, probes, snapshots = states.shape[:3]
+    network = surrogate.build(**settings.network, shape=states.shape[3:], seed=settings.seed)
     surrogate.load_weights(network, weights, settings.epoch)
     network.to(place).eval()
-    steps, actions = settings.snapshots - 1, [Action.parse(name) for name in settings.actions]
-    total = snapshots - 1 + len(actions)
-    # Indices of class and time of every snapshot.
-    told = torch.cartesian_prod(torch.arange(classes), torch.arange(probes), torch.arange(snapshots))[:, ::2]
-    told = told.reshape(classes, probes, snapshots, labels.PLANES)
-    surrogate.require_independent(
-        network, labels.inputs(network, states[0, 0, :2], told[0, 0, :2]), f"factory {settings.factory!r}"
-    )
+    actions, history = [Action.parse(name) for name in settings.actions], settings.given["history"]
+    total = snapshots - history + len(actions)
+    runs, count = states.flatten(0, 1), len(system.channels)
+    # What is given and what follows, of every transition of the probed times, and of the first of each trajectory.
+    probed = runs[:, : settings.snapshots]
+    every = np.arange(loop.transitions_in(probed, history))
+    given, following = loop.gather(probed, every, history)
+    told = loop.labels_of(probed, every, classes, history)
+    starts = every[:: settings.snapshots - history]
+    first = context.of(network, given[starts], told[starts])
+    surrogate.require_independent(network, context.of(network, given[:2], told[:2]), f"factory {settings.factory!r}")
     with progress.bar(f"evaluation of {settings.model} epoch {settings.epoch}", total, "pass") as bar:
-        one_step, persistence = errors(network, states.flatten(0, 1), bar.update, told[:, :, 0, 0].flatten())
-        inputs, targets = (part.flatten(0, 2) for part in (states[:, :, :steps], states[:, :, 1 : steps + 1]))
-        moved = equivariance.errors(
-            network, inputs, targets, actions, system, bar.update, told[:, :, :steps].flatten(0, 2)
-        )
-    first = states[:, :, 0].flatten(0, 1)
-    flown = rollout(network, first, snapshots - 1, told[:, :, 0].flatten(0, 1))
-    shown = torch.cat([states[:, 0, :1], flown.unflatten(0, (classes, probes))[:, 0]], dim=1)
+        one_step, persistence = errors(network, runs, bar.update, told[starts, 0], **settings.given)
+        moved = equivariance.errors(network, given, following[:, :count], actions, system, bar.update, told)
+    flown = rollout(network, first, snapshots - history)
+    states = states[:, :, :, :count]
+    shown = torch.cat([states[:, 0, :history], flown.unflatten(0, (classes, probes))[:, 0]], dim=1)
     shown = torch.where(torch.isfinite(shown), shown, torch.inf)
     kept = [system.channels.index(name) for name in system.conserved]
     lead, fields = ("class", "probe", "start", "snapshot"), ("class", "snapshot", "channel", "y", "x")
     errors_of = (classes, probes, snapshots - 1, snapshots)
-    drifts = drift(states.flatten(0, 1), flown)[:, :, kept].reshape(classes, probes, snapshots - 1, len(kept)).cpu()
+    drifts = drift(states.flatten(0, 1)[:, history - 1 :], flown)[:, :, kept].unflatten(0, (classes, probes)).cpu()
     dataset = xr.Dataset(
         {
             "error": (lead, one_step.reshape(errors_of).numpy(), {"long_name": "SMSE of the rollout at each step"}),
@@ -57,7 +58,7 @@ def stage(settings: jobs.Evaluate, *, stores: list[Path], split: Path, weights: 
             ),
             "image_error": (
                 ("action", "class", "probe", "time"),
-                moved.reshape(len(actions), classes, probes, steps).numpy(),
+                moved.reshape(len(actions), classes, probes, -1).numpy(),
                 {"long_name": "SMSE of one step from the image of a state under a symmetry"},
             ),
             "truth": (fields, states[:, 0].cpu().numpy()),

@@ -20,7 +20,7 @@ from surroscope.influence.matrices import grams_of
 from surroscope.influence.solvers import SOLVERS
 from surroscope.models import surrogate
 from surroscope.runtime import cli, progress, store
-from surroscope.stages.checkpoint import inputs, linearization, linearizing, method_of
+from surroscope.stages.checkpoint import inputs, linearization, linearizing, method_of, probe_batches
 
 ADAMW = {"adamw": 1, "adamw_10": 10}  # steps of the optimiser
 # Of the proximal problem: where L-BFGS is at rest, and how many gradients it may take to come there.
@@ -39,7 +39,7 @@ def stage(
     calibration: Path | None = None,
 ) -> None:
     place = device.pick()
-    batches = transitions.probes(stores, split, [("test", b) for b in settings.batches], settings.snapshots)
+    batches = probe_batches(settings, stores, split, settings.batches)
     linear = linearization(settings, weights, batches[0], place)
     method = method_of(settings, calibration, linear, batches[0])
     source = store.read(grams).load()

@@ -25,6 +25,7 @@ from surroscope.stages.checkpoint import (
     linearization,
     linearizing,
     method_of,
+    probe_batches,
     require_finite,
 )
 
@@ -39,7 +40,7 @@ def stage(
     calibration: Path | None = None,
 ) -> None:
     place = device.pick()
-    batches = transitions.probes(stores, split, [("test", b) for b in settings.probes], settings.snapshots)
+    batches = probe_batches(settings, stores, split, settings.probes)
     linear = linearization(settings, weights, batches[0], place)
     require_memory(settings, linear.size, len(batches[0].inputs), place)
     method = method_of(settings, calibration, linear, batches[0])

@@ -43,7 +43,7 @@ def stage(
     place = device.pick()
     system = settings.equations
     batches, pool = (
-        transitions.probes(stores, split, chosen, settings.snapshots, settings.every)
+        transitions.probes(stores, split, chosen, settings.snapshots, settings.every, **settings.given)
         for chosen in (settings.batches, settings.directions)
     )
     linear = linearization(settings, weights, batches[0], place)

@@ -40,7 +40,7 @@ def stage(
     """links: whether HDF5 files may read others "inside" their folder alone, or "anywhere" """
     for path in raw if links == "inside" else ():
         require_inside(path, wanted(settings))
-    reader = Reader(settings.format, settings.dimensions, line=settings.grid[0] == 1)
+    reader = Reader(settings.format, settings.dimensions, line=settings.grid[0] == 1, steady=steady(settings))
     sources, times, agreed, origin = inspect(settings, reader, raw)
     if listing is not None:
         origin |= {key: value for key, value in verified(raw, listing).items() if key != "files"}
@@ -121,21 +121,23 @@ def inspect(
             require(settings, path, name, variable)
             found[name] = variable
             size += variable.dtype.itemsize * math.prod(variable.sizes.get(axis, 1) for axis in ("channel", "y", "x"))
-        counts = {name: variable.trajectories for name, variable in found.items()}
-        if len(set(counts.values())) > 1 or len({variable.series for variable in found.values()}) > 1:
+        own = {name: variable for name, variable in found.items() if not variable.common}
+        counts = {name: variable.trajectories for name, variable in own.items()}
+        if len(set(counts.values())) > 1 or len({variable.series for variable in own.values()}) > 1:
             raise UserError(f"{path}: its variables differ in their trajectories: {counts}; expected the same of each")
-        for place in [place for variable in found.values() for place in variable.places]:
-            own = times_of(settings, fields, place)
-            if times is not None and not coordinates.alike(own, times):
+        for place in [place for v in found.values() if "time" in v.axes for place in v.places]:
+            at = times_of(settings, fields, place)
+            if times is not None and not coordinates.alike(at, times):
                 raise UserError(
-                    f"{fields.where(place)}: its snapshots are at times {short(own)}, those of {first} at "
+                    f"{fields.where(place)}: its snapshots are at times {short(at)}, those of {first} at "
                     f"{short(times)}; a class has one set of times. Where only the start differs, set data.time_step, "
                     "and times count from 0 in every file"
                 )
             if times is None:
-                times, first = own, fields.where(place)
+                times, first = at, fields.where(place)
         for name in found if settings.format != "native" else ():
-            for where, said in coordinates.of(fields, name, settings.grid, timed=settings.time_step is None):
+            timed = settings.time_step is None and "time" in found[name].axes
+            for where, said in coordinates.of(fields, name, settings.grid, timed=timed):
                 agreed.add(where, said)
         if settings.format == "native":
             made = fields.attributes
@@ -171,6 +173,15 @@ def wanted(settings: jobs.Ingest) -> set[str]:
     texts = settings.channels.values()
     read = set().union(*map(expressions.names, texts), (text.strip() for text in texts))
     return {part for name in read for part in name.split("/")}
+
+
+def steady(settings: jobs.Ingest) -> set[str]:
+    """Names of variables that may have no time, since only constants are made of them."""
+    constants = settings.equations.constants
+    texts = [settings.channels[name] for name in constants]
+    others = [text for name, text in settings.channels.items() if name not in constants]
+    read = set().union(*map(expressions.names, texts), (text.strip() for text in texts))
+    return read - set().union(*map(expressions.names, others), (text.strip() for text in others))
 
 
 def variables(channels: Mapping[str, str]) -> list[str]:
@@ -213,7 +224,7 @@ def require(settings: jobs.Ingest, path: Path, name: str, array: Variable) -> No
         remedy = remedy if kind.kind == "f" else "write it in floating point"
         remedy = "write its real and imaginary parts as two variables" if kind.kind == "c" else remedy
         raise refuse(f"numbers of type {kind}", " or ".join(told), remedy)
-    if array.sizes["time"] < settings.snapshots:
+    if array.sizes.get("time", settings.snapshots) < settings.snapshots:
         raise refuse(f"{array.sizes['time']} snapshots", f"{settings.snapshots} or more", "lower data.snapshots")
     grid = (array.sizes.get("y", 1), array.sizes["x"])
     factor = grid[1] // settings.grid[1]

@@ -18,8 +18,8 @@ def stage(settings: jobs.Maps, *, shard: Path, grams: Path, maps: cli.Output) ->
     # The first shard holds probe batch 0 first.
     batch = store.read(shard, chunks={}).isel(batch=0)
     classes = [str(name) for name in source["class"].values]
-    times = source.sizes["time"]
-    samples = len(classes) * times
+    times = [int(time) for time in source["time"].values]
+    samples = len(classes) * len(times)
     rules = Rules("perturbation", settings.discarded_share, settings.damping, settings.damping_scale)
     try:
         span, k, damping = decompose.cost_span(grams_of(source, 0), samples, rules)
@@ -30,8 +30,8 @@ def stage(settings: jobs.Maps, *, shard: Path, grams: Path, maps: cli.Output) ->
     outputs = int(np.prod(shape))
     fields, states = [], []
     for response_class, response_time, step_class, step_time in settings.pairs:
-        n = classes.index(response_class) * times + response_time
-        i = classes.index(step_class) * times + step_time
+        n = classes.index(response_class) * len(times) + times.index(response_time)
+        i = classes.index(step_class) * len(times) + times.index(step_time)
         tangents = batch["tangents"].data[:samples, n * outputs : (n + 1) * outputs]
         fields.append(
             -(coefficients[:, i] @ tangents.astype(np.float64)).compute(scheduler="synchronous").reshape(shape)

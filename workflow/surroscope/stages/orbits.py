@@ -9,11 +9,10 @@ import xarray as xr
 from surroscope import device
 from surroscope.config import jobs
 from surroscope.cost_function import smse
-from surroscope.data import transitions
 from surroscope.influence.functional import inner
-from surroscope.models import labels
+from surroscope.models import context
 from surroscope.runtime import cli, progress, store
-from surroscope.stages.checkpoint import inputs, linearization, linearizing, method_of, require_finite
+from surroscope.stages.checkpoint import inputs, linearization, linearizing, method_of, probe_batches, require_finite
 from surroscope.symmetry import Action
 
 COLUMNS = 2**20
@@ -30,7 +29,7 @@ def stage(
 ) -> None:
     """overlap[p, g, j, i] = ∇C(g s_j) · ∇C(s_i) over the N samples of probe batch p, with C the SMSE"""
     place, system = device.pick(), settings.equations
-    batches = transitions.probes(stores, split, [("test", b) for b in settings.probes], settings.snapshots)
+    batches = probe_batches(settings, stores, split, settings.probes)
     linear = linearization(settings, weights, batches[0], place)
     method = method_of(settings, calibration, linear, batches[0])
     samples = len(batches[0].inputs)
@@ -41,11 +40,11 @@ def stage(
         linearizing(settings.model, settings.system),
     ):
         for p, probe in enumerate(batches):
-            states, targets = (torch.from_numpy(part).to(place) for part in (probe.inputs, probe.targets))
+            snapshots, targets = (torch.from_numpy(part).to(place) for part in (probe.snapshots, probe.targets))
             perturbations = linear.gradients(smse, inputs(linear.network, probe, place), targets, method)
             for g, name in enumerate(settings.actions):
                 action = Action.parse(name)
-                moved = labels.inputs(linear.network, action(states, system), torch.from_numpy(probe.labels))
+                moved = context.of(linear.network, action(snapshots, system), torch.from_numpy(probe.labels))
                 responses = linear.gradients(smse, moved, action(targets, system), method)
                 require_finite(responses, "gradients", settings, probe, f"smse of {name}", zero=False)
                 overlap[p, g] = inner(responses, perturbations, COLUMNS)

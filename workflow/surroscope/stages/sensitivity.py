@@ -21,7 +21,7 @@ def stage(settings: jobs.Sensitivity, *, grams: Path, table: cli.Output, full: P
         variants = [*sensitivity.by_gram(probes, shape[0] * shape[1], rules, settings.dampings, settings.reference)]
         if full is not None:
             variants += sensitivity.in_full_space(store.read(full).load(), rules, settings.reference)
-        frame = pd.DataFrame(sensitivity.compared(variants, shape, settings.reference))
+        frame = pd.DataFrame(sensitivity.compared(variants, shape, settings.reference, int(source["time"].values[0])))
     except ValueError as error:
         raise UserError(f"{grams}: {error}") from None
     frame["n_probes"] = len(probes)

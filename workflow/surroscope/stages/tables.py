@@ -37,7 +37,7 @@ def stage(
     flights = [store.read(path) for path in evaluations]
     history = pd.concat([read_csv(path) for path in histories], ignore_index=True)
     frames: dict[str, list[pd.DataFrame]] = {path.stem: [] for path in tables}
-    numbers, verdicts = {}, {}
+    numbers, verdicts, finals = {}, {}, []
     for model in settings.models:
         epochs = sorted({m.attrs["epoch"] for m in matrices if m.attrs["model"] == model})
         by_epoch = {
@@ -51,6 +51,7 @@ def stage(
             if (of_epoch := [k.load() for k in kernels if of(k) == (model, epoch)])
         }
         last, errors = measured[epochs[-1]], history[history.model == model]
+        finals.append(last)
         final, final_flights = zip(*by_epoch[epochs[-1]], strict=True)
         kind = influence.kind(final)
         names = [str(name) for name in final[0]["response_class"].values]
@@ -88,9 +89,10 @@ def stage(
             held_out=settings.held_out.get(model),
         ) | {"influence": kind}
     frames["scalars"].append(scalars.main_numbers(numbers, settings.system, settings.architectures))
+    idle = min(finals, key=lambda m: m.first)
     first = next(flight for flight in flights if flight.attrs["model"] == settings.models[0])
     frames["snapshots"].append(rollouts.snapshots(first))
-    frames["rollout"].append(labelled(rollouts.rollout(last.persistence, last.seeds), "persistence", last))
+    frames["rollout"].append(labelled(rollouts.rollout(idle.persistence, idle.seeds, idle.first), "persistence", idle))
     for name, table in parts.optional(sensitivities, crosses, maps).items():
         frames[name].append(table)
     if settings.shares:

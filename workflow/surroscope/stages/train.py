@@ -52,6 +52,7 @@ def stage(
             seed=settings.seed,
         )
         network = build().to(place)
+        surrogate.normalise(network, train)
         epochs = partial(
             loop.epochs,
             network,
@@ -83,7 +84,7 @@ def stage(
             flush=True,
         )
 
-        batches = loop.batches_in(train, settings.batch)
+        batches = loop.batches_in(train, settings.batch, loop.history_of(network))
         done = len(resume["history"]) if resume else 0
         with progress.bar(f"train {settings.model} seed {settings.seed}", settings.epochs * batches, "batch") as bar:
             bar.update(done * batches)
@@ -98,13 +99,14 @@ def stage(
         final = saved.load(trained)
         assert final is not None
         rows = pd.DataFrame(final["history"][: settings.epochs])
-        print(cost(rows["seconds"][done:], loop.transitions_in(train), place), flush=True)
+        print(cost(rows["seconds"][done:], loop.transitions_in(train, loop.history_of(network)), place), flush=True)
         if 0 in settings.save_epochs:
             untrained = build().to(place)
+            surrogate.normalise(untrained, train)
             error = loop.one_step(untrained, validation, settings.batch, classes=len(stores))
             # An epoch that trains nothing has no error of training, learning rate or time.
             rows = pd.concat([pd.DataFrame({"epoch": [0], "validation": [error]}), rows], ignore_index=True)[list(rows)]
-        rows.insert(0, "persistence", loop.persistence(validation))
+        rows.insert(0, "persistence", loop.persistence(validation, **settings.given))
         for name in ("seed", "model", "system"):
             rows.insert(0, name, getattr(settings, name))
         with store.writing(weights, provenance(settings)) as temporary:

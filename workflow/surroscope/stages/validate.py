@@ -2,6 +2,7 @@
 
 from pathlib import Path
 
+import numpy as np
 import pandas as pd
 import torch
 
@@ -10,7 +11,7 @@ from surroscope.config import jobs
 from surroscope.data import transitions
 from surroscope.diagnostics import mistakes
 from surroscope.diagnostics.verdict import WEAK
-from surroscope.models import surrogate
+from surroscope.models import context, surrogate
 from surroscope.runtime import cli, store
 from surroscope.training import loop
 
@@ -25,9 +26,8 @@ def stage(
     """weights: the folders of the epochs, in their order"""
     place = device.pick(0)
     validation = torch.from_numpy(transitions.trajectories(stores, split, "validation", settings.snapshots))
-    persistence, rows = loop.persistence(validation), []
-    shape = tuple(validation.shape[2:])
-    network = surrogate.build(**settings.network, shape=shape, seed=settings.seed).to(place)
+    persistence, rows = loop.persistence(validation, **settings.given), []
+    network = surrogate.build(**settings.network, shape=validation.shape[2:], seed=settings.seed).to(place)
     for epoch, folder in zip(settings.epochs, weights, strict=True):
         surrogate.load_weights(network, folder, epoch)
         error = loop.one_step(network, validation, BATCH, classes=len(stores))
@@ -48,8 +48,14 @@ def stage(
 def why(network: torch.nn.Module, validation: torch.Tensor, settings: jobs.Validate) -> str:
     """How it may be meant to be called, as `mistakes` finds out at some transitions of every class."""
     some = validation[:: -(-len(validation) // TRAJECTORIES)]
-    states, targets = (part.flatten(0, 1).to(device.pick(0)) for part in (some[:, :-1], some[:, 1:]))
-    told = mistakes.likelier(network, states, targets, settings.channels)
+    history, place = settings.given["history"], device.pick(0)
+    given, following = loop.gather(some, np.arange(loop.transitions_in(some, history)), history)
+
+    def predict(snapshots: torch.Tensor) -> torch.Tensor:
+        return network(context.of(network, snapshots))
+
+    targets = following[:, : len(settings.channels)]
+    told = mistakes.likelier(predict, given.to(place), targets.to(place), settings.channels)
     if told:
         print(f"likelier: {told}", flush=True)
     return told

@@ -11,7 +11,7 @@ from surroscope.diagnostics import coherence
 from surroscope.diagnostics.coupling import Coupled, relative
 from surroscope.diagnostics.scalars import Measured
 from surroscope.influence.coupling import MEASURES, normalized, standard_error
-from surroscope.tables.influence import BINS, pooled
+from surroscope.tables.influence import BINS, first_of, pooled
 
 
 def coupled(datasets: Sequence[xr.Dataset], weights: str) -> list[Coupled]:
@@ -25,13 +25,15 @@ def coupled(datasets: Sequence[xr.Dataset], weights: str) -> list[Coupled]:
     of = [dataset.sel(weights=weights).dropna("probe", how="all") for dataset in datasets]
     seeds = np.repeat([dataset.attrs["seed"] for dataset in of], of[0].sizes["probe"])
     arrays = {
-        field.name: pooled(of, field.name, ...) for field in fields(Coupled) if field.name not in ("seeds", "noises")
+        field.name: pooled(of, field.name, ...)
+        for field in fields(Coupled)
+        if field.name not in ("seeds", "noises", "first")
     }
     noises = tuple(map(float, of[0]["noise"].values))
 
     def of_draws(number: int) -> Coupled:
         own = {n: v if n in ("alignment", "distance") else v[:, number] for n, v in arrays.items()}
-        return Coupled(seeds=seeds, noises=noises, **own)
+        return Coupled(seeds=seeds, noises=noises, first=first_of(of), **own)
 
     return [of_draws(number) for number in range(of[0].sizes["replicate"])]
 
@@ -62,7 +64,7 @@ def of_model(
         for name, values in between.items():
             seeds = m.seeds if name == "influence" else whole.seeds
             found = {
-                "lag": by_lag(values, seeds),
+                "lag": by_lag(values, seeds, m.first),
                 "classes": by_class([np.median(np.einsum("natbt->nabt", v), axis=-1) for v in values], seeds, classes),
             }
             if name != "influence":
@@ -81,9 +83,9 @@ def draws_error(replicates: Sequence[float]) -> float:
     return float(standard_error(np.array(replicates))) if len(replicates) > 1 else np.nan
 
 
-def by_lag(replicates: Sequence[np.ndarray], seeds: np.ndarray) -> pd.DataFrame:
-    """A measure (n, C, T, C, T) against lag, within a class and between classes."""
-    table = coherence.time_lag(replicates[0], seeds)
+def by_lag(replicates: Sequence[np.ndarray], seeds: np.ndarray, first: int) -> pd.DataFrame:
+    """A measure (n, C, T, C, T) against lag, within a class and between classes; first: see `coherence.time_lag`."""
+    table = coherence.time_lag(replicates[0], seeds, first)
     medians = [[np.median(values) for _, _, values in coherence.by_lag(part)] for part in replicates]
     return table.assign(error=[draws_error(one) for one in zip(*medians, strict=True)])
 

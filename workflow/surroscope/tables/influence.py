@@ -41,6 +41,7 @@ def measured(seeds: Sequence[tuple[xr.Dataset, xr.Dataset]], system: str) -> Mea
     cost = [m.isel(response=responses_of(m).index(Response("smse"))) for m in matrices]
     influence = pooled(cost, "influence", *MATRIX)
     size = influence.shape[1] * influence.shape[2]
+    first = first_of(matrices)
     try:
         standardised = standard(influence.reshape(-1, size, size)).reshape(influence.shape)
     except ValueError as error:
@@ -56,14 +57,20 @@ def measured(seeds: Sequence[tuple[xr.Dataset, xr.Dataset]], system: str) -> Mea
         binned=binned,
         eigenvalue=pooled(cost, "eigenvalue", "mode"),
         outputs=matrices[0].attrs["outputs"],
-        error=pooled(flights, "error", "class", "start", "snapshot"),
-        persistence=pooled(flights, "persistence", "class", "start", "snapshot"),
+        error=pooled(flights, "error", "class", "start", "snapshot")[:, :, first:, first:],
+        persistence=pooled(flights, "persistence", "class", "start", "snapshot")[:, :, first:, first:],
         image_error=pooled(flights, "image_error", "action", "class", "time"),
         actions=tuple(str(name) for name in flights[0]["action"].values),
         drift=pooled(flights, "drift", "class", "step", "conserved"),
         zero_gradients=zero_gradients(matrices, responses_of(matrices[0])),
         observables=tuple(dict.fromkeys(response.observable for response in responses_of(matrices[0]))),
+        first=first,
     )
+
+
+def first_of(datasets: Sequence[xr.Dataset]) -> int:
+    """The snapshot that the first transition starts from: one less than a network is given."""
+    return int(datasets[0]["response_time"].values[0])
 
 
 def zero_gradients(matrices: Sequence[xr.Dataset], responses: Sequence[Response]) -> np.ndarray:
@@ -78,16 +85,16 @@ def zero_gradients(matrices: Sequence[xr.Dataset], responses: Sequence[Response]
 def of_model(matrices: Sequence[xr.Dataset], system: str, normalization: str) -> dict[str, pd.DataFrame]:
     """The influence statistics of one model: matrices of all seeds pooled, a table part a response."""
     classes = [str(name) for name in matrices[0]["response_class"].values]
-    seeds = seeds_of(matrices)
+    seeds, first = seeds_of(matrices), first_of(matrices)
     parts: dict[str, list[pd.DataFrame]] = {"two_time": [], "class_transfer": [], "time_lag": [], "interpolation": []}
     for number, response in enumerate(responses_of(matrices[0])):
         # Only influence of an observable on itself has a diagonal to normalise by.
         by = normalization if response.observable == response.step else "standard"
         h = normalized(matrices, number, response, system, by)
         for name, table in (
-            ("two_time", coherence.two_time(h, seeds)),
+            ("two_time", coherence.two_time(h, seeds, first)),
             ("class_transfer", coherence.class_transfer(h, seeds, classes)),
-            ("time_lag", coherence.time_lag(h, seeds)),
+            ("time_lag", coherence.time_lag(h, seeds, first)),
         ):
             table.insert(0, "normalization", by)
             table.insert(0, "step", response.step)
@@ -158,5 +165,5 @@ def histogram(m: Measured) -> pd.DataFrame:
 
 def two_time_training(by_epoch: Mapping[int, Measured]) -> pd.DataFrame:
     """Standardised influence of the cost between times, epoch by epoch."""
-    tables = [coherence.two_time(m.standardised, m.seeds).assign(epoch=epoch) for epoch, m in by_epoch.items()]
+    tables = [coherence.two_time(m.standardised, m.seeds, m.first).assign(epoch=epoch) for epoch, m in by_epoch.items()]
     return pd.concat(tables, ignore_index=True)

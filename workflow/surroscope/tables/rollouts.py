@@ -20,30 +20,34 @@ POOLED, WITHIN = ("value", "low", "high"), ("within", "within_low", "within_high
 def of_model(flights: Sequence[xr.Dataset], m: Measured) -> dict[str, pd.DataFrame]:
     """Every such table of one model at one epoch; fields are of the first seed."""
     return {
-        "rollout": rollout(m.error, m.seeds),
+        "rollout": rollout(m.error, m.seeds, m.first),
         "drift": drift(flights[0], m),
         "equivariance": equivariance(m),
-        "prediction": prediction(flights[0]),
-        "rollout_fields": rollout_fields(flights[0]),
+        "prediction": prediction(flights[0], m.first),
+        "rollout_fields": rollout_fields(flights[0], m.first),
     }
 
 
-def rollout(errors: np.ndarray, seeds: np.ndarray) -> pd.DataFrame:
-    """Cumulative SMSE (sum over the steps so far) for every start and later snapshot, over classes, probes, seeds."""
+def rollout(errors: np.ndarray, seeds: np.ndarray, first: int) -> pd.DataFrame:
+    """Cumulative SMSE (sum over the steps so far) for every start and later snapshot, over classes, probes, seeds.
+
+    first: the snapshot of the first start
+    """
     rows = []
     for start in range(errors.shape[-2]):
         cumulative = np.cumsum(errors[:, :, start, start + 1 :], axis=-1)
         for step in range(cumulative.shape[-1]):
-            key = {"start": start, "snapshot": start + 1 + step}
+            key = {"start": first + start, "snapshot": first + start + 1 + step}
             rows.append(key | coherence.summary(cumulative[..., step], seeds, positive=True))
     return pd.DataFrame(rows)
 
 
 def drift(flight: xr.Dataset, m: Measured) -> pd.DataFrame:
-    """Relative change of each conserved total after each step of rollouts from snapshot 0."""
+    """Relative change of each conserved total after each step of rollouts from the first snapshot that there are."""
     names = [str(name) for name in flight["conserved"].values]
     rows = [
-        {"channel": name, "snapshot": step + 1} | coherence.summary(m.drift[:, :, step, f], m.seeds, positive=True)
+        {"channel": name, "snapshot": m.first + step + 1}
+        | coherence.summary(m.drift[:, :, step, f], m.seeds, positive=True)
         for f, name in enumerate(names)
         for step in range(m.drift.shape[2])
     ]
@@ -73,20 +77,20 @@ def snapshots(flight: xr.Dataset) -> pd.DataFrame:
     return table
 
 
-def prediction(flight: xr.Dataset) -> pd.DataFrame:
+def prediction(flight: xr.Dataset, first: int) -> pd.DataFrame:
     """Truth and rollout of one trajectory of each class after a few steps, first channel."""
-    chosen = [step for step in SHOWN_STEPS if step < flight.sizes["snapshot"]]
-    return pixels(flight[["truth", "prediction"]].isel(channel=[0], snapshot=chosen), chosen).assign(start=0)
+    chosen = [first + step for step in SHOWN_STEPS if first + step < flight.sizes["snapshot"]]
+    return pixels(flight[["truth", "prediction"]].isel(channel=[0], snapshot=chosen), chosen).assign(start=first)
 
 
-def rollout_fields(flight: xr.Dataset) -> pd.DataFrame:
+def rollout_fields(flight: xr.Dataset, first: int) -> pd.DataFrame:
     """Truth and rollout of one trajectory of the first class, every channel and snapshot; of large grids some cells."""
     chosen = range(flight.sizes["snapshot"])
     cells = {axis: np.arange(flight.sizes[axis]) for axis in ("y", "x")}
     plane = min(flight.sizes["y"], flight.sizes["x"]) > 1
     some = slice(None, None, -(-max(map(len, cells.values())) // SHOWN_CELLS) if plane else 1)
     fields = flight[["truth", "prediction"]].assign_coords(cells).isel({"class": [0], "y": some, "x": some})
-    return pixels(fields, chosen).assign(start=0)
+    return pixels(fields, chosen).assign(start=first)
 
 
 def pixels(fields: xr.Dataset, snapshots: Iterable[int]) -> pd.DataFrame:

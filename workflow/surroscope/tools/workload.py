@@ -23,7 +23,7 @@ from surroscope.config.study import Study
 from surroscope.data.pdegym import CELLS, SERIES
 from surroscope.influence.krylov import CHECKED, inner
 from surroscope.influence.responses import Responses
-from surroscope.models import labels, surrogate
+from surroscope.models import context, surrogate
 from surroscope.physics.initial_conditions import sample, start_time
 from surroscope.physics.simulate import BATCH_CELLS, simulate
 from surroscope.training import loop
@@ -155,26 +155,28 @@ class Model:
     def network(self, system: str, model: str) -> Network:
         architecture, shape = self.study.systems[system].models[model], self.shape(system)
         network = surrogate.build(**jobs.Calibrate.of(self.study, system, model).network, shape=shape, seed=0)
+        history = loop.history_of(network)
         with torch.no_grad(), FlopCounterMode(display=False) as counter:
-            network(labels.inputs(network, torch.ones(1, *shape), torch.zeros(1, labels.PLANES)))
+            network(context.of(network, torch.ones(1, history, *shape), torch.zeros(1, context.LABELS)))
         operations = counter.get_total_flops()
         batch = max(
             1, min(architecture.training.batch if architecture.training else 1, int(TIMED / max(3 * operations, 1)))
         )
         draw = torch.Generator().manual_seed(0)
-        states = 1 + 0.1 * torch.randn(2 * batch, 2, *shape, generator=draw)
+        states = 1 + 0.1 * torch.randn(2 * batch, history + 1, *shape, generator=draw)
         network.train()
         rule = {"seed": 0, "batch": batch, "learning_rate": 1e-9, "weight_decay": 0.0}
         steps = loop.epochs(network, states, states[:1], until=1000, **rule)  # type: ignore[arg-type]
         network.eval()
         with torch.no_grad():
-            given = labels.inputs(network, states[:batch, 0], torch.zeros(batch, labels.PLANES))
+            given = context.of(network, states[:batch, :history], torch.zeros(batch, context.LABELS))
             forward = timed(lambda: network(given)) / batch
         step = max(timed(lambda: next(steps), 1.0) - forward, forward) / len(states)
         return Network(forward, step, operations, surrogate.size(network))
 
     def shape(self, system: str) -> tuple[int, ...]:
-        return len(self.study.system(system).channels), *self.study.data.grid
+        """Of a snapshot in the store."""
+        return len(self.study.system(system).stored), *self.study.data.grid
 
     def work(self, job: Job) -> Work:
         if job.rule == "all":

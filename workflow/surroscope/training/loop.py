@@ -11,7 +11,7 @@ from torch import Tensor, nn
 from surroscope import seeding
 from surroscope.cost_function import smse
 from surroscope.errors import UserError
-from surroscope.models import labels
+from surroscope.models import context
 from surroscope.training.distributed import ALONE, Group
 
 PERSISTENCE_BATCH = 64
@@ -36,7 +36,7 @@ def epochs(
 ) -> Iterator[dict[str, Any]]:
     """Train until epoch `until`, yielding after each one a state from which training can go on bit by bit.
 
-    train, validation: trajectories (n, snapshots, F, Y, X); a batch at a time goes to the network's device
+    train, validation: trajectories (n, snapshots, C, Y, X); a batch at a time goes to the network's device
     classes: in the trajectories, which are stacked class by class, as many of each; for networks that ask for labels
     batch: transitions per step, over all processes of `group`; the gradient is that of the mean over all of them
     precision: of the forward and backward pass, "float32" or "bfloat16" (autocast); weights, their updates, the SMSE
@@ -60,7 +60,8 @@ def epochs(
         history = list(resume["history"])
     replica = group.replica(network)
     forward = compile_network(replica) if compiled else replica
-    count, parts = transitions_in(train), batches_in(train, batch)
+    past = history_of(network)
+    count, parts = transitions_in(train, past), batches_in(train, batch, past)
     if count // parts < group.world:
         raise UserError(
             f"training: a batch of {count // parts} transitions for {group.world} processes; expected one or more for "
@@ -75,12 +76,13 @@ def epochs(
         network.train()
         for number, indices in enumerate(batches, 1):
             mine = group.share(indices)
-            state, target = (part.to(place) for part in gather(train, mine))
-            given = labels.inputs(network, state, labels_of(train, mine, classes))
+            snapshots, following = (part.to(place) for part in gather(train, mine, past))
+            given = context.of(network, snapshots, labels_of(train, mine, classes, past))
             with torch.autocast(place.type, torch.bfloat16, enabled=precision == "bfloat16"):
                 prediction = forward(given)
             # The mean of these over the processes is the mean over the batch.
-            loss = smse(prediction.float(), target, state).sum() / (len(indices) / group.world)
+            target = following[:, : prediction.shape[1]]
+            loss = smse(prediction.float(), target, context.state(network, given)).sum() / (len(indices) / group.world)
             optimizer.zero_grad()
             loss.backward()
             require_finite(network, loss, epoch, number)
@@ -104,14 +106,19 @@ def epochs(
         }
 
 
-def transitions_in(trajectories: Tensor) -> int:
-    """Transitions of trajectories (n, snapshots, ...)."""
-    return len(trajectories) * (trajectories.shape[1] - 1)
+def history_of(network: nn.Module) -> int:
+    """How many snapshots a network is given."""
+    return network.history if isinstance(network, context.Contextual) else 1
 
 
-def batches_in(train: Tensor, batch: int) -> int:
+def transitions_in(trajectories: Tensor, history: int = 1) -> int:
+    """Transitions of trajectories (n, snapshots, ...), of a network that is given so many snapshots."""
+    return len(trajectories) * (trajectories.shape[1] - history)
+
+
+def batches_in(train: Tensor, batch: int, history: int = 1) -> int:
     """Batches of an epoch over the transitions of (n, snapshots, ...): as few as have at most `batch` each."""
-    return -(-transitions_in(train) // batch)
+    return -(-transitions_in(train, history) // batch)
 
 
 def compile_network(network: nn.Module) -> Callable[[Tensor], Tensor]:
@@ -128,22 +135,27 @@ def compile_network(network: nn.Module) -> Callable[[Tensor], Tensor]:
     return forward
 
 
-def gather(trajectories: Tensor, indices: np.ndarray) -> tuple[Tensor, Tensor]:
-    """States and targets (N, F, Y, X) of transitions of (n, snapshots, F, Y, X), numbered trajectory by trajectory."""
+def gather(trajectories: Tensor, indices: np.ndarray, history: int = 1) -> tuple[Tensor, Tensor]:
+    """Transitions of (n, S, C, Y, X), numbered trajectory by trajectory: what is given, (N, T, C, Y, X), what follows.
+
+    history: T, how many snapshots a transition starts from
+    """
     snapshots = trajectories.shape[1]
-    trajectory, step = np.divmod(indices, snapshots - 1)
-    frames, first = trajectories.flatten(0, 1), torch.from_numpy(trajectory * snapshots + step)
+    trajectory, step = np.divmod(indices, snapshots - history)
+    frames = trajectories.flatten(0, 1)
+    first = torch.from_numpy(trajectory * snapshots + step).to(frames.device)
     # Copies whole frames, where indexing by two tensors goes number by number.
-    return frames.index_select(0, first), frames.index_select(0, first + 1)
+    given = [frames.index_select(0, first + place) for place in range(history)]
+    return torch.stack(given, dim=1), frames.index_select(0, first + history)
 
 
-def labels_of(trajectories: Tensor, indices: np.ndarray, classes: int) -> Tensor:
+def labels_of(trajectories: Tensor, indices: np.ndarray, classes: int, history: int = 1) -> Tensor:
     """Indices of class and time (N, 2) of transitions, numbered as `gather` does.
 
     classes: in the trajectories, stacked class by class, as many of each
     """
-    trajectory, step = np.divmod(indices, trajectories.shape[1] - 1)
-    return torch.from_numpy(np.stack([trajectory * classes // len(trajectories), step], axis=1))
+    trajectory, step = np.divmod(indices, trajectories.shape[1] - history)
+    return torch.from_numpy(np.stack([trajectory * classes // len(trajectories), step + history - 1], axis=1))
 
 
 def require_finite(network: nn.Module, loss: Tensor, epoch: int, number: int) -> None:
@@ -163,17 +175,21 @@ def one_step(network: nn.Module, trajectories: Tensor, batch: int, group: Group 
     """Mean SMSE of the network's one-step predictions over all transitions of the trajectories, in float64."""
     network.eval()
     place = next((parameter.device for parameter in network.parameters()), trajectories.device)
-    count = transitions_in(trajectories)
+    history = history_of(network)
+    count = transitions_in(trajectories, history)
     indices = group.share(np.arange(count))
     errors = [torch.zeros(0, dtype=torch.float64)]
     for start in range(0, len(indices), batch):
         part = indices[start : start + batch]
-        state, target = (values.to(place) for values in gather(trajectories, part))
-        given = labels.inputs(network, state, labels_of(trajectories, part, classes))
-        errors.append(smse(network(given), target, state).double().cpu())
+        snapshots, following = (values.to(place) for values in gather(trajectories, part, history))
+        given = context.of(network, snapshots, labels_of(trajectories, part, classes, history))
+        prediction = network(given)
+        target, state = following[:, : prediction.shape[1]], context.state(network, given)
+        errors.append(smse(prediction, target, state).double().cpu())
     return group.total(torch.cat(errors).sum().item(), place) / count
 
 
-def persistence(trajectories: Tensor) -> float:
-    """Mean SMSE of predicting no change."""
-    return one_step(nn.Identity(), trajectories, PERSISTENCE_BATCH)
+def persistence(trajectories: Tensor, history: int = 1, constants: int = 0) -> float:
+    """Mean SMSE of predicting no change, over the transitions of a network; see `context`."""
+    states = trajectories[:, history - 1 :, : trajectories.shape[2] - constants]
+    return one_step(nn.Identity(), states, PERSISTENCE_BATCH)
