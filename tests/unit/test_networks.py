@@ -63,6 +63,10 @@ def test_a_file_of_weights_that_is_not_there_is_one_line(tmp_path: Path, monkeyp
         UserError, match=r"systems\.CE\.models\.vit\.weights\.files: found no file 'last.pt' of seed 10"
     ):
         study.weights("CE", "vit", 10, 1)
+    # Nor one that never was weights, which costs nothing to see.
+    Path("last.pt").write_bytes(b"<!DOCTYPE html><html>")
+    with pytest.raises(UserError, match=r"vit\.weights\.files: last\.pt: a web page, not weights"):
+        study.weights("CE", "vit", 10, 1)
 
 
 def test_a_name_is_of_networks_trained_here_or_elsewhere() -> None:

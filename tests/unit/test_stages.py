@@ -17,7 +17,8 @@ from surroscope.runtime import cli, store
 from surroscope.stages import split
 
 STAGES = [
-    *("simulate", "listing", "download", "ingest", "split", "train", "calibrate", "gradients", "reduce"),
+    *("simulate", "listing", "download", "ingest", "split", "contract", "train", "adopt", "validate"),
+    *("calibrate", "gradients", "reduce"),
     *("full", "influence", "sensitivity", "cross", "maps", "orbits", "evaluate", "tables", "figures", "report"),
 ]
 TRAIN = {

@@ -25,6 +25,7 @@ from surroscope.config.sections import (
 )
 from surroscope.data.splits import split_counts
 from surroscope.errors import UserError
+from surroscope.models.saved import require_whole
 from surroscope.observables import catalogue
 from surroscope.symmetry import Action, actions
 from surroscope.system import CLASSES, SYSTEMS, System
@@ -139,12 +140,15 @@ class Content(Section):
         return models | {f"observables.{name}": factory for name, factory in self.observables.items()}
 
     def weights(self, system: str, model: str, seed: int, epoch: int) -> Path:
-        """The file of a network that was trained elsewhere. Raises UserError unless there is one."""
+        """The file of a network of weights. Raises UserError unless there is one, and that looks like weights."""
         saved = self.systems[system].models[model].weights
         assert saved
         try:
-            return saved.path(seed, epoch)
-        except ValueError as error:
+            path = saved.path(seed, epoch)
+            if path.is_file() and not saved.loader:
+                require_whole(path)
+            return path
+        except (ValueError, UserError) as error:
             raise UserError(f"systems.{system}.models.{model}.weights.files: {error}") from None
 
     def trained_on(self, system: str) -> dict[str, set[int]] | None:
