@@ -10,6 +10,7 @@ import torch
 from response_study import CHANNELS, FACTORY, SIZE, SNAPSHOTS, Study, build, make
 
 from surroscope.config import jobs
+from surroscope.config.sections import Method
 from surroscope.config.weights import digest
 from surroscope.data import transitions
 from surroscope.errors import UserError
@@ -108,6 +109,45 @@ def test_a_network_that_is_not_the_weights_is_one_line_before_there_are_data(
         with pytest.raises(UserError, match=words):
             contract.stage(jobs.Contract(**NETWORK | {"shape": SHAPE} | change), contract=tmp_path / "contract.json")
         assert [path.name for path in tmp_path.iterdir()] == ["a.pt"]
+
+
+@pytest.mark.parametrize(
+    ("changes", "words"),
+    [
+        ({"factory": f"{__name__}:Apart"}, r"net on CE: no exact method for the gradients: .*detach\(\)"),
+        ({"method": Method(gradients="vmap"), "factory": f"{__name__}:Stepwise"}, r"net on CE: tangents by 'vmap': .*'double_backward' is exact"),
+    ],
+)
+def test_what_cannot_be_differentiated_is_one_line_before_it_is_trained(
+    changes: dict, words: str, tmp_path: Path
+) -> None:
+    settings = jobs.Contract(**NETWORK | {"shape": SHAPE} | changes)
+    with pytest.raises(UserError, match=words) as raised:
+        contract.stage(settings, contract=tmp_path / "contract.json")
+    assert "\n" not in str(raised.value)
+    assert not list(tmp_path.iterdir())
+
+
+class Apart(torch.nn.Module):
+    """Half of it leaves torch on the way."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.step, self.other = torch.nn.Conv2d(4, 4, 1), torch.nn.Conv2d(4, 4, 1)
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        return self.step(x) + torch.from_numpy(self.other(x).detach().numpy())
+
+
+class Stepwise(torch.nn.Module):
+    """Has a layer without a rule for batches of gradients."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.step = torch.nn.LSTM(4, 4, batch_first=True)
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        return self.step(x.flatten(2).mT)[0].mT.unflatten(2, x.shape[2:])
 
 
 def four() -> torch.nn.Module:

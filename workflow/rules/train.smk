@@ -5,8 +5,6 @@ rule contract:
         f"{NETWORK}/contract.log",
     benchmark:
         f"{NETWORK}/contract.benchmark.tsv"
-    wildcard_constraints:
-        model=one_of(model for model in MODELS if model not in ADOPTED),
     # Before data are made.
     priority: 1
     conda:
@@ -64,6 +62,7 @@ rule train:
 
 rule adopt:
     input:
+        ancient(f"{NETWORK}/contract.json"),
         saved=saved,
         stores=lambda wildcards: stores(wildcards) if normalises(wildcards) else [],
         split=lambda wildcards: SPLIT.format(**wildcards) if normalises(wildcards) else [],

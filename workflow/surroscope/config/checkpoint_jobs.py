@@ -32,10 +32,12 @@ class Contract(Network):
     """shape: of a snapshot in the store, (C, Y, X)"""
 
     shape: tuple[int, int, int]
+    method: sections.Method | Literal["fixed", "measured"] = "fixed"
 
     @classmethod
     def of(cls, study: Study, system: str, model: str) -> Self:
-        return cls(**network(study, system, model), shape=shape(study, system))
+        values = network(study, system, model) | {"shape": shape(study, system), "method": study.gradients.method}
+        return cls(**values)
 
 
 class Adopt(Network):
