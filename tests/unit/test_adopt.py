@@ -115,7 +115,10 @@ def test_a_network_that_is_not_the_weights_is_one_line_before_there_are_data(
     ("changes", "words"),
     [
         ({"factory": f"{__name__}:Apart"}, r"net on CE: no exact method for the gradients: .*detach\(\)"),
-        ({"method": Method(gradients="vmap"), "factory": f"{__name__}:Stepwise"}, r"net on CE: tangents by 'vmap': .*'double_backward' is exact"),
+        (
+            {"method": Method(gradients="vmap"), "factory": f"{__name__}:Stepwise"},
+            r"net on CE: tangents by 'vmap': .*'double_backward' is exact",
+        ),
     ],
 )
 def test_what_cannot_be_differentiated_is_one_line_before_it_is_trained(
