@@ -216,7 +216,11 @@ def test_every_drawn_column_is_demanded(name: str, tables: Tables) -> None:
             "no truth for y = 0.75, x = 0.75",
         ),
         ("rollout_fields", lambda t: t[(t["model"] != "unet") | (t["snapshot"] != 1)], "no truth for y = 0.0, x = 0.0"),
-        ("rollout_fields", lambda t: t.assign(start=t["snapshot"]), "column start has 0, 1, 2, expected one value"),
+        (
+            "rollout_fields",
+            lambda t: t.assign(start=t["snapshot"]),
+            "column start has 0, 1, 2 for vit, expected one value",
+        ),
         ("response_maps", lambda t: t.assign(state=t.index), "column state of pair 0 differs between models"),
         ("response_maps", lambda t: t.assign(pair=0), "table response_maps: column pair has 0 for 3 pairs"),
         ("attribution", lambda t: t.assign(role="best"), "table attribution_fields: column role has best, expected"),

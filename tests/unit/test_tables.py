@@ -157,7 +157,7 @@ def flight(network: nn.Module) -> np.ndarray:
 
 def test_a_rollout_that_blows_up_is_tabled_as_infinite_and_drawn() -> None:
     both = np.concatenate([flight(nn.Identity()), flight(Unstable())])
-    table = rollouts.rollout(both, np.array([1, 2]))
+    table = rollouts.rollout(both, np.array([1, 2]), 0)
     late = table[(table.start == 0) & (table.snapshot == 20)].iloc[0]
     assert np.isfinite(late.q25)
     assert np.isinf(late.q75)
@@ -171,12 +171,13 @@ def test_a_class_at_rest_is_tabled_as_zero_and_drawn() -> None:
     errors = flight(nn.Identity())
     counts = {"n_seeds": 1, "n_probes": 1}
     tables = [
-        rollouts.rollout(e, np.array([1])).assign(**counts) for e in (errors, errors * np.array([0, 1])[:, None, None])
+        rollouts.rollout(e, np.array([1]), 0).assign(**counts)
+        for e in (errors, errors * np.array([0, 1])[:, None, None])
     ]
     at_rest = pd.concat([tables[0].assign(model="net"), tables[1].assign(model="persistence")], ignore_index=True)
     assert (at_rest.loc[at_rest["model"] == "persistence", "q25"] < at_rest["median"].max()).all()
     both = replace(measured(), error=np.zeros((6, 3, 6, 7)), persistence=np.zeros((6, 3, 6, 7)))
-    still = rollouts.rollout(both.persistence, both.seeds).assign(model="net", **counts)
+    still = rollouts.rollout(both.persistence, both.seeds, 0).assign(model="net", **counts)
     assert (still[["q25", "median", "q75", "low", "high"]] == 0).all(axis=None)
     rows = rollouts.training(history().assign(persistence=0.0)).assign(model="net")
     eigenvalues = influence.spectrum({5: replace(both, eigenvalue=np.array([[2.0, 1.0, 0.0, 0.0]] * 6))}).assign(
@@ -192,7 +193,7 @@ def test_a_class_at_rest_is_tabled_as_zero_and_drawn() -> None:
 
 def test_cumulative_error_is_the_sum_over_the_steps_so_far() -> None:
     made = flight(nn.Identity())
-    table = rollouts.rollout(made, np.array([1])).set_index(["start", "snapshot"])["median"]
+    table = rollouts.rollout(made, np.array([1]), 0).set_index(["start", "snapshot"])["median"]
     assert table[3, 6] == pytest.approx(np.median(made[0, :, 3, 4:7].sum(-1)))
 
 
@@ -392,7 +393,7 @@ def test_a_small_study_shows_large_fields_by_some_of_their_cells() -> None:
         {name: (("class", "snapshot", "channel", "y", "x"), np.zeros(shape)) for name in ("truth", "prediction")},
         coords={"class": ["a", "b"], "channel": ["u"], "seconds": ("snapshot", np.arange(3.0))},
     )
-    table = rollouts.rollout_fields(flight)
+    table = rollouts.rollout_fields(flight, 0)
     assert len(table) == 3 * 44 * 24  # every third
     assert (table["y"].max(), table["x"].max()) == (129, 69)
     assert set(table["class"]) == {"a"}

@@ -205,6 +205,7 @@ class Sensitivity(sections.Rules, Job):
     reference: str
     dampings: list[float]
     probes: list[int]
+    shared_lags: str
 
     @classmethod
     def of(cls, study: Study, **wildcards: str) -> Self:
@@ -233,8 +234,9 @@ class Maps(sections.Rules, Job):
 def typical_pairs(study: Study, system: str) -> list[tuple[str, int, str, int]]:
     """A step's own transition, its class a quarter of the horizon later, and another class at its time."""
     first, *others = study.classes(system)
-    steps = study.probe.snapshots - 1
-    time, later = steps // 3, min(steps // 3 + max(1, steps // 4), steps - 1)
+    start, last = study.history(system) - 1, study.probe.snapshots - 2
+    time = start + (last + 1 - start) // 3
+    later = min(time + max(1, (last + 1 - start) // 4), last)
     return [(first, time, first, time), (first, later, first, time), *((ic, time, first, time) for ic in others[:1])]
 
 

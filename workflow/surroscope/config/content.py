@@ -120,6 +120,11 @@ class Content(Section):
         known = list(self.data.files) or list(CLASSES.get(system, ()))
         return self.systems[system].classes or known
 
+    def history(self, system: str) -> int:
+        """How many snapshots that network of a system is given that is given most."""
+        models = self.systems[system].models.values()
+        return max(model.call.history if model.call else 1 for model in models)
+
     def observables_of(self, system: str) -> list[str]:
         chosen = self.systems[system].observables or catalogue.default(self.system(system))
         return sorted(chosen, key=lambda name: name != "smse")

@@ -162,6 +162,7 @@ class Tables(Job):
 
     shares: model -> what it is known to share between classes and between times, of those of which it is known
     held_out: of a model that was trained elsewhere, whether it is known not to have seen probe trajectories
+    shared_lags: whether the half-life counts those at which transitions share snapshots that a network is given
     """
 
     system: str
@@ -171,6 +172,7 @@ class Tables(Job):
     shares: dict[str, dict[str, float]]
     held_out: dict[str, bool] = {}
     solver: str
+    shared_lags: str
 
     @classmethod
     def of(cls, study: Study, system: str) -> Self:

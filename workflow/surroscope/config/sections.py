@@ -138,6 +138,7 @@ class Influence(Rules, Iterations):
     span: Literal["perturbation", "joint"] = "joint"
     modes: Count = 10
     normalization: Normalization = "standard"
+    shared_lags: Literal["leave out", "count"] = "leave out"
     memory_mb: Positive = 2000.0
 
 

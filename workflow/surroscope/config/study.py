@@ -84,8 +84,7 @@ class Study(Content):
                         f"maps.pairs holds time {max(t, u)}; the last is {self.probe.snapshots - 2}, "
                         "as probe.snapshots counts both ends of the transitions"
                     )
-                first = max(model.call.history if model.call else 1 for model in system.models.values()) - 1
-                if min(t, u) < first:
+                if min(t, u) < (first := self.history(name) - 1):
                     raise ValueError(
                         f"maps.pairs holds time {min(t, u)}; the first is {first}, where a network has its call.history"
                     )

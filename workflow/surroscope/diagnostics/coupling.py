@@ -20,7 +20,7 @@ class Coupled:
         of groups (n, E, G, G), see `influence.coupling.explained`
     coupling, matched_white, matched_residual: κ and ρ for η = I, then damped by each noise (n, 1 + E, C, T, C, T)
     alignment: cosine of the residuals (n, C, T, C, T); distance: of the inputs, the same
-    first: the snapshot that the first transition starts from
+    shared: up to which lag transitions share snapshots, see `scalars.half_life`
     """
 
     seeds: np.ndarray
@@ -34,7 +34,7 @@ class Coupled:
     matched_residual: np.ndarray
     alignment: np.ndarray
     distance: np.ndarray
-    first: int = 0
+    shared: int = 0
 
     def take(self, units: np.ndarray) -> "Coupled":
         """Some of the units, which may repeat."""

@@ -31,6 +31,7 @@ class Measured:
     zero_gradients: samples whose gradient of each of `observables` is exactly zero (n, observables)
     first: the snapshot that the first transition starts from, T - 1 of a network that is given T; rollouts from earlier
         ones there are none, and starts and snapshots are counted from it
+    shared: up to which lag transitions share snapshots, and the half-life leaves them out
     """
 
     seeds: np.ndarray
@@ -48,6 +49,7 @@ class Measured:
     zero_gradients: np.ndarray
     observables: tuple[str, ...]
     first: int = 0
+    shared: int = 0
 
     def take(self, units: np.ndarray) -> "Measured":
         """Some of the units, which may repeat."""
@@ -98,16 +100,16 @@ def class_medians(h: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     return medians[own], medians[~own]
 
 
-def half_life(intra: np.ndarray, first: int = 0) -> float:
+def half_life(intra: np.ndarray, shared: int = 0) -> float:
     """Lag, either way, at which median intra-class H falls to half of its value at lag 0, in steps.
 
     intra: at lags -L to L, (2 L + 1,)
-    first: lags up to this one are left out, at which two transitions share snapshots that the network is given; the
+    shared: lags up to this one are left out, at which two transitions share snapshots that the network is given; the
         next is then the least that it can be
     """
     reach = len(intra) // 2
     folded = (intra[reach:] + intra[reach::-1]) / 2
-    start = first + 1 if first else 0
+    start = shared + 1 if shared else 0
     if start > reach:
         return np.nan
     return coherence.first_crossing(np.arange(start, reach + 1.0), folded[start:], folded[0] / 2)
@@ -264,7 +266,7 @@ SCALARS = {
         for steps in LAGS
     },
     "half_life": Scalar(
-        lambda m: half_life(m.lags["intra"], m.first),
+        lambda m: half_life(m.lags["intra"], m.shared),
         "lag at which intra-class influence is half of that at lag 0, in steps",
         positive=True,
     ),

@@ -62,10 +62,10 @@ def in_full_space(solved: xr.Dataset, rules: Rules, solver: str) -> Iterator[Var
         )
 
 
-def compared(variants: Sequence[Variant], shape: tuple[int, int], solver: str, first: int = 0) -> list[dict[str, Any]]:
+def compared(variants: Sequence[Variant], shape: tuple[int, int], solver: str, shared: int = 0) -> list[dict[str, Any]]:
     """A row a variant: what it is, its conclusions, and how near it is to the study's own choice.
 
-    shape: (classes, times); first: see `scalars.half_life`
+    shape: (classes, times); shared: see `scalars.half_life`
     Raises ValueError unless exactly one variant is the study's own and it converged.
     """
     references = [variant for variant in variants if variant[0]["reference"]]
@@ -77,16 +77,16 @@ def compared(variants: Sequence[Variant], shape: tuple[int, int], solver: str, f
             f"the study's own choice, {solver}, did not converge here, so nothing can be compared with it; "
             "raise sensitivity.max_iterations or sensitivity.tolerance"
         )
-    return [row | conclusions(matrices, reference, shape, first) for row, matrices in variants]
+    return [row | conclusions(matrices, reference, shape, shared) for row, matrices in variants]
 
 
-def conclusions(matrices: np.ndarray, reference: np.ndarray, shape: tuple[int, int], first: int) -> dict[str, float]:
+def conclusions(matrices: np.ndarray, reference: np.ndarray, shape: tuple[int, int], shared: int) -> dict[str, float]:
     """What a study would say of these matrices (probes, N, N), and how near they are to the reference."""
     normal = standard(matrices)
     h = normal.reshape(-1, *shape, *shape)
     ratios = scalars.off_diagonal_ratio(matrices.reshape(-1, *shape, *shape))
     return {
-        "half_life": scalars.half_life(scalars.lag_medians(h)["intra"], first),
+        "half_life": scalars.half_life(scalars.lag_medians(h)["intra"], shared),
         "class_transfer": scalars.class_transfer(*scalars.class_medians(h)) if shape[0] > 1 else np.nan,
         "off_diagonal_ratio": scalars.defined_median(ratios),
         "correlation": float(np.corrcoef(normal.ravel(), standard(reference).ravel())[0, 1]),

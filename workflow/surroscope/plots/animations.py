@@ -19,7 +19,7 @@ def two_time_training(table: pd.DataFrame, options: style.Options) -> style.Movi
     table = table.sort_values(["epoch", "perturbation_time", "response_time"], kind="stable")
     place = "two_time_training", "response_time", "perturbation_time", "median", table
     shown = {
-        model: [(epoch, style.grid(cells, *place)) for epoch, cells in part.groupby("epoch")]
+        model: [(epoch, style.grid(cells, *place, within=True)) for epoch, cells in part.groupby("epoch")]
         for model, part, _ in style.by_model(table, options)
     }
     figure, axes = style.panels(len(shown), sharex=True, sharey=True)
@@ -91,8 +91,13 @@ def rollout_fields(table: pd.DataFrame, options: style.Options) -> style.Moving:
         for image, ends in zip(images[::-1], arrows[channel][::-1], strict=True):
             few = MaxNLocator(nbins=max(1, min(5, int(4 * size * shape))))
             fields.bar(figure, image, row, pad=0.01, aspect=14, extend=ends, ticks=few)
+    for model, part, _ in parts:
+        if len(found := part["start"].unique()) > 1:
+            some = ", ".join(f"{start:g}" for start in found)
+            raise ValueError(f"table rollout_fields: column start has {some} for {model}, expected one value")
+    starts = " or ".join(f"{start:g}" for start in sorted(table["start"].unique()))
     about = [
-        f"one test trajectory of {table['class'].iloc[0]}, first seed, from snapshot {table['start'].iloc[0]:g}",
+        f"one test trajectory of {table['class'].iloc[0]}, first seed, from snapshot {starts}",
         "in the units of the data",
         f"{fields.ranges(table)} fixed over the frames",
     ]

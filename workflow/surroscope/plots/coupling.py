@@ -49,11 +49,12 @@ def decay(table: pd.DataFrame, options: style.Options) -> Figure:
                     panel.plot(untrained["lag"], untrained["median"], color=look["color"], **UNTRAINED)
             ylabel = f"{relation}, relative\nto itself (dimensionless)"
             title = model if relation == "intra-class" else ""
+            style.mark_shared(panel, rows)
             style.against_steps(panel, title=title, xlabel="lag $τ - t$ (snapshots)", ylabel=ylabel)
     axes[0, 0].set_ylim(min(-0.25, table["q25"].min()), 1.1)
     legend(figure, axes[0, 0])
     note = "line: median, band: quartiles, 1: a transition on itself; dotted: the network as it was initialised"
-    style.footnote(figure, style.sample_size(table), note)
+    style.footnote(figure, style.sample_size(table), note, *style.sharing_note(table))
     return figure
 
 

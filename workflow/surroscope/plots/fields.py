@@ -180,6 +180,10 @@ def prediction(table: pd.DataFrame, options: style.Options) -> Figure:
         for panels, (start, snapshot) in zip(block, steps.itertuples(index=False), strict=True):
             for i, (_, part, look) in enumerate(parts):
                 cell = part[(part["class"] == name) & (part["start"] == start) & (part["snapshot"] == snapshot)]
+                if cell.empty:  # of another network, which needs more snapshots to start from
+                    for panel in panels[2 * i + 1 : 2 * i + 3]:
+                        panel.set_axis_off()
+                    continue
                 truth, predicted = (style.grid(cell, "prediction", "y", "x", c, table) for c in ("truth", "prediction"))
                 field = picture(panels[0], truth, low, high, colours)
                 picture(panels[2 * i + 1], predicted, low, high, colours, look["color"], behind=truth)

@@ -32,7 +32,7 @@ def two_time(table: pd.DataFrame, options: style.Options) -> Figure:
         high = float(np.abs(medians).max()) or 1.0
         low, colours = -high, style.DIVERGING
     shown = {
-        model: style.grid(part, "two_time", "response_time", "perturbation_time", "median", table)
+        model: style.grid(part, "two_time", "response_time", "perturbation_time", "median", table, within=True)
         for model, part, _ in style.by_model(table, options)
     }
     figure, axes = style.panels(len(shown), sharex=True, sharey=True)
@@ -56,7 +56,13 @@ def reference(table: pd.DataFrame, options: style.Options) -> Figure:
     table = table.sort_values(["epoch", "perturbation_time", "response_time"], kind="stable")
     shown = {
         f"{model}, {'untrained' if epoch == 0 else f'epoch {epoch:g}'}": style.grid(
-            part[part["epoch"] == epoch], "two_time_training", "response_time", "perturbation_time", "median", table
+            part[part["epoch"] == epoch],
+            "two_time_training",
+            "response_time",
+            "perturbation_time",
+            "median",
+            table,
+            within=True,
         )
         for model, part, _ in style.by_model(table, options)
         if part["epoch"].max() > 0 and 0 in set(part["epoch"])
@@ -134,9 +140,11 @@ def time_lag(table: pd.DataFrame, options: style.Options) -> Figure:
         curves = {"intra-class": own, "inter-class": other}
         for relation in style.relations(table):
             style.band(panel, part[part["relation"] == relation], "lag", curves[relation], relation, alpha=0.22)
+        style.mark_shared(panel, part)
         style.against_steps(panel, title=model, xlabel="lag $τ - t$ (snapshots)", ylabel=label_of(table))
         panel.legend(loc="upper right")
-    style.footnote(figure, style.sample_size(table), style.quantity_note(table), "line: median, band: quartiles")
+    notes = [style.quantity_note(table), "line: median, band: quartiles", *style.sharing_note(table)]
+    style.footnote(figure, style.sample_size(table), *notes)
     return figure
 
 

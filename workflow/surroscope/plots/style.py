@@ -157,6 +157,24 @@ def against_steps(panel: Axes, zero: bool = True, **looks: Any) -> None:
     panel.label_outer()
 
 
+def mark_shared(panel: Axes, part: pd.DataFrame) -> None:
+    """Shade the lags at which two transitions of a trajectory share snapshots that the network is given, if any."""
+    shared = part["lag"][shares_snapshots(part)].abs()
+    if len(shared):
+        panel.axvspan(-shared.max() - 0.5, shared.max() + 0.5, color=REFERENCE, alpha=0.15, linewidth=0, zorder=0)
+
+
+def shares_snapshots(table: pd.DataFrame) -> pd.Series:
+    """Which rows of a table against lag are of transitions that share snapshots; none of networks given one."""
+    told = table.get("shares_snapshots", pd.Series(False, table.index))
+    return told.fillna(False).astype(str) == "True"
+
+
+def sharing_note(table: pd.DataFrame) -> list[str]:
+    """What the shade means, where there is one."""
+    return ["grey: transitions of a trajectory share snapshots"] * bool(shares_snapshots(table).any())
+
+
 def sample_size(table: pd.DataFrame) -> str:
     """For example "n = 3 seeds × 6 probe batches"; a range where the rows of the table differ."""
     parts = []
@@ -237,18 +255,21 @@ def mark_above(axes: Axes, x: np.ndarray, values: np.ndarray, limit: float, colo
     return bool(above.any())
 
 
-def grid(table: pd.DataFrame, name: str, row: str, column: str, value: str, shape_of: pd.DataFrame) -> np.ndarray:
+def grid(
+    table: pd.DataFrame, name: str, row: str, column: str, value: str, shape_of: pd.DataFrame, *, within: bool = False
+) -> np.ndarray:
     """`value` as a matrix (rows x columns) of what `shape_of` lists, in its order, numbers in theirs.
 
-    Rows and columns that the table has none of are NaN, as the times before a network has its history; of the others
-    every cell must be there.
+    Every cell must be there; within: but for whole rows and columns, which are NaN, as the times at which a network has
+    not all the snapshots that it is given.
     """
-    matrix = table.pivot(index=row, columns=column, values=value)
-    if matrix.isna().any(axis=None):
-        i, j = np.argwhere(matrix.isna().to_numpy())[0]
-        raise ValueError(f"table {name}: no {value} for {row} = {matrix.index[i]}, {column} = {matrix.columns[j]}")
     rows, columns = (shape_of[of].drop_duplicates() for of in (row, column))
     rows, columns = (of.sort_values() if of.dtype.kind in "if" else of for of in (rows, columns))
+    matrix = table.pivot(index=row, columns=column, values=value)
+    there = matrix if within else matrix.reindex(index=rows, columns=columns)
+    if there.isna().any(axis=None):
+        i, j = np.argwhere(there.isna().to_numpy())[0]
+        raise ValueError(f"table {name}: no {value} for {row} = {there.index[i]}, {column} = {there.columns[j]}")
     return matrix.reindex(index=rows, columns=columns).to_numpy(dtype=float)
 
 

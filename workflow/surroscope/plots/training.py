@@ -48,7 +48,7 @@ def rollout(table: pd.DataFrame, options: style.Options) -> Figure:
             shown = np.where(values <= ROLLOUT_CEILING, values, np.nan)
             panel.plot(curve["snapshot"], shown, color=colour, linewidth=0.9, marker=".", markersize=2)
             diverged |= style.mark_above(panel, curve["snapshot"].to_numpy(), values, ROLLOUT_CEILING, colour)
-            if start == table["start"].min():
+            if start == part["start"].min():
                 low, high = (np.minimum(curve[column], 10 * ROLLOUT_CEILING) for column in ("q25", "q75"))
                 panel.fill_between(curve["snapshot"], low, high, color=colour, alpha=0.18, linewidth=0)
         if model != PERSISTENCE and len(baseline):

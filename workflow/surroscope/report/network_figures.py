@@ -82,7 +82,7 @@ FIGURES = {
             ("start", "snapshot", "y", "x"),
             ("truth", "prediction"),
             infinite=("prediction",),
-            single=("class", "start"),
+            single=("class",),
         ),
         draw="surroscope.plots.animations:rollout_fields",
         moving=True,

@@ -15,13 +15,14 @@ from surroscope.runtime import cli, store
 def stage(settings: jobs.Sensitivity, *, grams: Path, table: cli.Output, full: Path | None = None) -> None:
     source = store.read(grams).load()
     shape = (source.sizes["class"], source.sizes["time"])
+    shared = int(source["time"].values[0]) if settings.shared_lags == "leave out" else 0
     rules = Rules("perturbation", settings.discarded_share, settings.damping, settings.damping_scale)
     probes = [grams_of(source, probe) for probe in settings.probes]
     try:
         variants = [*sensitivity.by_gram(probes, shape[0] * shape[1], rules, settings.dampings, settings.reference)]
         if full is not None:
             variants += sensitivity.in_full_space(store.read(full).load(), rules, settings.reference)
-        frame = pd.DataFrame(sensitivity.compared(variants, shape, settings.reference, int(source["time"].values[0])))
+        frame = pd.DataFrame(sensitivity.compared(variants, shape, settings.reference, shared))
     except ValueError as error:
         raise UserError(f"{grams}: {error}") from None
     frame["n_probes"] = len(probes)

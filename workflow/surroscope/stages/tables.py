@@ -44,9 +44,10 @@ def stage(
             epoch: [(m, f.load()) for m, f in zip(matrices, flights, strict=True) if of(m) == of(f) == (model, epoch)]
             for epoch in epochs
         }
-        measured = {epoch: influence.measured(pairs, settings.system) for epoch, pairs in by_epoch.items()}
+        shared = influence.first_of(by_epoch[epochs[-1]][0]) if settings.shared_lags == "leave out" else 0
+        measured = {epoch: influence.measured(pairs, settings.system, shared) for epoch, pairs in by_epoch.items()}
         kernel = {
-            epoch: {w: coupling.coupled(of_epoch, w) for w in ("trained", "untrained")}
+            epoch: {w: coupling.coupled(of_epoch, w, shared) for w in ("trained", "untrained")}
             for epoch in epochs
             if (of_epoch := [k.load() for k in kernels if of(k) == (model, epoch)])
         }

@@ -11,13 +11,13 @@ from surroscope.diagnostics import coherence
 from surroscope.diagnostics.coupling import Coupled, relative
 from surroscope.diagnostics.scalars import Measured
 from surroscope.influence.coupling import MEASURES, normalized, standard_error
-from surroscope.tables.influence import BINS, first_of, pooled
+from surroscope.tables.influence import BINS, pooled
 
 
-def coupled(datasets: Sequence[xr.Dataset], weights: str) -> list[Coupled]:
+def coupled(datasets: Sequence[xr.Dataset], weights: str, shared: int = 0) -> list[Coupled]:
     """The kernel of one network at one epoch, all seeds pooled: from all draws, then from those of each replicate.
 
-    weights: "trained" or "untrained"; none if no dataset has it
+    weights: "trained" or "untrained"; none if no dataset has it; shared: see `Coupled`
     """
     if not all(weights in dataset["weights"].values for dataset in datasets):
         return []
@@ -27,13 +27,13 @@ def coupled(datasets: Sequence[xr.Dataset], weights: str) -> list[Coupled]:
     arrays = {
         field.name: pooled(of, field.name, ...)
         for field in fields(Coupled)
-        if field.name not in ("seeds", "noises", "first")
+        if field.name not in ("seeds", "noises", "shared")
     }
     noises = tuple(map(float, of[0]["noise"].values))
 
     def of_draws(number: int) -> Coupled:
         own = {n: v if n in ("alignment", "distance") else v[:, number] for n, v in arrays.items()}
-        return Coupled(seeds=seeds, noises=noises, first=first_of(of), **own)
+        return Coupled(seeds=seeds, noises=noises, shared=shared, **own)
 
     return [of_draws(number) for number in range(of[0].sizes["replicate"])]
 

@@ -35,8 +35,11 @@ def seeds_of(datasets: Sequence[xr.Dataset]) -> np.ndarray:
     return np.repeat([dataset.attrs["seed"] for dataset in datasets], datasets[0].sizes["probe"])
 
 
-def measured(seeds: Sequence[tuple[xr.Dataset, xr.Dataset]], system: str) -> Measured:
-    """Influence and evaluation of each seed at one epoch, pooled. Raises UserError on a row without variance."""
+def measured(seeds: Sequence[tuple[xr.Dataset, xr.Dataset]], system: str, shared: int = 0) -> Measured:
+    """Influence and evaluation of each seed at one epoch, pooled. Raises UserError on a row without variance.
+
+    shared: see `Measured`
+    """
     matrices, flights = zip(*seeds, strict=True)
     cost = [m.isel(response=responses_of(m).index(Response("smse"))) for m in matrices]
     influence = pooled(cost, "influence", *MATRIX)
@@ -65,6 +68,7 @@ def measured(seeds: Sequence[tuple[xr.Dataset, xr.Dataset]], system: str) -> Mea
         zero_gradients=zero_gradients(matrices, responses_of(matrices[0])),
         observables=tuple(dict.fromkeys(response.observable for response in responses_of(matrices[0]))),
         first=first,
+        shared=shared,
     )
 
 

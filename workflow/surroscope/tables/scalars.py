@@ -277,7 +277,7 @@ def conclusion(
 
 
 def halved(c: Coupled, measure: str) -> float:
-    return half_life_of(lag_medians(c.between_inputs(measure))["intra"], c.first)
+    return half_life_of(lag_medians(c.between_inputs(measure))["intra"], c.shared)
 
 
 def both_ways(c: Coupled, noise: int = 0) -> np.ndarray:
