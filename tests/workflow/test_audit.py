@@ -15,18 +15,23 @@ from .conftest import TINY, Project, fresh
 TRAINING = {"training.csv", "checkpoints.csv", "scalars.csv"}
 
 
+def adopting(project: Project) -> Project:
+    """The same study of weights that lie in `mine`."""
+    config = yaml.safe_load((project.folder / TINY).read_text())
+    model = config["systems"]["NS"]["models"]["vit"]
+    del model["training"], model["probe_epochs"]
+    model["weights"] = "mine/step{epoch}.pt"
+    (project.folder / "audit.yaml").write_text(yaml.safe_dump(config | {"study": "audit"}))
+    return Project(project.folder, "audit.yaml")
+
+
 @pytest.mark.slow
 def test_a_network_of_ours_adopted_from_its_file_has_the_tables_of_its_study(tiny: Project, tmp_path: Path) -> None:
     project = tiny.copy(tmp_path / "project")
     saved, names = project.folder / "mine", "results/{}/NS/tables"
     saved.mkdir()
     shutil.copy(project.folder / "results/tiny/NS/vit/seed10/weights/epoch60.pt", saved / "step60.pt")
-    config = yaml.safe_load((project.folder / TINY).read_text())
-    model = config["systems"]["NS"]["models"]["vit"]
-    del model["training"], model["probe_epochs"]
-    model["weights"] = "mine/step{epoch}.pt"
-    (project.folder / "audit.yaml").write_text(yaml.safe_dump(config | {"study": "audit"}))
-    audit = Project(project.folder, "audit.yaml")
+    audit = adopting(project)
     planned = audit.planned()
     assert planned["adopt"] == 1
     assert not {"train", "simulate", "ingest"} & set(planned)
@@ -92,3 +97,22 @@ def test_nothing_is_trained_before_the_network_was_looked_at(tmp_path: Path) -> 
     assert ended.returncode
     assert "heads: found 3, expected a divisor of width = 8" in ended.stdout + ended.stderr
     assert not (project.folder / "data").exists()
+
+
+def test_a_plan_tells_which_files_of_weights_are_none(tmp_path: Path) -> None:
+    project = fresh(tmp_path / "project", TINY)
+    audit, saved = adopting(project), project.folder / "mine"
+    saved.mkdir()
+    torch.save({"a": torch.ones(3)}, saved / "step5.pt")
+    half = (saved / "step5.pt").read_bytes()[:500]
+    for name, content, words in (
+        ("step5.pt", b"<!DOCTYPE html>", "mine/step5.pt: a web page, not weights"),
+        ("step5.pt", half, "mine/step5.pt: only the first part of a file"),
+        ("step05.pt", half, "mine/step05.pt and mine/step5.pt are both of epoch 5; rename one"),
+    ):
+        (saved / name).write_bytes(content)
+        planned = subprocess.run(
+            audit.command("--dry-run"), cwd=audit.folder, capture_output=True, text=True, check=False
+        )
+        assert planned.returncode
+        assert f"systems.NS.models.vit.weights.files: {words}" in planned.stdout + planned.stderr
