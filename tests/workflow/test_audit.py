@@ -87,9 +87,12 @@ def test_nothing_is_trained_before_the_network_was_looked_at(tmp_path: Path) -> 
     (train,) = (job for job in jobs if "Train vit on NS" in job)
     assert "results/tiny/NS/vit/contract.json" in train
     assert "results/tiny/NS/vit/linearization.json" in train
+
+
+@pytest.mark.slow
+def test_nothing_is_made_for_a_network_that_cannot_be_built(tmp_path: Path) -> None:
+    project = fresh(tmp_path / "project", TINY)
     project.run("--until", "contract")
-    assert not (project.folder / "data").exists()
-    # Nor is anything, data included, made for a network that cannot be built.
     project.edit(TINY, "heads: 2", "heads: 3")
     ended = subprocess.run(
         project.command("--cores", "1"), cwd=project.folder, capture_output=True, text=True, check=False
@@ -105,14 +108,8 @@ def test_a_plan_tells_which_files_of_weights_are_none(tmp_path: Path) -> None:
     saved.mkdir()
     torch.save({"a": torch.ones(3)}, saved / "step5.pt")
     half = (saved / "step5.pt").read_bytes()[:500]
-    for name, content, words in (
-        ("step5.pt", b"<!DOCTYPE html>", "mine/step5.pt: a web page, not weights"),
-        ("step5.pt", half, "mine/step5.pt: only the first part of a file"),
-        ("step05.pt", half, "mine/step05.pt and mine/step5.pt are both of epoch 5; rename one"),
-    ):
-        (saved / name).write_bytes(content)
-        planned = subprocess.run(
-            audit.command("--dry-run"), cwd=audit.folder, capture_output=True, text=True, check=False
-        )
-        assert planned.returncode
-        assert f"systems.NS.models.vit.weights.files: {words}" in planned.stdout + planned.stderr
+    (saved / "step5.pt").write_bytes(half)
+    planned = subprocess.run(audit.command("--dry-run"), cwd=audit.folder, capture_output=True, text=True, check=False)
+    assert planned.returncode
+    words = "systems.NS.models.vit.weights.files: mine/step5.pt: only the first part of a file; fetch it again"
+    assert words in planned.stdout + planned.stderr
