@@ -2,7 +2,7 @@ rule evaluate:
     input:
         stores=stores,
         split=SPLIT,
-        weights=f"{CHECKPOINT}/weights",
+        weights=weights,
     output:
         evaluation=directory(f"{EPOCH}/evaluation.zarr"),
     log:

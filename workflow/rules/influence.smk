@@ -31,7 +31,7 @@ rule coupling:
     input:
         stores=stores,
         split=SPLIT,
-        weights=f"{CHECKPOINT}/weights",
+        weights=weights,
         calibration=MEASURED,
     output:
         coupling=directory(f"{EPOCH}/coupling.zarr"),
@@ -57,7 +57,7 @@ rule full:
     input:
         stores=stores,
         split=SPLIT,
-        weights=f"{CHECKPOINT}/weights",
+        weights=weights,
         calibration=MEASURED,
     output:
         solved=directory(f"{EPOCH}/full.zarr"),
@@ -103,7 +103,7 @@ rule orbits:
     input:
         stores=stores,
         split=SPLIT,
-        weights=f"{CHECKPOINT}/weights",
+        weights=weights,
         calibration=MEASURED,
     output:
         orbits=directory(f"{EPOCH}/orbits.zarr"),
@@ -222,7 +222,7 @@ rule leads:
     input:
         stores=stores,
         split=SPLIT,
-        weights=f"{CHECKPOINT}/weights",
+        weights=weights,
         calibration=MEASURED,
     output:
         leads=directory(f"{EPOCH}/leads.zarr"),
@@ -248,7 +248,7 @@ rule fidelity:
     input:
         stores=stores,
         split=SPLIT,
-        weights=f"{CHECKPOINT}/weights",
+        weights=weights,
         grams=f"{EPOCH}/grams.zarr",
         calibration=MEASURED,
     output:

@@ -29,6 +29,10 @@ PARTS = {
     "gradients, of networks that are told how far to predict, of {seeds}, probe batches a seed: {probes}.",
     "maps": "Response maps: the change of a prediction, cell by cell, after a step on another transition, of {seeds}.",
 }
+LEAKAGE = {
+    True: "probe trajectories were held out from its training, as the configuration says",
+    False: "what it was trained on is not known here, so that probe trajectories may have been trained on",
+}
 
 
 def sections(study: Study) -> dict[str, list[str]]:
@@ -59,6 +63,12 @@ def data(study: Study) -> Iterator[str]:
             f"{study.data.snapshots} snapshots each; {made}."
         )
     split = study.split
+    if split.listed() is not None:
+        yield (
+            f"What networks were trained on is known (split.trained). Of the other trajectories each seed draws "
+            f"{split.validation:.0%} of every class's to validate; the rest test."
+        )
+        return
     yield (
         f"Each seed draws its own split of every class's trajectories: {split.train:.0%} to train on, "
         f"{split.validation:.0%} to validate, {split.test:.0%} to test."
@@ -71,8 +81,8 @@ def training(study: Study) -> Iterator[str]:
             if model.weights:
                 yield (
                     f"{label} on {name}: {model.factory}{options(model.options)}, trained elsewhere, with the weights "
-                    f"of {model.weights.files}; what it was trained on is not known here, so that probe trajectories "
-                    f"may have been trained on; probed after epoch {listed(model.probe_epochs)}."
+                    f"of {model.weights.files}; {LEAKAGE[bool(study.held_out(model))]}; probed after epoch "
+                    f"{listed(model.probe_epochs)}."
                 )
             if rule := model.training:
                 yield (

@@ -20,7 +20,11 @@ def stores(study: Study) -> list[tuple[str, list[int], list[int]]]:
         images = {"orbits": study.seeds_of("symmetry")} if len(study.actions(system)) > 1 else {}
         for model, network in chosen.models.items():
             epochs, checkpoint = network.probe_epochs, f"{system}/{model}/seed{{seed}}"
-            found += [(f"{checkpoint}/{name}", study.seeds, epochs[-1:]) for name in ("weights", "history.csv")]
+            found.append((f"{checkpoint}/history.csv", study.seeds, epochs[-1:]))
+            if network.weights:
+                found.append((f"{checkpoint}/epoch{{epoch}}/weights", study.seeds, epochs))
+            else:
+                found.append((f"{checkpoint}/weights", study.seeds, epochs[-1:]))
             if study.gradients.method == "measured":
                 found.append((f"{system}/{model}/linearization.json", study.seeds[:1], epochs[-1:]))
             if study.sensitivity:

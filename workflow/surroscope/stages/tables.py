@@ -86,7 +86,9 @@ def stage(
                 frames[name].append(labelled(table, model, last))
         likelier = errors[errors["epoch"] == epochs[-1]].reindex(columns=["likelier"])["likelier"].dropna()
         verdicts[model] = scalars.conclusion(
-            numbers[model], last, kernel[epochs[-1]], names, settings.system, next(iter(likelier), "")
+            *(numbers[model], last, kernel[epochs[-1]], names, settings.system),
+            likelier=next(iter(likelier), ""),
+            held_out=settings.held_out.get(model),
         ) | {"influence": kind}
     frames["scalars"].append(scalars.main_numbers(numbers, settings.system, settings.architectures))
     idle = min(finals, key=lambda m: m.first)
