@@ -19,7 +19,7 @@ REPO = "someone/surrogate"
 SAVED = {"weight": torch.arange(4.0)}
 CONTENT = {
     **{"model.safetensors": save(SAVED), "config.json": b'{"width": 8}', "README.md": b"# A network"},
-    **{"steps/a.pt": b"a", "steps/b.pt": b"b"},
+    **{"steps/a.pt": b"", "steps/b.pt": b"\x80b"},
 }
 
 
@@ -30,21 +30,20 @@ def _folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
 
 def study(files: str) -> Study:
     model = {"factory": "mynets:Network", "weights": files}
-    return check(changed("systems.CE.models.vit", model) | {"fidelity": None}, "config.yaml")
+    return check(changed("systems.CE.models.vit", model) | {"fidelity": None, "cross": None}, "config.yaml")
 
 
 def found(files: str) -> Path:
     one = study(files)
     for place in one.published():
         published.fetch(*place)
-    (path,) = one.weights("CE", "vit", 10)
-    return path
+    return one.weights("CE", "vit", 10, 1)
 
 
 def test_what_save_pretrained_published_is_a_folder_with_its_options(hub: Hub) -> None:
     first = hub.publish(REPO, CONTENT)
     with pytest.raises(UserError, match="found no file 'hub:someone/surrogate' of seed 10"):
-        study(f"hub:{REPO}").weights("CE", "vit", 10)
+        study(f"hub:{REPO}").weights("CE", "vit", 10, 1)
     assert hub.requests == []  # a configuration alone asks for nothing
     assert found(f"hub:{REPO}") == Path(f"data/hub/{REPO}@main")
     assert network(study(f"hub:{REPO}"), "CE", "vit")["options"] == {"width": 8}
@@ -60,7 +59,7 @@ def test_what_save_pretrained_published_is_a_folder_with_its_options(hub: Hub) -
 
 def test_a_file_of_a_repository_can_be_named(hub: Hub) -> None:
     hub.publish(REPO, CONTENT)
-    assert found(f"hub:{REPO}/steps/b.pt").read_bytes() == b"b"
+    assert found(f"hub:{REPO}/steps/b.pt").read_bytes() == b"\x80b"
     assert hub.asked() == 1
 
 

@@ -10,13 +10,15 @@ import numpy as np
 import pytest
 
 from surroscope.config import jobs
+from surroscope.config.weights import digest
 from surroscope.data import transitions
 from surroscope.errors import UserError
 from surroscope.runtime import cli, store
 from surroscope.stages import split
 
 STAGES = [
-    *("simulate", "listing", "download", "ingest", "split", "train", "calibrate", "gradients", "reduce"),
+    *("simulate", "listing", "download", "ingest", "split", "contract", "train", "adopt", "validate"),
+    *("calibrate", "gradients", "reduce"),
     *("full", "influence", "sensitivity", "cross", "maps", "orbits", "evaluate", "tables", "figures", "report"),
 ]
 TRAIN = {
@@ -97,9 +99,15 @@ def stores(tmp_path: Path) -> list[Path]:
     return [native.ingested(tmp_path / f"{name}.zarr", states(n, 9)) for n, name in enumerate(names)]
 
 
-def divide(stores: list[Path], path: Path, seed: int = 1) -> dict:
-    settings = jobs.Split(seed=seed, classes=["CE-RP", "CE-CRP"], train=0.5, validation=0.2, trajectories=9)
-    split.stage(settings, stores=stores, split=path)
+def divide(
+    stores: list[Path], path: Path, seed: int = 1, trained: dict | None = None, file: Path | None = None
+) -> dict:
+    settings = jobs.Split(
+        **{"seed": seed, "classes": ["CE-RP", "CE-CRP"], "train": 0.5, "validation": 0.2, "trajectories": 9},
+        trained=trained,
+        listed=digest(file) if file else "",
+    )
+    split.stage(settings, stores=stores, split=path, trained=[file] if file else [])
     return json.loads(path.read_text())
 
 
@@ -111,6 +119,26 @@ def test_a_split_is_a_partition_fixed_by_its_seed(stores: list[Path], tmp_path: 
     assert parts["CE-RP"] != parts["CE-CRP"]
     assert divide(stores, tmp_path / "b.json") == parts
     assert divide(stores, tmp_path / "c.json", seed=2) != parts
+
+
+def test_what_was_trained_on_elsewhere_neither_validates_nor_tests(stores: list[Path], tmp_path: Path) -> None:
+    drawn = divide(stores, tmp_path / "a.json")
+    assert drawn["CE-RP"] == {"train": [4, 2, 7, 3], "validation": [5, 6], "test": [8, 0, 1]}, "as before"
+    listed = {"CE-RP": [0, 1, 2, 700], "CE-CRP": "0-3, 8"}
+    found = divide(stores, tmp_path / "b.json", trained=listed)
+    assert set(found["CE-RP"]["train"]) == {0, 1, 2}
+    assert set(found["CE-CRP"]["train"]) == {0, 1, 2, 3, 8}
+    for parts in found.values():
+        assert len(parts["validation"]) == 2
+        assert sorted(parts["train"] + parts["validation"] + parts["test"]) == list(range(9))
+    (tmp_path / "trained.json").write_text(json.dumps(listed))
+    assert divide(stores, tmp_path / "c.json", file=tmp_path / "trained.json") == found
+    none = divide(stores, tmp_path / "d.json", trained={})
+    assert [len(none["CE-RP"][part]) for part in ("train", "validation", "test")] == [0, 2, 7]
+    (tmp_path / "trained.json").write_text("{}")
+    settings = jobs.Split(seed=1, classes=["CE-RP"], train=0.5, validation=0.2, trajectories=9, listed="0" * 64)
+    with pytest.raises(UserError, match=r"trained\.json: written again since this job was planned"):
+        split.stage(settings, stores=stores, split=tmp_path / "e.json", trained=[tmp_path / "trained.json"])
 
 
 def test_too_many_probes_for_the_data_is_said(stores: list[Path], tmp_path: Path) -> None:

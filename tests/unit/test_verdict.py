@@ -72,6 +72,15 @@ def test_how_a_network_is_meant_to_be_called_is_told_where_it_learned_too_little
     assert "Not this" not in verdict(replace(weak, errors=(0.01, 0.03))).sentence
 
 
+@pytest.mark.parametrize(("known", "words"), [(True, "were held out from"), (False, "may have been trained on")])
+def test_whether_a_network_of_others_saw_the_probe_trajectories_is_told_first(known: bool, words: str) -> None:
+    told = replace(evidence(0.9, 0.9, 0.9), held_out=known)
+    for of in (told, replace(told, errors=(0.05, 0.03)), replace(told, times=Estimate(np.nan))):
+        assert words in verdict(of).details[0]
+    assert not any("training saw" in line for line in verdict(told).details)
+    assert not any("Leakage" in line for line in verdict(evidence(0.9, 0.9, 0.9)).details)
+
+
 def test_nothing_is_said_of_a_network_that_learned_too_little() -> None:
     weak = verdict(replace(evidence(0.99, 0.99, 0.99), errors=(0.025, 0.03)))
     assert weak.label == "too weak to say"

@@ -89,7 +89,7 @@ def test_touched_and_commented_sources_change_nothing(quick: Project, tmp_path: 
             "workflow/surroscope/models/vit.py",
             "import math\n",
             "import math\n\nEDITED = True\n",
-            {"train": 2, "gradients": 3, "reduce": 3, "influence": 3, "tables": 2}
+            {"contract": 2, "train": 2, "gradients": 3, "reduce": 3, "influence": 3, "tables": 2}
             | {"coupling": 3, "evaluate": 3}
             | DRAWING,
             id="the ViT",
@@ -99,6 +99,7 @@ def test_touched_and_commented_sources_change_nothing(quick: Project, tmp_path: 
             "import math\n",
             "import math\n\nEDITED = True\n",
             {
+                "contract": 1,
                 "train": 1,
                 "gradients": 1,
                 "reduce": 1,
@@ -222,7 +223,7 @@ def test_touched_and_commented_sources_change_nothing(quick: Project, tmp_path: 
             "workflow/surroscope/influence/linearize.py",
             "import torch\n",
             "import torch\n\nEDITED = True\n",
-            {"gradients": 4, "reduce": 4, "influence": 4, "coupling": 4, "tables": 2} | DRAWING,
+            {"contract": 3, "gradients": 4, "reduce": 4, "influence": 4, "coupling": 4, "tables": 2} | DRAWING,
             id="the linearization, whose shards were temporary",
         ),
         pytest.param(

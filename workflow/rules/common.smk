@@ -58,14 +58,18 @@ try:
 
         published.fetch(*PUBLISHED)
     for name, chosen in STUDY.systems.items():
-        for model, seed in ((model, seed) for model in chosen.models for seed in STUDY.seeds):
-            STUDY.weights(name, model, seed)
+        for label, model in chosen.models.items():
+            for seed, epoch in ((s, e) for s in STUDY.seeds for e in model.probe_epochs if model.weights):
+                STUDY.weights(name, label, seed, epoch)
 except UserError as error:
     raise WorkflowError(f"the configuration is not valid:\n{error}") from None
 
 RESULTS = f"results/{STUDY.study}"
 CHECKPOINT = f"{RESULTS}/{{system}}/{{model}}/seed{{seed}}"
 EPOCH = f"{CHECKPOINT}/epoch{{epoch}}"
+NETWORK = f"{RESULTS}/{{system}}/{{model}}"
+CALIBRATION = f"{NETWORK}/linearization.json"
+MEASURED = CALIBRATION if STUDY.gradients.method == "measured" else []
 RAW = f"data/raw/{STUDY.data.dataset}/{{system}}/{{ic}}"
 STORE = f"data/store/{STUDY.data.dataset}/{{system}}/{{ic}}.zarr"
 SPLIT = f"{RESULTS}/{{system}}/splits/seed{{seed}}.json"
@@ -212,10 +216,10 @@ def linearizing_mb(name):
     """Memory of a job that differentiates a network, by the size of its weights, which a plan ahead of training lacks."""
 
     def of_job(wildcards, input, attempt):
-        weights = Path(input.weights) / f"epoch{wildcards.epoch}.pt"
-        if not weights.exists():
+        of_epoch = Path(input.weights) / f"epoch{wildcards.epoch}.pt"
+        if not of_epoch.exists():
             return attempt * 8000
-        return attempt * memory.of_job(STUDY, name, weights.stat().st_size // 4, **wildcards)
+        return attempt * memory.of_job(STUDY, name, of_epoch.stat().st_size // 4, **wildcards)
 
     return of_job
 
@@ -253,20 +257,34 @@ def of_hub(path):
     return path if STUDY.data.source == "pdegym" else []
 
 
-def adopted(wildcards):
-    """The files of a network that was trained elsewhere."""
-    return [str(path) for path in STUDY.weights(wildcards.system, wildcards.model, int(wildcards.seed))]
+def saved(wildcards):
+    """The file of a network that was trained elsewhere."""
+    of = wildcards.system, wildcards.model, int(wildcards.seed), int(wildcards.epoch)
+    # Its content is among the settings: one that was only touched is as it was.
+    return ancient(local(str(STUDY.weights(*of))))
+
+
+def normalises(wildcards):
+    """Whether a network is given states that are normalised by the data."""
+    call = STUDY.systems[wildcards.system].models[wildcards.model].call
+    return call is not None and call.normalize is not None
+
+
+def weights(wildcards):
+    """The folder with the weights of an epoch: of all epochs at once, or of one that was trained elsewhere its own."""
+    return f"{EPOCH if wildcards.model in ADOPTED else CHECKPOINT}/weights".format(**wildcards)
 
 
 def stores(wildcards):
     return expand(STORE, system=wildcards.system, ic=STUDY.classes(wildcards.system))
 
 
-def checkpoints(system, pattern, last=False, seeds=None):
-    """`pattern` for every model, seed and probed epoch of a system, or the last probed epoch alone."""
+def checkpoints(system, pattern, last=False, seeds=None, models=None):
+    """`pattern` for every model, or some, every seed and probed epoch of a system, or the last probed epoch alone."""
     return [
         path
         for model, settings in STUDY.systems[system].models.items()
+        if models is None or model in models
         for path in expand(
             pattern,
             system=system,
@@ -281,7 +299,9 @@ def part(name, file):
     """`file` of the checkpoints that an optional part of the study looks at; none if it was not asked for."""
 
     def of_system(wildcards):
-        return checkpoints(wildcards.system, f"{EPOCH}/{file}", last=True, seeds=STUDY.seeds_of(name))
+        system, seeds = wildcards.system, STUDY.seeds_of(name)
+        models = STUDY.told_leads(system) if name == "leads" else STUDY.systems[system].models
+        return checkpoints(system, f"{EPOCH}/{file}", last=True, seeds=seeds, models=models)
 
     return of_system
 

@@ -91,6 +91,8 @@ rule ingest:
 rule split:
     input:
         stores=stores,
+        # Its content is among the settings.
+        trained=list(map(ancient, map(local, map(str, STUDY.split.files)))),
     output:
         split=SPLIT,
     log:

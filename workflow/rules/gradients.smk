@@ -1,7 +1,5 @@
 SHARD = f"{EPOCH}/gradients/shard{{shard}}.zarr"
 CROSS_SHARD = f"{EPOCH}/cross/shard{{shard}}.zarr"
-CALIBRATION = f"{RESULTS}/{{system}}/{{model}}/linearization.json"
-MEASURED = CALIBRATION if STUDY.gradients.method == "measured" else []
 
 
 rule calibrate:
@@ -13,6 +11,7 @@ rule calibrate:
         CALIBRATION.removesuffix(".json") + ".log",
     benchmark:
         CALIBRATION.removesuffix(".json") + ".benchmark.tsv"
+    priority: 1
     conda:
         "../../envs/torch.yaml"
     resources:
@@ -30,7 +29,7 @@ rule gradients:
     input:
         stores=stores,
         split=SPLIT,
-        weights=f"{CHECKPOINT}/weights",
+        weights=weights,
         calibration=MEASURED,
     output:
         shard=directory(SHARD) if STUDY.gradients.keep else temp(directory(SHARD)),

@@ -31,7 +31,7 @@ rule coupling:
     input:
         stores=stores,
         split=SPLIT,
-        weights=f"{CHECKPOINT}/weights",
+        weights=weights,
         calibration=MEASURED,
     output:
         coupling=directory(f"{EPOCH}/coupling.zarr"),
@@ -57,7 +57,7 @@ rule full:
     input:
         stores=stores,
         split=SPLIT,
-        weights=f"{CHECKPOINT}/weights",
+        weights=weights,
         calibration=MEASURED,
     output:
         solved=directory(f"{EPOCH}/full.zarr"),
@@ -103,7 +103,7 @@ rule orbits:
     input:
         stores=stores,
         split=SPLIT,
-        weights=f"{CHECKPOINT}/weights",
+        weights=weights,
         calibration=MEASURED,
     output:
         orbits=directory(f"{EPOCH}/orbits.zarr"),
@@ -218,11 +218,37 @@ rule cross:
         command("cross", "--threads {threads} --memory-mb {resources.budget_mb} --dask {resources.dask:q}")
 
 
+rule leads:
+    input:
+        stores=stores,
+        split=SPLIT,
+        weights=weights,
+        calibration=MEASURED,
+    output:
+        leads=directory(f"{EPOCH}/leads.zarr"),
+    log:
+        f"{EPOCH}/leads.log",
+    benchmark:
+        f"{EPOCH}/leads.benchmark.tsv"
+    conda:
+        "../../envs/torch.yaml"
+    resources:
+        **growing(runtime=240),
+        mem_mb=linearizing_mb("leads"),
+        gpu=0,
+    params:
+        **job("leads"),
+    message:
+        f"Influence between lead times {AT_CHECKPOINT}"
+    shell:
+        command("leads", launch=GPUS)
+
+
 rule fidelity:
     input:
         stores=stores,
         split=SPLIT,
-        weights=f"{CHECKPOINT}/weights",
+        weights=weights,
         grams=f"{EPOCH}/grams.zarr",
         calibration=MEASURED,
     output:

@@ -1,5 +1,29 @@
+rule contract:
+    output:
+        contract=f"{NETWORK}/contract.json",
+    log:
+        f"{NETWORK}/contract.log",
+    benchmark:
+        f"{NETWORK}/contract.benchmark.tsv"
+    # Before data are made.
+    priority: 1
+    conda:
+        "../../envs/torch.yaml"
+    resources:
+        **growing(mem_mb=4000, runtime=30),
+    params:
+        **job("contract"),
+    message:
+        "Check what is asked of {wildcards.model} on {wildcards.system}"
+    shell:
+        command("contract")
+
+
 rule train:
     input:
+        # Nothing is trained before these have passed, and nothing again because of them.
+        ancient(f"{NETWORK}/contract.json"),
+        ancient(MEASURED),
         stores=stores,
         split=SPLIT,
     output:
@@ -38,17 +62,47 @@ rule train:
 
 rule adopt:
     input:
+        ancient(f"{NETWORK}/contract.json"),
+        saved=saved,
+        stores=lambda wildcards: stores(wildcards) if normalises(wildcards) else [],
+        split=lambda wildcards: SPLIT.format(**wildcards) if normalises(wildcards) else [],
+    output:
+        weights=directory(f"{EPOCH}/weights"),
+    log:
+        f"{EPOCH}/adopt.log",
+    benchmark:
+        f"{EPOCH}/adopt.benchmark.tsv"
+    wildcard_constraints:
+        model=one_of(ADOPTED),
+    # Before data are made: it may not be what it is said to be.
+    priority: 1
+    conda:
+        "../../envs/torch.yaml"
+    resources:
+        **growing(mem_mb=4000, runtime=60),
+    params:
+        **job("adopt"),
+    message:
+        f"Adopt the weights {AT_CHECKPOINT}"
+    shell:
+        command("adopt")
+
+
+rule validate:
+    input:
         stores=stores,
         split=SPLIT,
-        # Their content is among the settings: a file that was only touched is as it was.
-        saved=lambda wildcards: list(map(ancient, map(local, adopted(wildcards)))),
+        weights=lambda wildcards: expand(
+            f"{EPOCH}/weights",
+            **wildcards,
+            epoch=STUDY.systems[wildcards.system].models[wildcards.model].probe_epochs,
+        ),
     output:
-        weights=directory(f"{CHECKPOINT}/weights"),
         history=f"{CHECKPOINT}/history.csv",
     log:
-        f"{CHECKPOINT}/adopt.log",
+        f"{CHECKPOINT}/validate.log",
     benchmark:
-        f"{CHECKPOINT}/adopt.benchmark.tsv"
+        f"{CHECKPOINT}/validate.benchmark.tsv"
     wildcard_constraints:
         model=one_of(ADOPTED),
     conda:
@@ -57,8 +111,8 @@ rule adopt:
         **growing(mem_mb=4000, runtime=60),
         gpu=0,
     params:
-        **job("adopt"),
+        **job("validate"),
     message:
-        "Adopt {wildcards.model} on {wildcards.system}, seed {wildcards.seed}"
+        "Validate {wildcards.model} on {wildcards.system}, seed {wildcards.seed}"
     shell:
-        command("adopt", launch=GPUS)
+        command("validate", launch=GPUS)

@@ -6,6 +6,7 @@ from typing import Any, Literal, Self
 from surroscope.config import sections
 from surroscope.config.job import Job, Network, network
 from surroscope.config.study import Study
+from surroscope.config.weights import digest
 from surroscope.influence.responses import Response
 from surroscope.influence.solvers import SOLVERS
 from surroscope.observables import COST, catalogue
@@ -20,6 +21,56 @@ class Calibrate(Network):
     @classmethod
     def of(cls, study: Study, system: str, model: str) -> Self:
         return cls.take(study.probe, **network(study, system, model))
+
+
+def shape(study: Study, system: str) -> tuple[int, int, int]:
+    """Of a snapshot in the store, (C, Y, X)."""
+    return len(study.system(system).stored), *study.data.grid
+
+
+class Contract(Network):
+    """shape: of a snapshot in the store, (C, Y, X)"""
+
+    shape: tuple[int, int, int]
+    method: sections.Method | Literal["fixed", "measured"] = "fixed"
+
+    @classmethod
+    def of(cls, study: Study, system: str, model: str) -> Self:
+        values = network(study, system, model) | {"shape": shape(study, system), "method": study.gradients.method}
+        return cls(**values)
+
+
+class Adopt(Network):
+    """shape: of a snapshot in the store, (C, Y, X); file: the SHA-256 of the weights of the epoch"""
+
+    shape: tuple[int, int, int]
+    snapshots: int
+    seed: int
+    epoch: int
+    file: str
+    entry: str
+    prefix: str | None
+    pickled: bool
+    loader: str | None
+
+    @classmethod
+    def of(cls, study: Study, system: str, model: str, seed: str, epoch: str) -> Self:
+        saved = study.systems[system].models[model].weights
+        assert saved
+        values = network(study, system, model) | {"shape": shape(study, system), "seed": seed, "epoch": epoch}
+        return cls.take(study.probe, saved, **values, file=digest(study.weights(system, model, int(seed), int(epoch))))
+
+
+class Validate(Network):
+    seed: int
+    epochs: list[int]
+    snapshots: int
+    channels: tuple[str, ...]
+
+    @classmethod
+    def of(cls, study: Study, system: str, model: str, seed: str) -> Self:
+        values = network(study, system, model) | {"seed": seed, "channels": study.system(system).channels}
+        return cls.take(study.probe, **values, epochs=study.systems[system].models[model].probe_epochs)
 
 
 class Checkpoint(Network):
@@ -102,8 +153,10 @@ class Coupling(Linearized):
     def of(cls, study: Study, **wildcards: str) -> Self:
         probes = [*range(study.coupling.probes or study.probe.batches)]
         values = linearized(study, [], **wildcards) | {"probes": probes}
-        last = study.systems[wildcards["system"]].models[wildcards["model"]].probe_epochs[-1]
-        untrained = min(study.coupling.untrained_probes, len(probes)) if int(wildcards["epoch"]) == last else 0
+        model = study.systems[wildcards["system"]].models[wildcards["model"]]
+        # Of weights of others at every epoch: it may be the last until another comes, and is not looked at again then.
+        last = bool(model.weights) or int(wildcards["epoch"]) == model.probe_epochs[-1]
+        untrained = min(study.coupling.untrained_probes, len(probes)) if last else 0
         return cls.take(study.coupling, **values | {"untrained_probes": untrained})
 
 
@@ -206,6 +259,17 @@ class Orbits(Linearized):
         assert study.symmetry
         probes, actions = [*range(study.symmetry.probes)], study.actions(wildcards["system"])
         return cls(**linearized(study, [], **wildcards), probes=probes, actions=actions)
+
+
+class Leads(sections.Rules, Linearized):
+    probes: list[int]
+    steps: list[int]
+
+    @classmethod
+    def of(cls, study: Study, **wildcards: str) -> Self:
+        assert study.leads
+        values = linearized(study, [COST_ON_ITSELF], **wildcards) | {"probes": [*range(study.leads.probes)]}
+        return cls.take(study.influence, **values, steps=study.leads.steps)
 
 
 class Fidelity(sections.Rules, sections.Iterations, Linearized):

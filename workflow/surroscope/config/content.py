@@ -7,7 +7,7 @@ from pydantic import Field
 
 from surroscope.config.base import Folder, Name, Section, Seeds
 from surroscope.config.data import Data
-from surroscope.config.networks import Factory
+from surroscope.config.networks import Factory, Model
 from surroscope.config.sections import (
     Coupling,
     Cross,
@@ -16,6 +16,7 @@ from surroscope.config.sections import (
     Figures,
     Gradients,
     Influence,
+    Leads,
     Maps,
     Probe,
     Sensitivity,
@@ -23,7 +24,9 @@ from surroscope.config.sections import (
     Symmetry,
     SystemStudy,
 )
+from surroscope.data.splits import split_counts
 from surroscope.errors import UserError
+from surroscope.models.saved import require_whole
 from surroscope.observables import catalogue
 from surroscope.symmetry import Action, actions
 from surroscope.system import CLASSES, SYSTEMS, System
@@ -49,19 +52,21 @@ class Content(Section):
     maps: Maps | None = None
     symmetry: Symmetry | None = None
     fidelity: Fidelity | None = None
+    leads: Leads | None = None
     figures: Figures = Figures()
 
     @property
     def asked(self) -> tuple[str, ...]:
         """The optional parts that this study asks for, sections of the configuration."""
-        return tuple(key for key in ("sensitivity", "cross", "maps", "symmetry", "fidelity") if getattr(self, key))
+        every = ("sensitivity", "cross", "maps", "symmetry", "fidelity", "leads")
+        return tuple(key for key in every if getattr(self, key))
 
     def seeds_of(self, part: str) -> list[int]:
         """The seeds that an optional part looks at; none if it was not asked for."""
         match getattr(self, part):
             case None:
                 return []
-            case Sensitivity(seeds=seeds) | Fidelity(seeds=seeds):
+            case Sensitivity(seeds=seeds) | Fidelity(seeds=seeds) | Leads(seeds=seeds):
                 return seeds
             case Symmetry(seeds=seeds):
                 return seeds or self.seeds
@@ -84,7 +89,13 @@ class Content(Section):
             "box": any(x and y for x, y in shifts),
             "pbrf": self.fidelity is not None and self.fidelity.pbrf > 0,
         }
-        return (*self.asked, *(part for part, there in has.items() if there))
+        asked = (part for part in self.asked if part != "leads" or self.told_leads(system))
+        return (*asked, *(part for part, there in has.items() if there))
+
+    def told_leads(self, system: str) -> list[str]:
+        """The models of a system that are told how far to predict, if the study asks for that."""
+        models = self.systems[system].models.items()
+        return [name for name, model in models if self.leads and model.call and model.call.lead]
 
     def actions(self, system: str) -> list[str]:
         """The symmetries at whose images a system's networks are looked at, shifts only if they are asked for."""
@@ -142,21 +153,39 @@ class Content(Section):
         }
         return models | {f"observables.{name}": factory for name, factory in self.observables.items()}
 
-    def weights(self, system: str, model: str, seed: int) -> list[Path]:
-        """The files of a network that was trained elsewhere, in the order of its epochs; none of one trained here.
-
-        Raises UserError unless there is one for each epoch.
-        """
-        chosen = self.systems[system].models[model]
+    def weights(self, system: str, model: str, seed: int, epoch: int) -> Path:
+        """The file of a network of weights. Raises UserError unless there is one, and that looks like weights."""
+        saved = self.systems[system].models[model].weights
+        assert saved
         try:
-            return [chosen.weights.path(seed, epoch) for epoch in chosen.probe_epochs] if chosen.weights else []
-        except ValueError as error:
+            path = saved.path(seed, epoch)
+            if path.is_file() and not saved.loader:
+                require_whole(path)
+            return path
+        except (ValueError, UserError) as error:
             raise UserError(f"systems.{system}.models.{model}.weights.files: {error}") from None
 
     def published(self) -> list[tuple[str, str, str, Path]]:
         """What is fetched from a hub before a plan is made, see `Weights.published`."""
         models = [model for system in self.systems.values() for model in system.models.values()]
         return [model.weights.published for model in models if model.weights and model.weights.published]
+
+    def trained_on(self, system: str) -> dict[str, set[int]] | None:
+        """Of each class those of the study's trajectories that were trained on; None where fractions say it."""
+        listed, count = self.split.listed(), self.systems[system].trajectories
+        if listed is None:
+            return None
+        return {ic: {number for number in listed.get(ic, ()) if number < count} for ic in self.classes(system)}
+
+    def counts(self, system: str) -> dict[str, tuple[int, int, int]]:
+        """How many trajectories of each class train, validate and test."""
+        count, on = self.systems[system].trajectories, self.trained_on(system)
+        fractions = self.split.train, self.split.validation
+        return {ic: split_counts(count, *fractions, None if on is None else len(on[ic])) for ic in self.classes(system)}
+
+    def held_out(self, model: Model) -> bool | None:
+        """Whether a network of weights is known not to have seen probe trajectories; None: it is trained here."""
+        return self.split.trained != "unknown" if model.weights else None
 
     def own_factories(self) -> dict[str, Factory]:
         """Those of them that are not this package's."""

@@ -13,6 +13,8 @@ from surroscope.data.files import by_number
 from surroscope.errors import UserError
 from surroscope.observables.catalogue import COMPUTED
 
+# Names of parts that data sets are published in.
+PARTS = ("train", "training", "val", "valid", "validation", "test", "testing")
 PAIR = Field(min_length=2, max_length=2)
 Numbers = Literal["float16", "float32", "float64"]
 Cells = Annotated[int, Field(ge=1, le=2**14)]
@@ -81,9 +83,10 @@ class Data(Generation, Layout):
     snapshots: Annotated[int, Field(ge=3, le=MOST)] = 21
     block: Count = 64
     revision: Annotated[str | dict[str, str], PlainValidator(_revision, str | dict[str, str])] = "main"
-    format: Literal["xarray", "well", "pdebench", "apebench"] = "xarray"
+    format: Literal["xarray", "well", "pdebench", "apebench", "py-pde"] = "xarray"
     files: dict[Name, Annotated[list[str], Field(min_length=1), BeforeValidator(_several, str | list[str])]] = {}
     skip_rows: dict[Name, dict[str, list[Natural]]] = {}
+    orientation: Literal["check", "accept"] = "check"
     links: Literal["inside", "anywhere"] = "inside"
     keep_raw: bool = True
     reader: Literal["memory", "mapped"] = "memory"
@@ -99,6 +102,18 @@ class Data(Generation, Layout):
                 raise ValueError(f"{channel}: {error}") from None
         return channels
 
+    @field_validator("files")
+    @classmethod
+    def _of_classes(cls, files: dict[str, list[str]]) -> dict[str, list[str]]:
+        parts = [name for name in files if name.lower() in PARTS]
+        if len(parts) > 1:
+            listed = [path for name in parts for path in files[name]]
+            raise ValueError(
+                f"{', '.join(parts)} are names of parts of a data set, not of classes of initial conditions; list them "
+                f"under one name, as in {{all: [{', '.join(listed)}]}}: trajectories are split here, see split"
+            )
+        return files
+
     @model_validator(mode="after")
     def _of_its_source(self) -> "Data":
         rows, columns = self.size
@@ -110,7 +125,6 @@ class Data(Generation, Layout):
             raise ValueError(f"source is {self.source!r} and files {dict(self.files)}; files go with source: files")
         theirs = {
             "format",
-            "channels",
             "dimensions",
             "dtype",
             "time_step",
@@ -119,8 +133,12 @@ class Data(Generation, Layout):
         } & self.model_fields_set
         if theirs and self.source != "files":
             raise ValueError(f"{', '.join(sorted(theirs))} goes with source: files, found {self.source!r}; remove it")
-        if self.source == "simulation" and (self.skip or self.skip_rows):
-            raise ValueError("skip and skip_rows go with source: files or pdegym, found 'simulation'; remove them")
+        given = {name for name in ("channels", "skip", "skip_rows") if getattr(self, name)}
+        given |= {"orientation"} if self.orientation == "accept" else set()
+        if given and self.source == "simulation":
+            raise ValueError(
+                f"{', '.join(sorted(given))} goes with source: files or pdegym, found 'simulation'; remove it"
+            )
         if self.source == "pdegym" and (
             rows != columns or pdegym.CELLS % columns or self.snapshots > pdegym.SNAPSHOTS or columns < 4
         ):

@@ -12,7 +12,9 @@ from typing import Any, Self
 
 from surroscope.config import data, methods, networks, sections
 from surroscope.config.checkpoint_jobs import (
+    Adopt,
     Calibrate,
+    Contract,
     Coupling,
     Cross,
     CrossGradients,
@@ -22,16 +24,19 @@ from surroscope.config.checkpoint_jobs import (
     FullSweep,
     Gradients,
     Influence,
+    Leads,
     Maps,
     Orbits,
     Reduce,
     Sensitivity,
+    Validate,
 )
 from surroscope.config.job import Job, Network, network
 from surroscope.config.stores import stores
 from surroscope.config.study import Study
 from surroscope.config.weights import digest
 from surroscope.data import pdegym
+from surroscope.data.splits import Listed
 from surroscope.system import System
 
 # The networks of arXiv 2509.00024.
@@ -89,8 +94,9 @@ class Ingest(data.Layout, Job):
     @classmethod
     def of(cls, study: Study, system: str, ic: str) -> Self:
         whole = study.system(system)
+        looked_at = tuple(v for v in whole.vectors if len(v) == 2 and study.data.orientation == "check")
         # The store has what is constant as channels like any other.
-        equations = replace(whole, channels=whole.stored, title=system, conserved=(), vectors=())
+        equations = replace(whole, channels=whole.stored, title=system, conserved=(), vectors=looked_at)
         layout: dict[str, Any]
         origin: dict[str, str]
         match study.data.source:
@@ -98,7 +104,9 @@ class Ingest(data.Layout, Job):
                 layout = {"format": "native", "channels": {c: f"state[{n}]" for n, c in enumerate(equations.channels)}}
                 origin = {}  # the files say it themselves
             case "pdegym":
-                layout = {"channels": pdegym.CHANNELS[system], "dimensions": pdegym.DIMENSIONS}
+                theirs = pdegym.CHANNELS[system]
+                channels = {name: study.data.channels.get(name, text) for name, text in theirs.items()}
+                layout = {"channels": channels, "dimensions": pdegym.DIMENSIONS}
                 layout |= {"time_step": pdegym.TIME_STEP}
                 origin = {"source": "PDEGym (Herde et al. 2024, arXiv 2405.19101)"}
             case "files":
@@ -113,14 +121,31 @@ class Ingest(data.Layout, Job):
         )
 
 
-class Split(sections.Split, Job):
+class Split(Job):
+    """trained: what networks were trained on elsewhere, of each class as numbers or as text; None: what `train` says
+
+    listed: where a file lists that, its SHA-256
+    """
+
     seed: int
     classes: list[str]
     trajectories: int
+    train: float
+    validation: float
+    trained: Listed | None = None
+    listed: str = ""
 
     @classmethod
     def of(cls, study: Study, system: str, seed: str) -> Self:
-        return cls.take(study.split, study.systems[system], seed=seed, classes=study.classes(system))
+        known: dict[str, Any] = {"seed": seed, "classes": study.classes(system), "trained": None}
+        match study.split.trained:
+            case "none":
+                known["trained"] = {}
+            case dict(trained):
+                known["trained"] = {ic: trained[ic] for ic in known["classes"]}
+            case _:
+                known["listed"] = "".join(map(digest, study.split.files))
+        return cls.take(study.split, study.systems[system], **known)
 
 
 class Train(networks.Training, Network):
@@ -136,33 +161,11 @@ class Train(networks.Training, Network):
         return cls.take(study.probe, trained.training, **values)
 
 
-class Adopt(Network):
-    """files: the SHA-256 of the weights of each epoch, in the order of the epochs"""
-
-    seed: int
-    snapshots: int
-    channels: tuple[str, ...]
-    epochs: list[int]
-    files: list[str]
-    entry: str
-    prefix: str | None
-    pickled: bool
-    loader: str | None
-
-    @classmethod
-    def of(cls, study: Study, system: str, model: str, seed: str) -> Self:
-        adopted = study.systems[system].models[model]
-        assert adopted.weights
-        digests = [digest(path) for path in study.weights(system, model, int(seed))]
-        values = network(study, system, model) | {"seed": seed, "epochs": adopted.probe_epochs, "files": digests}
-        values["channels"] = study.system(system).channels
-        return cls.take(study.probe, adopted.weights, **values)
-
-
 class Tables(Job):
     """architectures: model -> the architecture of arXiv 2509.00024 that it is: unet, vit or neither
 
     shares: model -> what it is known to share between classes and between times, of those of which it is known
+    held_out: of a model that was trained elsewhere, whether it is known not to have seen probe trajectories
     shared_lags: whether the half-life counts those at which transitions share snapshots that a network is given
     """
 
@@ -171,6 +174,7 @@ class Tables(Job):
     architectures: dict[str, str]
     normalization: str
     shares: dict[str, dict[str, float]]
+    held_out: dict[str, bool] = {}
     solver: str
     shared_lags: str
 
@@ -179,7 +183,8 @@ class Tables(Job):
         models, theirs = study.systems[system].models, study.systems[system].equations is None
         architectures = {name: PUBLISHED.get(model.factory, "") for name, model in models.items() if theirs}
         shares = {name: dict(model.shares) for name, model in models.items() if model.shares}
-        found = {"models": list(models), "architectures": architectures, "shares": shares}
+        held_out = {name: known for name, model in models.items() if (known := study.held_out(model)) is not None}
+        found = {"models": list(models), "architectures": architectures, "shares": shares, "held_out": held_out}
         return cls.take(study.influence, system=system, solver=study.influence.solvers[0], **found)
 
 
@@ -222,8 +227,10 @@ JOBS: Mapping[str, Any] = {
             Download,
             Ingest,
             Split,
+            Contract,
             Train,
             Adopt,
+            Validate,
             Calibrate,
             Gradients,
             Reduce,
@@ -231,7 +238,20 @@ JOBS: Mapping[str, Any] = {
             Full,
             Influence,
         ),
-        *(FullSweep, Sensitivity, CrossGradients, Cross, Maps, Orbits, Evaluate, Fidelity, Tables, Figures, Report),
+        *(
+            FullSweep,
+            Sensitivity,
+            CrossGradients,
+            Cross,
+            Maps,
+            Orbits,
+            Evaluate,
+            Fidelity,
+            Leads,
+            Tables,
+            Figures,
+            Report,
+        ),
     )
 }
 

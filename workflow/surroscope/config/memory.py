@@ -4,7 +4,6 @@ from collections.abc import Sequence
 
 from surroscope.config import jobs
 from surroscope.config.study import Study
-from surroscope.data.splits import split_counts
 from surroscope.influence.responses import Response, Responses
 
 # Of the interpreter, its libraries, the data and one forward pass.
@@ -45,8 +44,7 @@ def training_mb(study: Study, system: str) -> int:
     """What training needs, in MB: its trajectories, unless they are mapped, and 2 GB to work in."""
     if study.data.reader == "mapped":
         return 2000
-    kept = split_counts(study.systems[system].trajectories, study.split.train, study.split.validation)[:2]
-    states = sum(kept) * len(study.classes(system)) * study.probe.snapshots
+    states = sum(train + validation for train, validation, _ in study.counts(system).values()) * study.probe.snapshots
     rows, columns = study.data.grid
     return 2000 + states * len(study.system(system).channels) * rows * columns * 4 // 10**6
 
@@ -55,6 +53,7 @@ def of_job(study: Study, job: str, parameters: int, **wildcards: str) -> int:
     """MB of a job of this name that differentiates a network of so many parameters."""
     settings = jobs.JOBS[job].of(study, **wildcards)
     samples = len(study.classes(settings.system)) * (settings.snapshots - 1)
+    samples *= len(settings.steps) if isinstance(settings, jobs.Leads) else 1
     rows, columns = study.data.grid
     outputs = len(settings.equations.channels) * rows * columns
     needed = gradients(parameters, samples, outputs)

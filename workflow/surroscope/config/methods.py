@@ -25,7 +25,13 @@ PARTS = {
     "fidelity": "Real steps: from the trained weights, of the kinds {kinds}, on one in {every} transitions of every "
     "class, of {seeds}, probe batches a seed: {probes}; what they did to every error is set against what influence "
     "predicts.",
+    "leads": "Lead times: influence between all starts and lead times of {steps} snapshots, within the span of the "
+    "gradients, of networks that are told how far to predict, of {seeds}, probe batches a seed: {probes}.",
     "maps": "Response maps: the change of a prediction, cell by cell, after a step on another transition, of {seeds}.",
+}
+LEAKAGE = {
+    True: "probe trajectories were held out from its training, as the configuration says",
+    False: "what it was trained on is not known here, so that probe trajectories may have been trained on",
 }
 
 
@@ -57,6 +63,12 @@ def data(study: Study) -> Iterator[str]:
             f"{study.data.snapshots} snapshots each; {made}."
         )
     split = study.split
+    if split.listed() is not None:
+        yield (
+            f"What networks were trained on is known (split.trained). Of the other trajectories each seed draws "
+            f"{split.validation:.0%} of every class's to validate; the rest test."
+        )
+        return
     yield (
         f"Each seed draws its own split of every class's trajectories: {split.train:.0%} to train on, "
         f"{split.validation:.0%} to validate, {split.test:.0%} to test."
@@ -69,8 +81,8 @@ def training(study: Study) -> Iterator[str]:
             if model.weights:
                 yield (
                     f"{label} on {name}: {model.factory}{options(model.made_with)}, trained elsewhere, with the "
-                    f"weights of {model.weights.files}; what it was trained on is not known here, so that probe "
-                    f"trajectories may have been trained on; probed after epoch {listed(model.probe_epochs)}."
+                    f"weights of {model.weights.files}; {LEAKAGE[bool(study.held_out(model))]}; probed after epoch "
+                    f"{listed(model.probe_epochs)}."
                 )
             if rule := model.training:
                 yield (
@@ -123,10 +135,11 @@ def influence(study: Study) -> Iterator[str]:
             f"What responds to steps on smse in {name}: {listed(study.observables_of(name))}"
             f"{'; also ' + listed(pairs) if pairs else ''}."
         )
-    for part in ("sensitivity", "cross", "maps", "fidelity"):
+    for part in ("sensitivity", "cross", "maps", "fidelity", "leads"):
         if found := getattr(study, part):
             told = found.model_dump() | {"seeds": seeds(study.seeds_of(part))}
-            yield PARTS[part].format(**told | {"kinds": listed(told.get("kinds", ()) or ["-"])})
+            several = {key: listed(told[key]) for key in ("kinds", "steps") if key in told}
+            yield PARTS[part].format(**told | several)
 
 
 def forward(study: Study) -> Iterator[str]:

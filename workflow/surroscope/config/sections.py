@@ -2,9 +2,10 @@
 
 import os
 import re
-from typing import Annotated, Literal
+from pathlib import Path
+from typing import Annotated, Any, Literal
 
-from pydantic import AfterValidator, Field, field_validator, model_validator
+from pydantic import AfterValidator, Field, PlainValidator, field_validator, model_validator
 
 from surroscope.config.base import (
     MOST,
@@ -19,6 +20,7 @@ from surroscope.config.base import (
 )
 from surroscope.config.data import Equations
 from surroscope.config.networks import Model
+from surroscope.data import splits
 from surroscope.influence.normalize import NORMALIZATIONS
 from surroscope.influence.solvers import SOLVERS
 
@@ -30,13 +32,48 @@ SolverName = Literal[*SOLVERS]  # type: ignore[valid-type]
 Normalization = Literal[*NORMALIZATIONS]  # type: ignore[valid-type]
 
 
+def _trained(found: Any) -> Any:
+    """What networks were trained on, if that can be read."""
+    if isinstance(found, dict):
+        splits.require_listed(found)
+    elif isinstance(found, str) and found.endswith(".json"):
+        splits.read(Path(found).expanduser())
+    elif found not in ("unknown", "none", "split"):
+        raise ValueError(f"expected unknown, none, split, a JSON file, or {splits.EXPECTED}")
+    return found
+
+
 class Split(Section):
     train: Positive = 0.65
     validation: Positive = 0.05
     test: Positive = 0.30
+    # Of networks that were trained elsewhere; a file of what is otherwise listed here.
+    trained: Annotated[str | splits.Listed, PlainValidator(_trained, str | splits.Listed)] = "unknown"
+
+    @property
+    def files(self) -> list[Path]:
+        """The file that lists what was trained on, if one does."""
+        path = self.trained if isinstance(self.trained, str) else ""
+        return [Path(path).expanduser()] if path.endswith(".json") else []
+
+    def listed(self) -> dict[str, set[int]] | None:
+        """Of each class the trajectories that were trained on; None where fractions say it, of "none" no class."""
+        if self.trained in ("unknown", "split"):
+            return None
+        found = self.trained if isinstance(self.trained, dict) else {}
+        for path in self.files:
+            found = splits.read(path)
+        return {ic: splits.numbers(listed) for ic, listed in found.items()}
 
     @model_validator(mode="after")
     def _fractions(self) -> "Split":
+        if self.listed() is not None:
+            if given := sorted({"train", "test"} & self.model_fields_set):
+                raise ValueError(
+                    f"trained says what was trained on, but {' and '.join(given)} is a fraction; leave that out: what "
+                    "does not validate tests"
+                )
+            return self
         if abs(self.train + self.validation + self.test - 1) > 1e-9:
             raise ValueError(f"train + validation + test is {self.train + self.validation + self.test:g}; make it 1")
         return self
@@ -210,6 +247,21 @@ class Fidelity(Iterations):
     ]
     full_damping: Positive = 1e-1
     pbrf: Natural = 0
+
+
+class Leads(Section):
+    """Of networks that are told how far to predict; steps: in snapshots."""
+
+    seeds: Seeds
+    probes: Count = 1
+    steps: Annotated[list[Count], Field(min_length=2)]
+
+    @field_validator("steps")
+    @classmethod
+    def _increasing(cls, steps: list[int]) -> list[int]:
+        if steps != sorted(set(steps)):
+            raise ValueError("list each lead time once, in increasing order")
+        return steps
 
 
 class Figures(Section):

@@ -20,13 +20,18 @@ def stores(study: Study) -> list[tuple[str, list[int], list[int]]]:
         images = {"orbits": study.seeds_of("symmetry")} if len(study.actions(system)) > 1 else {}
         for model, network in chosen.models.items():
             epochs, checkpoint = network.probe_epochs, f"{system}/{model}/seed{{seed}}"
-            found += [(f"{checkpoint}/{name}", study.seeds, epochs[-1:]) for name in ("weights", "history.csv")]
+            found.append((f"{checkpoint}/history.csv", study.seeds, epochs[-1:]))
+            if network.weights:
+                found.append((f"{checkpoint}/epoch{{epoch}}/weights", study.seeds, epochs))
+            else:
+                found.append((f"{checkpoint}/weights", study.seeds, epochs[-1:]))
             if study.gradients.method == "measured":
                 found.append((f"{system}/{model}/linearization.json", study.seeds[:1], epochs[-1:]))
             if study.sensitivity:
                 table = f"{checkpoint}/epoch{{epoch}}/sensitivity.csv"
                 found.append((table, study.seeds_of("sensitivity"), epochs[-1:]))
             found += [(f"{checkpoint}/epoch{{epoch}}/{name}.zarr", study.seeds, epochs) for name in everywhere]
-            for name, seeds in (last | images).items():
+            told = {"leads": study.seeds_of("leads")} if model in study.told_leads(system) else {}
+            for name, seeds in (last | images | told).items():
                 found += [(f"{checkpoint}/epoch{{epoch}}/{name}.zarr", seeds, epochs[-1:])] * bool(seeds)
     return found

@@ -8,7 +8,6 @@ from surroscope.config.base import alike, renamed, require_bounded, require_know
 from surroscope.config.content import Content
 from surroscope.config.messages import line
 from surroscope.data import pdegym
-from surroscope.data.splits import split_counts
 from surroscope.errors import UserError
 from surroscope.influence.solvers import SOLVERS
 from surroscope.observables import catalogue
@@ -43,7 +42,8 @@ class Study(Content):
                     f"data.block is {self.data.block}, which makes {len(self.blocks(name))} jobs a class for "
                     f"systems.{name}.trajectories = {system.trajectories}; raise it, to {JOBS} jobs or fewer"
                 )
-            test = split_counts(system.trajectories, self.split.train, self.split.validation)[2]
+            self._split_fits(name)
+            test = min(test for _, _, test in self.counts(name).values())
             if self.probe.batches > test:
                 raise ValueError(
                     f"probe.batches is {self.probe.batches}, but systems.{name}.trajectories = {system.trajectories} "
@@ -89,13 +89,14 @@ class Study(Content):
                         f"maps.pairs holds time {min(t, u)}; the first is {first}, where a network has its call.history"
                     )
             if self.cross:
-                counts = split_counts(system.trajectories, self.split.train, self.split.validation)
-                if self.cross.test > self.probe.batches or self.cross.train > counts[0]:
+                train = min(train for train, _, _ in self.counts(name).values())
+                if self.cross.test > self.probe.batches or self.cross.train > train:
                     raise ValueError(
                         f"cross.test is {self.cross.test} and cross.train {self.cross.train}, but there are "
-                        f"{self.probe.batches} probe batches and {counts[0]} training trajectories a class; lower them"
+                        f"{self.probe.batches} probe batches and {train} training trajectories a class; lower them"
+                        f"{', or leave cross out' * (not train)}"
                     )
-        for key in ("coupling", "sensitivity", "symmetry", "fidelity"):
+        for key in ("coupling", "sensitivity", "symmetry", "fidelity", "leads"):
             if (part := getattr(self, key)) and (part.probes or 1) > self.probe.batches:
                 raise ValueError(f"{key}.probes is above probe.batches, {self.probe.batches}; lower it")
         for key in ("line", "box"):
@@ -103,6 +104,8 @@ class Study(Content):
                 raise ValueError(
                     f"symmetry.{key} is {found}, but shifts go {max(self.data.grid) - 1} cells at most; lower it"
                 )
+        if self.leads:
+            self._leads_fit(self.leads.steps)
         own = self.influence.damping
         if (
             self.sensitivity
@@ -115,6 +118,50 @@ class Study(Content):
                 if seed not in self.seeds:
                     raise ValueError(f"{key} asks for seed {seed}; choose from seeds, {self.seeds}")
         return self
+
+    def _leads_fit(self, steps: list[int]) -> None:
+        """Raise ValueError unless some network is told its lead time, and two starts or more are left."""
+        if not any(map(self.told_leads, self.systems)):
+            raise ValueError("leads asks for networks that are told how far to predict; give one call.lead, or drop it")
+        for name in self.systems:
+            if self.told_leads(name) and self.history(name) + max(steps) >= self.probe.snapshots:
+                raise ValueError(
+                    f"leads.steps holds {max(steps)}, which leaves fewer than two starts of probe.snapshots, "
+                    f"{self.probe.snapshots}; raise that or lower it"
+                )
+
+    def _split_fits(self, name: str) -> None:
+        """Raise ValueError where what was trained on must be known and is not, or leaves too little."""
+        system, listed, counts = self.systems[name], self.split.listed(), self.counts(name)
+        for label, model in system.models.items():
+            if self.cross and self.held_out(model) is False:
+                raise ValueError(
+                    f"cross is about training trajectories, but those of systems.{name}.models.{label} are not known; "
+                    "say them in split.trained, or leave cross out"
+                )
+            normalizes = model.weights and model.call and model.call.normalize
+            if normalizes and not any(train for train, _, _ in counts.values()):
+                raise ValueError(
+                    f"systems.{name}.models.{label}.call.normalize is by what was trained on, but split.trained lists "
+                    "none of these data; give call.mean and call.std"
+                )
+            on = {train for train, _, _ in counts.values()}
+            if model.training and (len(on) > 1 or 0 in on):
+                raise ValueError(
+                    f"systems.{name}.models.{label} is trained here, on as many trajectories of each class, but "
+                    f"split.trained leaves {', '.join(f'{train} of {ic}' for ic, (train, _, _) in counts.items())}"
+                )
+        if listed:
+            known = tuple(ic for each in self.systems for ic in self.classes(each))
+            require_known("split.trained", list(listed), known)
+            if missing := set(counts) - set(listed):
+                raise ValueError(f"split.trained lacks {min(missing)}; [] says that none of it was trained on")
+        for ic, (train, validation, test) in counts.items():
+            if test < 1:
+                raise ValueError(
+                    f"split.trained lists {train} of the {system.trajectories} trajectories of {ic}, which leaves too "
+                    f"few: {validation} validate and one tests at least; raise systems.{name}.trajectories"
+                )
 
     def _call_fits(self, name: str, label: str) -> None:
         """Raise ValueError for a call with numbers of other channels, or of more snapshots than are probed."""

@@ -23,6 +23,22 @@ CONTROLS = {
 LIMITS = (0.2, 0.9)
 # One-step error over that of no change above which a network has learned too little for anything to be said.
 WEAK = 0.8
+# By Evidence.held_out.
+LEAKAGE: Mapping[bool | None, list[str]] = {
+    None: [],
+    True: ["Leakage: probe trajectories were held out from its training, as split.trained says."],
+    False: [
+        "Leakage: what it was trained on is not known, so that probe trajectories may have been trained on, and errors "
+        "may be larger elsewhere. split.trained says what it was."
+    ],
+}
+# By whether it was trained here.
+UNSEEN = {
+    True: "Errors where it was not trained: at later times than training saw, one step errs by {later} of no change; "
+    "at the last times that it saw by {last}.",
+    False: "Errors at later times than the probed ones, which training may have seen: one step errs by {later} of no "
+    "change; at the last probed ones by {last}.",
+}
 
 
 class Decay(NamedTuple):
@@ -47,6 +63,7 @@ class Evidence:
     agreement: correlation of the kernel transfer between seeds and between probe batches, NaN where there are no two
     controls: whether the control networks are of the same system
     likelier: of a network that was trained elsewhere and errs, how it may be meant to be called
+    held_out: of one that was trained elsewhere, whether it is known not to have seen the probe trajectories
     """
 
     pairs: Mapping[tuple[str, str], Estimate]
@@ -60,6 +77,7 @@ class Evidence:
     agreement: tuple[float, float]
     controls: bool
     likelier: str = ""
+    held_out: bool | None = None
 
 
 class Verdict(NamedTuple):
@@ -78,11 +96,11 @@ def verdict(evidence: Evidence) -> Verdict:
         sentence = f"{accuracy}: too little was learned for what it shares to say anything about generalisation."
         if evidence.likelier:
             sentence += f" Not this network, these data or this call: {evidence.likelier}."
-        return Verdict("too weak to say", sentence, [])
+        return Verdict("too weak to say", sentence, LEAKAGE[evidence.held_out])
     values = [estimate.value for estimate in evidence.pairs.values()]
     if np.isnan([*values, evidence.times.value]).any():
         sentence = "Of some classes or times no step changes the predictions. Look at the data and the weights."
-        return Verdict("undecided", sentence, [f"{accuracy}."])
+        return Verdict("undecided", sentence, [*LEAKAGE[evidence.held_out], f"{accuracy}."])
     ordered = sorted(evidence.pairs.items(), key=lambda item: item[1].value)
     between = ""
     if ordered:
@@ -97,7 +115,8 @@ def verdict(evidence: Evidence) -> Verdict:
         f"Of what random steps change in its predictions it shares {spelled(evidence.times)} between the first and the "
         f"last times{between}."
     )
-    return Verdict(label_of(values, evidence.times.value), sentence, [*details(evidence), f"{accuracy}."])
+    lines = [*LEAKAGE[evidence.held_out], *details(evidence), f"{accuracy}."]
+    return Verdict(label_of(values, evidence.times.value), sentence, lines)
 
 
 def label_of(pairs: Sequence[float], times: float) -> str:
@@ -138,8 +157,7 @@ def details(evidence: Evidence) -> list[str]:
     lines.append(decayed(evidence.decay))
     if not np.isnan(evidence.unseen):
         lines.append(
-            f"Errors where it was not trained: at later times than training saw, one step errs by "
-            f"{percent(evidence.unseen)} of no change; at the last times that it saw by {percent(evidence.seen)}."
+            UNSEEN[evidence.held_out is None].format(later=percent(evidence.unseen), last=percent(evidence.seen))
         )
     between = [
         f"{value:.2f} between {kind}"

@@ -13,6 +13,7 @@ from torch import Tensor, nn
 
 from surroscope.errors import UserError
 from surroscope.importing import imported
+from surroscope.models.saved import require_whole
 
 TRUST = "save the network's state_dict() alone, or say weights.pickled: true if you trust whoever wrote the file"
 SHOWN = 5
@@ -32,12 +33,12 @@ def read(path: Path, entry: str = "", *, pickled: bool = False, loader: str | No
         return chosen(imported(loader, "weights.loader")(path), entry, path)
     if path.is_dir():
         path = file_in(path)
+    require_whole(path)
     if path.suffix == ".safetensors":
         try:
             return chosen(load_file(path), entry, path)
         except SafetensorError as error:
             raise UserError(f"{path}: not a whole safetensors file ({error}); fetch it again") from None
-    require_torch(path)
     try:
         with torch.serialization.safe_globals([] if pickled else inert(path)):
             found = torch.load(path, map_location="cpu", weights_only=not pickled)
@@ -57,19 +58,6 @@ def file_in(folder: Path) -> Path:
         if found:
             raise UserError(f"{folder}: holds {listed([f.name for f in found])}; name the one file in weights.files")
     raise UserError(f"{folder}: holds no file of weights (.safetensors, .bin, .pt, .pth, .ckpt); name the file")
-
-
-def require_torch(path: Path) -> None:
-    """Raise UserError for what was never written by torch, saying what it looks like."""
-    with path.open("rb") as stream:
-        start = stream.read(256)
-    if start.startswith(b"version https://git-lfs"):
-        raise UserError(f"{path}: a pointer of Git LFS, not the file; fetch it by 'git lfs pull'")
-    if start.lstrip()[:1] in (b"<", b"{"):
-        kind = "a web page" if start.lstrip().startswith(b"<") else "JSON"
-        raise UserError(f"{path}: {kind}, not weights; download the file itself")
-    if not start.startswith((b"PK", b"\x80")):
-        raise UserError(f"{path}: neither a file of torch.save nor .safetensors; save the network's state_dict()")
 
 
 class Inert:

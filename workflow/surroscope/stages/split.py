@@ -2,15 +2,17 @@
 
 import itertools
 import json
+from collections.abc import Sequence
 from pathlib import Path
+from typing import Annotated
 
 import numpy as np
 import xarray as xr
 
 from surroscope import seeding
-from surroscope.config import jobs
+from surroscope.config import jobs, weights
 from surroscope.data.coordinates import alike, same_unit
-from surroscope.data.splits import split_counts
+from surroscope.data.splits import numbers, read, split_counts
 from surroscope.errors import UserError
 from surroscope.runtime import cli, store
 
@@ -19,7 +21,19 @@ OFFSET = ". Where only the start differs, set data.time_step, and times count fr
 REMEDIES = {"time": OFFSET, "y": IGNORE, "x": IGNORE}
 
 
-def stage(settings: jobs.Split, *, stores: list[Path], split: cli.Output) -> None:
+def stage(
+    settings: jobs.Split,
+    *,
+    stores: list[Path],
+    split: cli.Output,
+    trained: Annotated[Sequence[Path], cli.FOREIGN] = (),
+) -> None:
+    """trained: the file that lists what networks were trained on elsewhere, if one does"""
+    listed = settings.trained
+    for path in trained:
+        if weights.digest(path) != settings.listed:
+            raise UserError(f"{path}: written again since this job was planned; run snakemake again")
+        listed = read(path)
     paths = {path.stem: path for path in stores}
     opened = {name: store.read(paths[name], contents=False) for name in settings.classes}
     require_alike(opened, paths)
@@ -33,7 +47,12 @@ def stage(settings: jobs.Split, *, stores: list[Path], split: cli.Output) -> Non
                 "delete it and run again"
             )
         order = seeding.generator(settings.seed, "split", name).permutation(count).tolist()
-        train, validation, _ = split_counts(count, settings.train, settings.validation)
+        known = None if listed is None else numbers(listed.get(name, []))
+        if known is not None:
+            order.sort(key=lambda number: number not in known)
+        train, validation, _ = split_counts(
+            count, settings.train, settings.validation, None if known is None else len(known.intersection(order))
+        )
         parts[name] = {
             "train": order[:train],
             "validation": order[train : train + validation],

@@ -233,9 +233,9 @@ def main_numbers(numbers: Mapping[str, Sampled], system: str, architectures: Map
 
 
 def conclusion(
-    of_model: Sampled, m: Measured, kernel: Kernel, classes: Sequence[str], system: str, likelier: str = ""
+    of_model: Sampled, m: Measured, kernel: Kernel, classes: Sequence[str], system: str, **told: Any
 ) -> dict[str, Any]:
-    """The verdict on a model, and the published signature: each a `label` and a `sentence`. likelier: see Evidence"""
+    """The verdict on a model, and the published signature: each a `label` and a `sentence`. told: more of Evidence"""
     rows = of_model.table().set_index("name")[list(Estimate._fields)]
     names = ("half_life", "class_transfer_ratio", "kernel_transfer_time")
     half_life, transfer, times = (Estimate(*row) for row in rows.reindex(names).to_numpy())
@@ -260,7 +260,7 @@ def conclusion(
         unseen=values.iloc[3],
         agreement=(agreed.iloc[0], agreed.iloc[1]),
         controls=system == CONTROLLED,
-        likelier=likelier,
+        **told,
     )
     label, sentence = signature(half_life, transfer if m.classes > 1 else None, *evidence.errors, reach=reach)
     return verdict(evidence)._asdict() | {"signature": {"label": label, "sentence": sentence}}

@@ -21,7 +21,6 @@ from surroscope.config import jobs
 from surroscope.config.checkpoint_jobs import Linearized
 from surroscope.config.study import Study
 from surroscope.data.pdegym import CELLS, SERIES
-from surroscope.data.splits import split_counts
 from surroscope.influence.krylov import CHECKED, inner
 from surroscope.influence.responses import Responses
 from surroscope.models import context, surrogate
@@ -45,8 +44,10 @@ MINIMISED = 60
 MOVED, INGESTED = 3.0, 15.0
 TORCH = (
     "simulate",
+    "contract",
     "train",
     "adopt",
+    "validate",
     "calibrate",
     "gradients",
     "cross_gradients",
@@ -55,6 +56,7 @@ TORCH = (
     "full_sweep",
     "orbits",
     "fidelity",
+    "leads",
     "evaluate",
 )
 # Floating-point operations of what a machine is timed on: enough to tell, over within a second or two.
@@ -203,9 +205,8 @@ class Model:
 
     def trajectories(self, system: str) -> tuple[int, int]:
         """How many of all classes a network is trained and validated on."""
-        split, classes = self.study.split, len(self.study.classes(system))
-        train, validation, _ = split_counts(self.study.systems[system].trajectories, split.train, split.validation)
-        return classes * train, classes * validation
+        train, validation, _ = zip(*self.study.counts(system).values(), strict=True)
+        return sum(train), sum(validation)
 
     def trained(self, system: str) -> float:
         """Bytes of those trajectories."""
@@ -224,9 +225,13 @@ class Model:
         return Work(MOVED * self.trained(job.system) * self.byte + seconds, operations, "weights", size)
 
     def _adopt(self, job: jobs.Adopt, **_: str) -> Work:
+        size = 4.0 * self.network(job.system, job.model).parameters
+        return Work(MOVED * size * self.byte, kind="weights", size=size)
+
+    def _validate(self, job: jobs.Validate, **_: str) -> Work:
         network, validation = self.network(job.system, job.model), self.trajectories(job.system)[1]
-        passes, size = len(job.epochs) * validation * (job.snapshots - 1), 4.0 * network.parameters * len(job.epochs)
-        return Work(passes * network.forward + MOVED * size * self.byte, passes * network.operations, "weights", size)
+        passes = len(job.epochs) * validation * (job.snapshots - 1)
+        return Work(passes * network.forward, passes * network.operations)
 
     def _calibrate(self, job: jobs.Calibrate, **_: str) -> Work:
         passes, network = 60, self.network(job.system, job.model)
@@ -316,6 +321,14 @@ class Model:
         return Work(probes * seconds, probes * (3 * gradients + 4 * products) * network.operations, size=size)
 
     _full_sweep = _full
+
+    def _leads(self, job: jobs.Leads, **_: str) -> Work:
+        network, n, outputs = self.linearized(job)
+        n, probes = n * len(job.steps), len(job.probes)
+        seconds = GRADIENT * n * network.step + TANGENT * n**2 * network.forward
+        seconds += n**2 * (network.parameters + n * outputs) * self.product
+        operations = (3 * n + 2 * n**2) * network.operations
+        return Work(probes * seconds, probes * operations, size=8.0 * probes * n**2)
 
     def _fidelity(self, job: jobs.Fidelity, **_: str) -> Work:
         network, n, _outputs = self.linearized(job)
