@@ -102,6 +102,7 @@ class Tool:
     said: dict[str, Any]
     channels: list[str] = field(default_factory=lambda: ["u", "v"])
     grid: tuple[int, int] = (Y, X)
+    vectors: list[list[str]] = field(default_factory=list)
 
 
 BOTH = {"channels": {"u": "state[0]", "v": "state[1]"}, "format": "apebench", "time_step": STEP}
@@ -115,7 +116,7 @@ TOOLS = {
         "run*.hdf5",
         {"format": "py-pde", "channels": {"u": "data[0]", "v": "data[1]"}, "dtype": "float64"},
     ),
-    "jax-cfd": Tool(jax_cfd, "ns.nc", {"dimensions": {"trajectory": "sample"}}),
+    "jax-cfd": Tool(jax_cfd, "ns.nc", {"dimensions": {"trajectory": "sample"}}, vectors=[["u", "v"]]),
     "phiflow": Tool(phiflow, "velocity.npy", BOTH),
 }
 INSTALLED = {one.metadata["Name"] for one in metadata.distributions()}
@@ -131,7 +132,8 @@ def test_what_a_solver_wrote_is_what_is_stored(name: str, tmp_path: Path, monkey
     models = config["systems"]["NS"]["models"]
     about = {"dataset": "tools", "source": "files", "size": list(tool.grid), "snapshots": SNAPSHOTS}
     config |= {"data": about | {"files": {"one": tool.files}} | tool.said, "gradients": {}}
-    config |= {"systems": {"S": {"trajectories": COUNT, "equations": {"channels": tool.channels}, "models": models}}}
+    equations = {"channels": tool.channels, "vectors": tool.vectors}
+    config |= {"systems": {"S": {"trajectories": COUNT, "equations": equations, "models": models}}}
     config |= {"probe": {"batches": 1, "snapshots": 3}}
     study = check(config, "tools.yaml")
     raw = [Path(path) for path in study.data.paths()["one"]]
