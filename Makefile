@@ -26,8 +26,8 @@ test-slow: $(VENV)/ready
 	pytest -n 2 --dist loadfile -m slow
 
 # Networks of other packages, beside the environment of the lock, of those that want older ones, and data of other solvers.
-test-surrogates: $(SURROGATES)/latest/ready $(SURROGATES)/pinned/ready $(SURROGATES)/data/ready
-	@for each in latest pinned data; do \
+test-surrogates: $(SURROGATES)/latest/ready $(SURROGATES)/pinned/ready $(SURROGATES)/physicsnemo/ready $(SURROGATES)/data/ready
+	@for each in latest pinned physicsnemo data; do \
 	  PATH="$(CURDIR)/$(SURROGATES)/$$each/bin:$(PATH)" python -m pytest -rP tests/surrogates || exit 1; \
 	done
 

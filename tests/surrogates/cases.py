@@ -91,6 +91,14 @@ def neuralop_model(network: Any, given: Tensor, wanted: Tensor, folder: Path) ->
     return folder / "best_state_dict.pt"
 
 
+def neuralop_parallel(network: nn.Module, given: Tensor, wanted: Tensor, folder: Path) -> Path:
+    """UNO has no saver of its own; this is how the package saves what was trained in parallel."""
+    fitted(network, given, wanted)
+    folder.mkdir(parents=True)
+    torch.save(network.state_dict(), folder / "model_state_dict.pt")
+    return folder / "model_state_dict.pt"
+
+
 def lightning(network: nn.Module, given: Tensor, wanted: Tensor, folder: Path) -> Path:
     import lightning.pytorch as pl
 
@@ -124,6 +132,12 @@ def pretrained(**call: Any) -> Trainer:
     return train
 
 
+def physicsnemo(network: Any, given: Tensor, wanted: Tensor, folder: Path) -> Path:
+    folder.mkdir(parents=True)
+    fitted(network, given, wanted).save(str(folder / "afno.mdlus"))
+    return folder / "afno.mdlus"
+
+
 def well(network: nn.Module, given: Tensor, wanted: Tensor, folder: Path) -> Path:
     """The entries are those that the trainer of The Well writes, which needs its data sets to run."""
     fitted(network, given, wanted)
@@ -149,7 +163,7 @@ CASES = {
             **{"projection_channels": 8, "n_layers": 3, "uno_out_channels": [8] * 3, "uno_n_modes": [[4, 4]] * 3},
             **{"uno_scalings": [[0.5, 0.5], [1.0, 1.0], [2.0, 2.0]], "channel_mlp_skip": "linear"},
         },
-        neuralop_model,
+        neuralop_parallel,
         {"predicts": "delta"},
     ),
     "vit": Case(
@@ -168,6 +182,15 @@ CASES = {
             "up_block_types": ["AttnUpBlock2D", "UpBlock2D"],
         },
         **calls(pretrained, output="sample", arguments={"timestep": 0}),
+    ),
+    "afno": Case(
+        "nvidia-physicsnemo==2.2.2",
+        "physicsnemo.models.afno:AFNO",
+        {
+            **{"inp_shape": [SIZE, SIZE], "in_channels": FIELDS, "out_channels": FIELDS, "patch_size": [2, 2]},
+            **{"embed_dim": 16, "depth": 2, "num_blocks": 2},
+        },
+        physicsnemo,
     ),
     "pde_transformer": Case(
         "pdetransformer==0.1.11",

@@ -1,6 +1,7 @@
 """Weights that others saved: what is meant in a file is found, or one line says what is not clear."""
 
 import pickle
+import zipfile
 from collections import OrderedDict
 from pathlib import Path
 
@@ -82,6 +83,14 @@ def test_safetensors_and_folders_with_one_are_read(tmp_path: Path) -> None:
     (tmp_path / "config.json").write_text("{}")
     for path in (tmp_path, tmp_path / "model.safetensors"):
         assert torch.equal(loaded(path)[0].state_dict()["2.bias"], SAVED["2.bias"])
+
+
+def test_the_weights_of_an_archive_of_physicsnemo_are_read(tmp_path: Path) -> None:
+    torch.save(SAVED, tmp_path / "model.pt")
+    with zipfile.ZipFile(tmp_path / "a.mdlus", "w") as archive:
+        archive.write(tmp_path / "model.pt", "model.pt")
+        archive.writestr("args.json", "{}")
+    assert torch.equal(loaded(tmp_path / "a.mdlus")[0].state_dict()["2.bias"], SAVED["2.bias"])
 
 
 def test_objects_beside_the_tensors_are_left_out_and_modules_are_read_only_if_allowed(tmp_path: Path) -> None:

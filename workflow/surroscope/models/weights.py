@@ -1,6 +1,8 @@
 """Weights of a network that was trained elsewhere: which tensors of a file they are, whatever they are called there."""
 
+import io
 import pickle
+import zipfile
 from collections import OrderedDict
 from collections.abc import Mapping
 from pathlib import Path
@@ -21,7 +23,7 @@ State = dict[str, Tensor]
 
 
 def read(path: Path, entry: str = "", *, pickled: bool = False, loader: str | None = None) -> State:
-    """The tensors of a checkpoint by their names there: of a torch file, a safetensors file, or a folder with one.
+    """The tensors of a checkpoint by their names there: of a torch file, safetensors, .mdlus, or a folder with one.
 
     entry: of a file with several dictionaries of tensors the one that is meant, nested ones divided by dots
     pickled: whether the file may run code when it is read, as whole modules do; else what is no tensor is left out
@@ -40,14 +42,22 @@ def read(path: Path, entry: str = "", *, pickled: bool = False, loader: str | No
         except SafetensorError as error:
             raise UserError(f"{path}: not a whole safetensors file ({error}); fetch it again") from None
     try:
-        with torch.serialization.safe_globals([] if pickled else inert(path)):
-            found = torch.load(path, map_location="cpu", weights_only=not pickled)
+        with torch.serialization.safe_globals([] if pickled else inert(content(path))):
+            found = torch.load(content(path), map_location="cpu", weights_only=not pickled)
     except pickle.UnpicklingError:
         raise UserError(f"{path}: damaged, or holds what only code can read; {TRUST}") from None
     except Exception as error:  # a damaged archive fails in any way
         reason = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
         raise UserError(f"{path}: torch cannot read it ({reason}); fetch or save it again") from None
     return chosen(found, entry, path)
+
+
+def content(path: Path) -> Path | io.BytesIO:
+    """What torch saved: the file, or that in a .mdlus of PhysicsNeMo, beside arguments and metadata."""
+    if path.suffix != ".mdlus":
+        return path
+    with zipfile.ZipFile(path) as archive:
+        return io.BytesIO(archive.read("model.pt"))
 
 
 def file_in(folder: Path) -> Path:
@@ -72,7 +82,7 @@ class Inert:
         """Nothing is kept."""
 
 
-def inert(path: Path) -> list[Any]:
+def inert(path: Path | io.BytesIO) -> list[Any]:
     """For each name in a file that torch does not know, what stands for it."""
     try:
         names = torch.serialization.get_unsafe_globals_in_checkpoint(path)
