@@ -10,7 +10,7 @@ rule contract:
     conda:
         "../../envs/torch.yaml"
     resources:
-        **growing(mem_mb=4000, runtime=30),
+        **growing(mem_mb=8000, runtime=30),
     params:
         **job("contract"),
     message:
