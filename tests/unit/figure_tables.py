@@ -19,6 +19,7 @@ PARTS = (
     "symmetry",
     "dial",
     "fidelity",
+    "leads",
     "pbrf",
     "epochs",
     "turns",
@@ -29,6 +30,7 @@ PARTS = (
 )
 REACH = 3
 CHANNELS = ("density", "momentum_x")
+BOTH, SIDE = ("response", "perturbation"), {"lead": (1, 4), "time": (0, 1, 2)}
 RELATIONS = ("self", "intra-class", "inter-class")
 
 
@@ -170,6 +172,10 @@ def response_tables(random, fields):
         "response_maps": maps.assign(quantity="span", state=state, response=random.normal(size=len(maps))),
         "attribution_fields": examples.assign(quantity="span", value=random.uniform(size=len(examples))),
         "leverage": leverage.drop(columns=["low", "high", "n_seeds", "n_probes"]).assign(n_batches=5),
+        "leads": summary(
+            random,
+            keys(model=MODELS, **{f"{kind}_{axis}": values for kind in BOTH for axis, values in SIDE.items()}),
+        ),
         "symmetry": orbit(random, **span),
         "equivariance": orbit(random, model=MODELS),
     }

@@ -217,7 +217,8 @@ def test_an_observable_or_channel_that_would_make_two_figures_of_one_name_is_ref
     ("change", "words"),
     [
         ({"channels": {"depht": "h"}}, "data.channels holds 'depht'; choose from depth, discharge"),
-        ({"source": "pdegym", "files": {}}, "channels goes with source: files, found 'pdegym'"),
+        ({"source": "pdegym", "files": {}, "dtype": "float64"}, "dtype goes with source: files, found 'pdegym'"),
+        ({"source": "simulation", "files": {}, "size": 32}, "channels goes with .* or pdegym, found 'simulation'"),
     ],
 )
 def test_data_that_cannot_be_the_systems_are_refused(change: dict[str, Any], words: str) -> None:
@@ -267,7 +268,7 @@ def test_what_is_left_out_is_read_by_the_job_of_its_class_alone() -> None:
     assert [(own["skip"], own["skip_rows"]) for own in found] == [(["nan"], rows["dam"]), (["nan"], {})]
     with pytest.raises(UserError, match=r"data\.skip_rows holds 'bore'; choose from dam, wave"):
         check(water(skip_rows={"bore": {"a.nc": [1]}}), "water.yaml")
-    with pytest.raises(UserError, match="skip and skip_rows go with source: files or pdegym"):
+    with pytest.raises(UserError, match="skip goes with source: files or pdegym"):
         check(changed("data.skip", ["nan"]), "config.yaml")
 
 

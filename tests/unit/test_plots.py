@@ -298,7 +298,13 @@ def test_figures_for_observables_and_parts() -> None:
 
 
 def test_a_part_brings_the_tables_of_its_figures() -> None:
-    every = {spec.table for spec in FIGURES.values()} | {"scalars", "attribution", "fidelity_lag", "dial"}
+    every = {spec.table for spec in FIGURES.values()} | {
+        "scalars",
+        "attribution",
+        "fidelity_lag",
+        "dial",
+        "leads_error",
+    }
     assert set(tables_for(PARTS)) == every
     assert len(tables_for(PARTS)) == len(every)
     optional = {
@@ -309,6 +315,7 @@ def test_a_part_brings_the_tables_of_its_figures() -> None:
         "symmetry": {"symmetry"},
         "fidelity": {"fidelity", "fidelity_lag", "fidelity_pairs"},
         "dial": {"dial", "dial_measures", "dial_roc"},
+        "leads": {"leads", "leads_error"},
     }
     assert every - set(tables_for()) == set.union(*optional.values())
     for part, own in optional.items():

@@ -270,7 +270,7 @@ def test_gathered_transitions_are_consecutive_snapshots(data: Data) -> None:
     states = torch.from_numpy(data.expected("train"))
     order = np.random.default_rng(0).permutation(len(states) * (KEPT - 1))
     found = loop.gather(states, order)
-    for part, gathered in zip((states[:, :-1], states[:, 1:]), found, strict=True):
+    for part, gathered in zip((states[:, :-1, None], states[:, 1:]), found, strict=True):
         assert torch.equal(gathered, part.flatten(0, 1)[order])
 
 

@@ -275,11 +275,12 @@ def stores(wildcards):
     return expand(STORE, system=wildcards.system, ic=STUDY.classes(wildcards.system))
 
 
-def checkpoints(system, pattern, last=False, seeds=None):
-    """`pattern` for every model, seed and probed epoch of a system, or the last probed epoch alone."""
+def checkpoints(system, pattern, last=False, seeds=None, models=None):
+    """`pattern` for every model, or some, every seed and probed epoch of a system, or the last probed epoch alone."""
     return [
         path
         for model, settings in STUDY.systems[system].models.items()
+        if models is None or model in models
         for path in expand(
             pattern,
             system=system,
@@ -294,7 +295,9 @@ def part(name, file):
     """`file` of the checkpoints that an optional part of the study looks at; none if it was not asked for."""
 
     def of_system(wildcards):
-        return checkpoints(wildcards.system, f"{EPOCH}/{file}", last=True, seeds=STUDY.seeds_of(name))
+        system, seeds = wildcards.system, STUDY.seeds_of(name)
+        models = STUDY.told_leads(system) if name == "leads" else STUDY.systems[system].models
+        return checkpoints(system, f"{EPOCH}/{file}", last=True, seeds=seeds, models=models)
 
     return of_system
 

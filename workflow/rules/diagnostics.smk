@@ -32,6 +32,7 @@ rule tables:
         crosses=part("cross", "cross.zarr"),
         maps=part("maps", "maps.zarr"),
         fidelities=part("fidelity", "fidelity.zarr"),
+        told=part("leads", "leads.zarr"),
     output:
         tables=expand(f"{RESULTS}/{{system}}/tables/{{table}}.csv", table=TABLES, allow_missing=True),
         verdict=f"{RESULTS}/{{system}}/tables/verdict.json",

@@ -218,6 +218,32 @@ rule cross:
         command("cross", "--threads {threads} --memory-mb {resources.budget_mb} --dask {resources.dask:q}")
 
 
+rule leads:
+    input:
+        stores=stores,
+        split=SPLIT,
+        weights=weights,
+        calibration=MEASURED,
+    output:
+        leads=directory(f"{EPOCH}/leads.zarr"),
+    log:
+        f"{EPOCH}/leads.log",
+    benchmark:
+        f"{EPOCH}/leads.benchmark.tsv"
+    conda:
+        "../../envs/torch.yaml"
+    resources:
+        **growing(runtime=240),
+        mem_mb=linearizing_mb("leads"),
+        gpu=0,
+    params:
+        **job("leads"),
+    message:
+        f"Influence between lead times {AT_CHECKPOINT}"
+    shell:
+        command("leads", launch=GPUS)
+
+
 rule fidelity:
     input:
         stores=stores,

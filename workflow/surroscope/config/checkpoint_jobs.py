@@ -261,6 +261,17 @@ class Orbits(Linearized):
         return cls(**linearized(study, [], **wildcards), probes=probes, actions=actions)
 
 
+class Leads(sections.Rules, Linearized):
+    probes: list[int]
+    steps: list[int]
+
+    @classmethod
+    def of(cls, study: Study, **wildcards: str) -> Self:
+        assert study.leads
+        values = linearized(study, [COST_ON_ITSELF], **wildcards) | {"probes": [*range(study.leads.probes)]}
+        return cls.take(study.influence, **values, steps=study.leads.steps)
+
+
 class Fidelity(sections.Rules, sections.Iterations, Linearized):
     """damping: of the study, within the span; full_damping: of steps in all parameters"""
 

@@ -16,6 +16,7 @@ from surroscope.config.sections import (
     Figures,
     Gradients,
     Influence,
+    Leads,
     Maps,
     Probe,
     Sensitivity,
@@ -51,19 +52,21 @@ class Content(Section):
     maps: Maps | None = None
     symmetry: Symmetry | None = None
     fidelity: Fidelity | None = None
+    leads: Leads | None = None
     figures: Figures = Figures()
 
     @property
     def asked(self) -> tuple[str, ...]:
         """The optional parts that this study asks for, sections of the configuration."""
-        return tuple(key for key in ("sensitivity", "cross", "maps", "symmetry", "fidelity") if getattr(self, key))
+        every = ("sensitivity", "cross", "maps", "symmetry", "fidelity", "leads")
+        return tuple(key for key in every if getattr(self, key))
 
     def seeds_of(self, part: str) -> list[int]:
         """The seeds that an optional part looks at; none if it was not asked for."""
         match getattr(self, part):
             case None:
                 return []
-            case Sensitivity(seeds=seeds) | Fidelity(seeds=seeds):
+            case Sensitivity(seeds=seeds) | Fidelity(seeds=seeds) | Leads(seeds=seeds):
                 return seeds
             case Symmetry(seeds=seeds):
                 return seeds or self.seeds
@@ -86,7 +89,13 @@ class Content(Section):
             "box": any(x and y for x, y in shifts),
             "pbrf": self.fidelity is not None and self.fidelity.pbrf > 0,
         }
-        return (*self.asked, *(part for part, there in has.items() if there))
+        asked = (part for part in self.asked if part != "leads" or self.told_leads(system))
+        return (*asked, *(part for part, there in has.items() if there))
+
+    def told_leads(self, system: str) -> list[str]:
+        """The models of a system that are told how far to predict, if the study asks for that."""
+        models = self.systems[system].models.items()
+        return [name for name, model in models if self.leads and model.call and model.call.lead]
 
     def actions(self, system: str) -> list[str]:
         """The symmetries at whose images a system's networks are looked at, shifts only if they are asked for."""

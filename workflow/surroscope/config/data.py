@@ -84,6 +84,7 @@ class Data(Generation, Layout):
     format: Literal["xarray", "well", "pdebench", "apebench"] = "xarray"
     files: dict[Name, Annotated[list[str], Field(min_length=1), BeforeValidator(_several, str | list[str])]] = {}
     skip_rows: dict[Name, dict[str, list[Natural]]] = {}
+    orientation: Literal["check", "accept"] = "check"
     links: Literal["inside", "anywhere"] = "inside"
     keep_raw: bool = True
     reader: Literal["memory", "mapped"] = "memory"
@@ -110,7 +111,6 @@ class Data(Generation, Layout):
             raise ValueError(f"source is {self.source!r} and files {dict(self.files)}; files go with source: files")
         theirs = {
             "format",
-            "channels",
             "dimensions",
             "dtype",
             "time_step",
@@ -119,8 +119,12 @@ class Data(Generation, Layout):
         } & self.model_fields_set
         if theirs and self.source != "files":
             raise ValueError(f"{', '.join(sorted(theirs))} goes with source: files, found {self.source!r}; remove it")
-        if self.source == "simulation" and (self.skip or self.skip_rows):
-            raise ValueError("skip and skip_rows go with source: files or pdegym, found 'simulation'; remove them")
+        given = {name for name in ("channels", "skip", "skip_rows") if getattr(self, name)}
+        given |= {"orientation"} if self.orientation == "accept" else set()
+        if given and self.source == "simulation":
+            raise ValueError(
+                f"{', '.join(sorted(given))} goes with source: files or pdegym, found 'simulation'; remove it"
+            )
         if self.source == "pdegym" and (
             rows != columns or pdegym.CELLS % columns or self.snapshots > pdegym.SNAPSHOTS or columns < 4
         ):

@@ -24,6 +24,7 @@ from surroscope.config.checkpoint_jobs import (
     FullSweep,
     Gradients,
     Influence,
+    Leads,
     Maps,
     Orbits,
     Reduce,
@@ -93,8 +94,9 @@ class Ingest(data.Layout, Job):
     @classmethod
     def of(cls, study: Study, system: str, ic: str) -> Self:
         whole = study.system(system)
+        looked_at = tuple(v for v in whole.vectors if len(v) == 2 and study.data.orientation == "check")
         # The store has what is constant as channels like any other.
-        equations = replace(whole, channels=whole.stored, title=system, conserved=(), vectors=())
+        equations = replace(whole, channels=whole.stored, title=system, conserved=(), vectors=looked_at)
         layout: dict[str, Any]
         origin: dict[str, str]
         match study.data.source:
@@ -102,7 +104,9 @@ class Ingest(data.Layout, Job):
                 layout = {"format": "native", "channels": {c: f"state[{n}]" for n, c in enumerate(equations.channels)}}
                 origin = {}  # the files say it themselves
             case "pdegym":
-                layout = {"channels": pdegym.CHANNELS[system], "dimensions": pdegym.DIMENSIONS}
+                theirs = pdegym.CHANNELS[system]
+                channels = {name: study.data.channels.get(name, text) for name, text in theirs.items()}
+                layout = {"channels": channels, "dimensions": pdegym.DIMENSIONS}
                 layout |= {"time_step": pdegym.TIME_STEP}
                 origin = {"source": "PDEGym (Herde et al. 2024, arXiv 2405.19101)"}
             case "files":
@@ -234,7 +238,20 @@ JOBS: Mapping[str, Any] = {
             Full,
             Influence,
         ),
-        *(FullSweep, Sensitivity, CrossGradients, Cross, Maps, Orbits, Evaluate, Fidelity, Tables, Figures, Report),
+        *(
+            FullSweep,
+            Sensitivity,
+            CrossGradients,
+            Cross,
+            Maps,
+            Orbits,
+            Evaluate,
+            Fidelity,
+            Leads,
+            Tables,
+            Figures,
+            Report,
+        ),
     )
 }
 

@@ -53,6 +53,7 @@ def of_job(study: Study, job: str, parameters: int, **wildcards: str) -> int:
     """MB of a job of this name that differentiates a network of so many parameters."""
     settings = jobs.JOBS[job].of(study, **wildcards)
     samples = len(study.classes(settings.system)) * (settings.snapshots - 1)
+    samples *= len(settings.steps) if isinstance(settings, jobs.Leads) else 1
     rows, columns = study.data.grid
     outputs = len(settings.equations.channels) * rows * columns
     needed = gradients(parameters, samples, outputs)

@@ -25,6 +25,8 @@ PARTS = {
     "fidelity": "Real steps: from the trained weights, of the kinds {kinds}, on one in {every} transitions of every "
     "class, of {seeds}, probe batches a seed: {probes}; what they did to every error is set against what influence "
     "predicts.",
+    "leads": "Lead times: influence between all starts and lead times of {steps} snapshots, within the span of the "
+    "gradients, of networks that are told how far to predict, of {seeds}, probe batches a seed: {probes}.",
     "maps": "Response maps: the change of a prediction, cell by cell, after a step on another transition, of {seeds}.",
 }
 LEAKAGE = {
@@ -133,10 +135,11 @@ def influence(study: Study) -> Iterator[str]:
             f"What responds to steps on smse in {name}: {listed(study.observables_of(name))}"
             f"{'; also ' + listed(pairs) if pairs else ''}."
         )
-    for part in ("sensitivity", "cross", "maps", "fidelity"):
+    for part in ("sensitivity", "cross", "maps", "fidelity", "leads"):
         if found := getattr(study, part):
             told = found.model_dump() | {"seeds": seeds(study.seeds_of(part))}
-            yield PARTS[part].format(**told | {"kinds": listed(told.get("kinds", ()) or ["-"])})
+            several = {key: listed(told[key]) for key in ("kinds", "steps") if key in told}
+            yield PARTS[part].format(**told | several)
 
 
 def forward(study: Study) -> Iterator[str]:

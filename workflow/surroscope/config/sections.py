@@ -249,6 +249,21 @@ class Fidelity(Iterations):
     pbrf: Natural = 0
 
 
+class Leads(Section):
+    """Of networks that are told how far to predict; steps: in snapshots."""
+
+    seeds: Seeds
+    probes: Count = 1
+    steps: Annotated[list[Count], Field(min_length=2)]
+
+    @field_validator("steps")
+    @classmethod
+    def _increasing(cls, steps: list[int]) -> list[int]:
+        if steps != sorted(set(steps)):
+            raise ValueError("list each lead time once, in increasing order")
+        return steps
+
+
 class Figures(Section):
     heatmap_limit: Annotated[Positive, Field(le=1e6)] = 7.0
     dpi: Annotated[int, Field(ge=1, le=1200)] = 150

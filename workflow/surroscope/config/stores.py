@@ -31,6 +31,7 @@ def stores(study: Study) -> list[tuple[str, list[int], list[int]]]:
                 table = f"{checkpoint}/epoch{{epoch}}/sensitivity.csv"
                 found.append((table, study.seeds_of("sensitivity"), epochs[-1:]))
             found += [(f"{checkpoint}/epoch{{epoch}}/{name}.zarr", study.seeds, epochs) for name in everywhere]
-            for name, seeds in (last | images).items():
+            told = {"leads": study.seeds_of("leads")} if model in study.told_leads(system) else {}
+            for name, seeds in (last | images | told).items():
                 found += [(f"{checkpoint}/epoch{{epoch}}/{name}.zarr", seeds, epochs[-1:])] * bool(seeds)
     return found

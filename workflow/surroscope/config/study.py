@@ -96,7 +96,7 @@ class Study(Content):
                         f"{self.probe.batches} probe batches and {train} training trajectories a class; lower them"
                         f"{', or leave cross out' * (not train)}"
                     )
-        for key in ("coupling", "sensitivity", "symmetry", "fidelity"):
+        for key in ("coupling", "sensitivity", "symmetry", "fidelity", "leads"):
             if (part := getattr(self, key)) and (part.probes or 1) > self.probe.batches:
                 raise ValueError(f"{key}.probes is above probe.batches, {self.probe.batches}; lower it")
         for key in ("line", "box"):
@@ -104,6 +104,8 @@ class Study(Content):
                 raise ValueError(
                     f"symmetry.{key} is {found}, but shifts go {max(self.data.grid) - 1} cells at most; lower it"
                 )
+        if self.leads:
+            self._leads_fit(self.leads.steps)
         own = self.influence.damping
         if (
             self.sensitivity
@@ -116,6 +118,17 @@ class Study(Content):
                 if seed not in self.seeds:
                     raise ValueError(f"{key} asks for seed {seed}; choose from seeds, {self.seeds}")
         return self
+
+    def _leads_fit(self, steps: list[int]) -> None:
+        """Raise ValueError unless some network is told its lead time, and two starts or more are left."""
+        if not any(map(self.told_leads, self.systems)):
+            raise ValueError("leads asks for networks that are told how far to predict; give one call.lead, or drop it")
+        for name in self.systems:
+            if self.told_leads(name) and self.history(name) + max(steps) >= self.probe.snapshots:
+                raise ValueError(
+                    f"leads.steps holds {max(steps)}, which leaves fewer than two starts of probe.snapshots, "
+                    f"{self.probe.snapshots}; raise that or lower it"
+                )
 
     def _split_fits(self, name: str) -> None:
         """Raise ValueError where what was trained on must be known and is not, or leaves too little."""

@@ -172,3 +172,8 @@ def _powers(unit: str) -> dict[str, int] | str:
 
 def ends(values: np.ndarray) -> str:
     return f"{values[0]:.8g} to {values[-1]:.8g} ({len(values)})"
+
+
+def short(times: np.ndarray) -> str:
+    ends = (*times[:2], times[-1], len(times))
+    return "{:.12g}, {:.12g} .. {:.12g} ({})".format(*ends) if len(times) > 1 else str(times)

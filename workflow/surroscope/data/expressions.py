@@ -6,7 +6,7 @@ A name that Python would not have is quoted, such as "train/2m-height"[0]; alone
 import ast
 import operator
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 
 import numpy as np
@@ -56,6 +56,16 @@ def names(expression: str) -> set[str]:
     if not read:
         raise UserError(f"{expression!r} reads no variable; expected at least one")
     return read
+
+
+def variables(channels: Mapping[str, str]) -> list[str]:
+    """The variables of a file that channels are made of, in order."""
+    return sorted(set().union(*map(names, channels.values())))
+
+
+def read(texts: Iterable[str]) -> set[str]:
+    """The names that expressions read, and each as a whole, which may be the name of what there is."""
+    return {name for text in texts for name in (*names(text), text.strip())}
 
 
 def evaluate(expression: str, read: Callable[[str, int | None], Any]) -> Any:

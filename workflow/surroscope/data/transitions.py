@@ -6,7 +6,7 @@ import math
 import mmap
 import sys
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -30,6 +30,7 @@ class Probe:
     every: only each so many'th transition is taken, from the first on
     history: T snapshots are given to a network, so that the first transition starts from snapshot T - 1
     constants: how many channels, the last ones, are given and not predicted: F = C - constants
+    lead: how many snapshots later the target is
     """
 
     states: np.ndarray
@@ -38,11 +39,12 @@ class Probe:
     every: int = 1
     history: int = 1
     constants: int = 0
+    lead: int = 1
 
     @property
     def times(self) -> range:
         """Snapshot that each transition of a trajectory starts from."""
-        return range(self.history - 1, self.states.shape[1] - 1, self.every)
+        return range(self.history - 1, self.states.shape[1] - self.lead, self.every)
 
     @property
     def snapshots(self) -> np.ndarray:
@@ -58,11 +60,16 @@ class Probe:
     @property
     def targets(self) -> np.ndarray:
         """(N, F, Y, X)"""
-        return self._at([time + 1 for time in self.times])
+        return self._at([time + self.lead for time in self.times])
 
     def _at(self, times: list[int]) -> np.ndarray:
         fields = self.states.shape[2] - self.constants
         return self.states[:, times, :fields].reshape(-1, fields, *self.states.shape[3:])
+
+    def at_leads(self, leads: list[int]) -> list["Probe"]:
+        """The same starts, as many as the longest lead leaves, with each of these leads."""
+        last = self.states.shape[1] - max(leads)
+        return [replace(self, states=self.states[:, : last + lead], lead=lead) for lead in leads]
 
     @property
     def labels(self) -> np.ndarray:

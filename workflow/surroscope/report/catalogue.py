@@ -35,12 +35,13 @@ OF_PAPER = {"mass": "T: mass", "energy": "T: energy"}
 MODULES = sorted({spec.draw.partition(":")[0] for spec in FIGURES.values()})
 # What of a configuration asks for tables: sections, the shares of models, which ask for those of a dial, and several
 # classes; and what is for readers and drawn nowhere.
-SECTIONS = {"classes", "sensitivity", "cross", "maps", "symmetry", "dial", "fidelity"}
+SECTIONS = {"classes", "sensitivity", "cross", "maps", "symmetry", "dial", "fidelity", "leads"}
 FOR_READERS: dict[str, tuple[str, ...]] = {
     "scalars": (),
     "attribution": ("cross",),
     "dial": ("dial",),
     "fidelity_lag": ("fidelity",),
+    "leads_error": ("leads",),
 }
 
 

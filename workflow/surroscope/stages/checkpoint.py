@@ -66,7 +66,7 @@ def inputs(
 ) -> Tensor:
     """What a network is given at a probe batch."""
     snapshots = torch.from_numpy(probe.snapshots).to(place, dtype)
-    return context.of(network, snapshots, torch.from_numpy(probe.labels))
+    return context.of(network, snapshots, torch.from_numpy(probe.labels), probe.lead)
 
 
 def method_of(

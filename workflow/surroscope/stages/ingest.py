@@ -6,7 +6,6 @@ numbered in the order of (file, row).
 
 import json
 import math
-from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -20,6 +19,7 @@ from surroscope.data import coordinates, expressions
 from surroscope.data.checks import Distinct, Faults, Statistics, require_physical
 from surroscope.data.formats import Fields, Reader, Variable
 from surroscope.data.links import require_inside
+from surroscope.data.orientation import Orientation
 from surroscope.data.selection import Skipping, Source, counted, file_names, shards, told, without
 from surroscope.errors import UserError
 from surroscope.runtime import cli, progress
@@ -48,6 +48,7 @@ def stage(
     total, system = settings.trajectories, settings.equations
     rows, frames = block_of(max(source.snapshot_bytes for source in sources), settings.snapshots)
     statistics, seen = Statistics(system.channels), Distinct()
+    orientation = Orientation(system, settings.grid, settings.channels)
     with reader, writing(store, cli.provenance("ingest", settings)) as temporary:
         shape = (len(system.channels), *settings.grid)
         state = zarr.open_group(temporary, mode="w").create_array(
@@ -68,11 +69,13 @@ def stage(
                     block = np.concatenate(
                         [convert(settings, reader.open(path), taken, chosen) for path, taken in parts]
                     )
+                    orientation.add(parts, block, further=first > 0)
                     statistics.add(block)
                     seen.add(start, block)
                     state[start : start + len(block), chosen] = block
                 seen.compare(start, [(path, row) for path, taken in parts for row in range(taken.start, taken.stop)])
                 bar.update(len(block))
+        found = orientation.told()
         described = describe(settings, sources, times, statistics).assign_coords(agreed.axes(settings.grid))
         described["digest"] = ("trajectory", seen.digests, {"long_name": "first 63 bits of the states' SHA-256"})
         if skipped := counted(sources):
@@ -83,7 +86,7 @@ def stage(
             origin | {"system": system.name, "boundary": system.boundary, "channels": settings.channels}
         ).to_zarr(temporary, mode="a", zarr_format=3, consolidated=False)
     left_out = f", left out are {told(skipped)}" if skipped else ""
-    print(f"{store}: {total} trajectories{left_out}\n{statistics.table()}")
+    print(f"{store}: {total} trajectories{left_out}", *found, statistics.table(), sep="\n")
 
 
 def verified(raw: list[Path], listing: Path) -> dict[str, Any]:
@@ -116,7 +119,7 @@ def inspect(
     for path in raw:
         fields = reader.open(path)
         found, size = {}, 0
-        for name in variables(expressions_of(settings, fields)):
+        for name in expressions.variables(expressions_of(settings, fields)):
             variable = fields.variable(name)
             require(settings, path, name, variable)
             found[name] = variable
@@ -129,9 +132,9 @@ def inspect(
             at = times_of(settings, fields, place)
             if times is not None and not coordinates.alike(at, times):
                 raise UserError(
-                    f"{fields.where(place)}: its snapshots are at times {short(at)}, those of {first} at "
-                    f"{short(times)}; a class has one set of times. Where only the start differs, set data.time_step, "
-                    "and times count from 0 in every file"
+                    f"{fields.where(place)}: its snapshots are at times {coordinates.short(at)}, those of {first} at "
+                    f"{coordinates.short(times)}; a class has one set of times. Where only the start differs, set "
+                    "data.time_step, and times count from 0 in every file"
                 )
             if times is None:
                 times, first = at, fields.where(place)
@@ -170,23 +173,14 @@ def selected(settings: jobs.Ingest, reader: Reader, sources: list[Source]) -> li
 
 def wanted(settings: jobs.Ingest) -> set[str]:
     """Names of all variables and groups that channels may be made of."""
-    texts = settings.channels.values()
-    read = set().union(*map(expressions.names, texts), (text.strip() for text in texts))
-    return {part for name in read for part in name.split("/")}
+    return {part for name in expressions.read(settings.channels.values()) for part in name.split("/")}
 
 
 def steady(settings: jobs.Ingest) -> set[str]:
     """Names of variables that may have no time, since only constants are made of them."""
-    constants = settings.equations.constants
-    texts = [settings.channels[name] for name in constants]
-    others = [text for name, text in settings.channels.items() if name not in constants]
-    read = set().union(*map(expressions.names, texts), (text.strip() for text in texts))
-    return read - set().union(*map(expressions.names, others), (text.strip() for text in others))
-
-
-def variables(channels: Mapping[str, str]) -> list[str]:
-    """The variables of a file that the channels are made of."""
-    return sorted(set().union(*map(expressions.names, channels.values())))
+    constants = [settings.channels[name] for name in settings.equations.constants]
+    others = [text for name, text in settings.channels.items() if name not in settings.equations.constants]
+    return expressions.read(constants) - expressions.read(others)
 
 
 def times_of(settings: jobs.Ingest, fields: Fields, place: str) -> np.ndarray:
@@ -248,7 +242,7 @@ def convert(
     faults: what is wrong with them is added to, where it is no error
     """
     path, channels = fields.path, expressions_of(settings, fields)
-    blocks = {name: fields.read(name, rows, times) for name in variables(channels)}
+    blocks = {name: fields.read(name, rows, times) for name in expressions.variables(channels)}
 
     def read(name: str, component: int | None) -> np.ndarray:
         block = blocks[name]
@@ -300,11 +294,6 @@ def describe(settings: jobs.Ingest, sources: list[Source], times: np.ndarray, st
             "channel": names("channel", settings.equations.channels),
         },
     )
-
-
-def short(times: np.ndarray) -> str:
-    ends = (*times[:2], times[-1], len(times))
-    return "{:.12g}, {:.12g} .. {:.12g} ({})".format(*ends) if len(times) > 1 else str(times)
 
 
 if __name__ == "__main__":

@@ -10,7 +10,7 @@ import xarray as xr
 from surroscope.config import jobs
 from surroscope.diagnostics.scalars import Measured
 from surroscope.runtime import cli, store
-from surroscope.tables import coupling, dial, fidelity, influence, parts, rollouts, scalars
+from surroscope.tables import coupling, dial, fidelity, influence, leads, parts, rollouts, scalars
 from surroscope.tables.reading import read_csv
 
 # These tables are of one kind of influence, the study's first solver's, and so say which.
@@ -30,6 +30,7 @@ def stage(
     crosses: Sequence[Path] = (),
     maps: Sequence[Path] = (),
     fidelities: Sequence[Path] = (),
+    told: Sequence[Path] = (),
 ) -> None:
     solved = [store.read(path).load() for path in influences]
     matrices = [dataset.isel(solver=0) for dataset in solved]
@@ -83,10 +84,10 @@ def stage(
         for name, table in of_model.items():
             if name in frames:
                 frames[name].append(labelled(table, model, last))
-        told = errors[errors["epoch"] == epochs[-1]].reindex(columns=["likelier"])["likelier"].dropna()
+        likelier = errors[errors["epoch"] == epochs[-1]].reindex(columns=["likelier"])["likelier"].dropna()
         verdicts[model] = scalars.conclusion(
             *(numbers[model], last, kernel[epochs[-1]], names, settings.system),
-            likelier=next(iter(told), ""),
+            likelier=next(iter(likelier), ""),
             held_out=settings.held_out.get(model),
         ) | {"influence": kind}
     frames["scalars"].append(scalars.main_numbers(numbers, settings.system, settings.architectures))
@@ -99,6 +100,10 @@ def stage(
     if settings.shares:
         for name, table in dial.tables(solved, pd.concat(frames["checkpoints"]), settings.shares).items():
             frames[name].append(table)
+    for model in settings.models:
+        if of_leads := [d for path in told if (d := store.read(path).load()).attrs["model"] == model]:
+            for name, table in leads.of_model(of_leads).items():
+                frames[name].append(table)
     measured_steps = [store.read(path).load() for path in fidelities]
     for model in settings.models if measured_steps else ():
         of_model = fidelity.tables([d for d in measured_steps if d.attrs["model"] == model], settings.solver)

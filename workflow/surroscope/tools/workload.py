@@ -56,6 +56,7 @@ TORCH = (
     "full_sweep",
     "orbits",
     "fidelity",
+    "leads",
     "evaluate",
 )
 # Floating-point operations of what a machine is timed on: enough to tell, over within a second or two.
@@ -320,6 +321,14 @@ class Model:
         return Work(probes * seconds, probes * (3 * gradients + 4 * products) * network.operations, size=size)
 
     _full_sweep = _full
+
+    def _leads(self, job: jobs.Leads, **_: str) -> Work:
+        network, n, outputs = self.linearized(job)
+        n, probes = n * len(job.steps), len(job.probes)
+        seconds = GRADIENT * n * network.step + TANGENT * n**2 * network.forward
+        seconds += n**2 * (network.parameters + n * outputs) * self.product
+        operations = (3 * n + 2 * n**2) * network.operations
+        return Work(probes * seconds, probes * operations, size=8.0 * probes * n**2)
 
     def _fidelity(self, job: jobs.Fidelity, **_: str) -> Work:
         network, n, _outputs = self.linearized(job)
