@@ -351,6 +351,15 @@ def costs(wildcards, output):
     return [str(root / place) for place in cost.places(STUDY.study, STUDY.data.dataset, classes)]
 
 
+def contracts():
+    """That networks keep to what is asked of them, which the first jobs look at."""
+    return [
+        f"{NETWORK}/contract.json".format(system=name, model=model)
+        for name, system in STUDY.systems.items()
+        for model in system.models
+    ]
+
+
 def kept_shards():
     if not STUDY.gradients.keep:
         return []
