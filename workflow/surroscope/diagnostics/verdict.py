@@ -29,7 +29,7 @@ LEAKAGE: Mapping[bool | None, list[str]] = {
     True: ["Leakage: probe trajectories were held out from its training, as split.trained says."],
     False: [
         "Leakage: what it was trained on is not known, so that probe trajectories may have been trained on, and errors "
-        "may be larger elsewhere. split.trained says what it was."
+        "may be larger elsewhere. Say in split.trained what it was."
     ],
 }
 # By whether it was trained here.
