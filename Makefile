@@ -25,15 +25,17 @@ test: $(VENV)/ready
 test-slow: $(VENV)/ready
 	pytest -n 2 --dist loadfile -m slow
 
-# Networks of other packages, beside the environment of the lock.
-test-surrogates: $(SURROGATES)/ready
-	PATH="$(CURDIR)/$(SURROGATES)/bin:$(PATH)" $(SURROGATES)/bin/python -m pytest -rA tests/surrogates
+# Networks of other packages, beside the environment of the lock, of those that want older ones, and data of other solvers.
+test-surrogates: $(SURROGATES)/latest/ready $(SURROGATES)/pinned/ready $(SURROGATES)/data/ready
+	@for each in latest pinned data; do \
+	  PATH="$(CURDIR)/$(SURROGATES)/$$each/bin:$(PATH)" python -m pytest -rP tests/surrogates || exit 1; \
+	done
 
-$(SURROGATES)/ready: tests/surrogates/requirements.txt $(VENV)/ready
-	rm -rf $(SURROGATES)
-	"$(PYTHON)" -m venv $(SURROGATES)
-	python -c "import sys, sysconfig; print(sysconfig.get_path('purelib'), file=open(sys.argv[1], 'w'))" "$$($(SURROGATES)/bin/python -c "import sysconfig; print(sysconfig.get_path('purelib'))")/project.pth"
-	$(SURROGATES)/bin/pip install --quiet --disable-pip-version-check --no-deps -r $<
+$(SURROGATES)/%/ready: tests/surrogates/%.txt $(VENV)/ready
+	rm -rf $(@D)
+	"$(PYTHON)" -m venv $(@D)
+	python -c "import sys, sysconfig; print(sysconfig.get_path('purelib'), file=open(sys.argv[1], 'w'))" "$$($(@D)/bin/python -c "import sysconfig; print(sysconfig.get_path('purelib'))")/project.pth"
+	$(@D)/bin/pip install --quiet --disable-pip-version-check --no-deps -r $<
 	touch $@
 
 test-gpu: $(VENV)/ready
@@ -157,5 +159,5 @@ $(VENV)/ready: requirements.lock
 	touch $@
 
 clean:
-	rm -rf $(VENV) $(PEERS) $(CLAWPACK) .snakemake .pytest_cache .ruff_cache .mypy_cache .hypothesis
+	rm -rf $(VENV) $(PEERS) $(CLAWPACK) $(SURROGATES) .snakemake .pytest_cache .ruff_cache .mypy_cache .hypothesis
 	@echo "data/ and results/ are kept; remove them by hand if you mean to"

@@ -63,7 +63,7 @@ class Request:
 
 
 class Hub:
-    """A hub and, on another port, the store that it may redirect to. Datasets only; every file but *.md is LFS."""
+    """A hub of datasets and models and, on another port, the store that it may redirect to. What is data is LFS."""
 
     def __init__(self, token: str | None = None) -> None:
         """token: what a client must present; None: nothing."""
@@ -180,11 +180,12 @@ class _Handler(BaseHTTPRequestHandler):
         hub.requests.append(Request(self.command, kind, url.path, headers))
         if kind != "elsewhere" and hub.token and headers.get("authorization") != f"Bearer {hub.token}":
             return self._error(401, "Invalid username or password.")
-        # [api/]datasets/{owner}/{name}/{what}/{revision}[/{file}]
+        # [api/]datasets/{owner}/{name}/{what}/{revision}[/{file}], or models, which content has not before it
         parts = parts[1:] if kind == "api" else parts
-        if len(parts) < 5 or parts[0] != "datasets":
+        parts = parts[1:] if parts[0] in ("datasets", "models") else parts
+        if len(parts) < 4:
             return self._error(404, "Not found")
-        repo, what, revision, name = "/".join(parts[1:3]), parts[3], parts[4], "/".join(parts[5:])
+        repo, what, revision, name = "/".join(parts[:2]), parts[2], parts[3], "/".join(parts[4:])
         if not hub.knows(repo):
             return self._error(404, "Repository not found", {"X-Error-Code": "RepoNotFound"})
         if (found := hub.tree(repo, revision)) is None:
@@ -285,7 +286,7 @@ class _Handler(BaseHTTPRequestHandler):
 def _entry(name: str, data: bytes) -> dict[str, Any]:
     """A file in the tree API."""
     entry: dict[str, Any] = {"type": "file", "path": name, "size": len(data), "oid": hashlib.sha1(data).hexdigest()}
-    if not name.endswith(".md"):
+    if not name.endswith((".md", ".json")):
         entry["lfs"] = {"oid": hashlib.sha256(data).hexdigest(), "size": len(data), "pointerSize": 134}
     return entry
 

@@ -1,9 +1,9 @@
 """The Jacobian of a module as it is, knowing nothing of torch.func or of how the package calls a network."""
 
-from copy import deepcopy
-
 import torch
 from torch import Tensor, nn
+
+from surroscope.influence.functional import copied
 
 
 def pairs(values: Tensor) -> Tensor:
@@ -13,8 +13,9 @@ def pairs(values: Tensor) -> Tensor:
 def jacobian(network: nn.Module, states: Tensor) -> Tensor:
     """(N, F Y X, P) in float64, one backward pass of the module an output."""
     rows = []
+    outputs = network(states[:1]).numel()
     for state in states:
-        for output in range(state.numel()):
+        for output in range(outputs):
             network.zero_grad()
             network(state[None]).flatten()[output].backward()
             rows.append(torch.cat([pairs(torch.zeros_like(p) if p.grad is None else p.grad) for p in trained(network)]))
@@ -30,7 +31,7 @@ def moved(network: nn.Module, states: Tensor, direction: Tensor, step: float = 1
     """J v by differences of predictions, (N, F Y X)."""
     found = []
     for sign in (1, -1):
-        other, start = deepcopy(network), 0
+        other, start = copied(network), 0
         with torch.no_grad():
             for p in trained(other):
                 flat = torch.view_as_real(p) if p.is_complex() else p

@@ -193,3 +193,24 @@ def test_the_code_of_the_api_runs(capsys: pytest.CaptureFixture[str]) -> None:
     printed = capsys.readouterr().out
     for words in ("within a class", "(response: 6, perturbation: 6)", "stiffest directions"):
         assert words in printed
+
+
+class Keeping(nn.Module):
+    """Keeps what it computed last, as of attention maps and positions, with the graph that led to it."""
+
+    def __init__(self, inner: nn.Module) -> None:
+        super().__init__()
+        self.inner, self.last = inner, None
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        self.last = self.inner(x)
+        return self.last
+
+
+def test_a_network_that_keeps_its_last_prediction_is_the_network_without() -> None:
+    p = problem("convolution")
+    keeping = Keeping(p.single.network)
+    keeping(p.x.float()).sum().backward()
+    expected = surroscope.influence_matrix(p.single.network, p.x, p.y)
+    np.testing.assert_array_equal(surroscope.influence_matrix(keeping, p.x, p.y), expected)
+    assert keeping.last.requires_grad

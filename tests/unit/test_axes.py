@@ -221,3 +221,19 @@ def test_types_of_numbers_that_differ_are_taken_as_the_error_says(tmp_path: Path
     found = ingested(tmp_path / "a.h5", PLANE, channels, dimensions=dimensions, dtype=every)
     expected = [fields["u"] + fields["v"], fields["v"] * fields["w"].astype("f4")]
     np.testing.assert_array_equal(found, np.stack(expected, axis=2).astype("f4"))
+
+
+def test_a_file_of_py_pde_is_a_trajectory_with_times(tmp_path: Path) -> None:
+    values = np.random.default_rng(0).uniform(size=(1, 4, 2, 6, 8))
+    with h5py.File(tmp_path / "a.hdf5", "w") as file:
+        file["data"], file["times"] = values[0].swapaxes(-1, -2), np.arange(4) * 0.1
+    channels, settings = {"u": "data[0]", "v": "data[1]"}, {"format": "py-pde", "time_step": None}
+    found = ingested(tmp_path / "a.hdf5", values.shape, channels, dtype="float64", **settings)
+    np.testing.assert_array_equal(found, values.astype(np.float32))
+    np.testing.assert_allclose(store.read(tmp_path / "store.zarr")["time"], [0, 0.1, 0.2, 0.3])
+
+
+def test_a_dimension_that_is_none_of_ours_may_count_components_or_trajectories(tmp_path: Path) -> None:
+    path = of_groups(tmp_path / "a.nc", {"u": states(PLANE)[:, :, 0]}, ("sample", "time", "y", "x"))
+    with pytest.raises(UserError, match=r"\{channel: sample\}, if it counts trajectories \{trajectory: sample\}"):
+        ingested(path, PLANE, {"c": "u"})

@@ -218,6 +218,10 @@ def test_an_observable_or_channel_that_would_make_two_figures_of_one_name_is_ref
     [
         ({"channels": {"depht": "h"}}, "data.channels holds 'depht'; choose from depth, discharge"),
         ({"source": "pdegym", "files": {}, "dtype": "float64"}, "dtype goes with source: files, found 'pdegym'"),
+        (
+            {"files": {"train": "a.h5", "test": "b.h5"}},
+            r"train, test are names of parts .*under one name, as in {all: \[a\.h5, b\.h5\]}: .* see split",
+        ),
         ({"source": "simulation", "files": {}, "size": 32}, "channels goes with .* or pdegym, found 'simulation'"),
     ],
 )

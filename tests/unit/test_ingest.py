@@ -319,7 +319,7 @@ def test_classes_that_differ_are_not_split(tmp_path: Path, change: dict[str, Any
     ingest.stage(native.settings((4, 4, 4, 8, 8), "b", **change), raw=[raw], store=other)
     with pytest.raises(UserError, match=words):
         split.stage(
-            jobs.Split(seed=1, classes=["a", "b"], train=0.5, validation=0.25, test=0.25, trajectories=4),
+            jobs.Split(seed=1, classes=["a", "b"], train=0.5, validation=0.25, trajectories=4),
             stores=[one, other],
             split=tmp_path / "split.json",
         )
@@ -332,7 +332,7 @@ def test_a_trajectory_of_two_classes_is_named(tmp_path: Path) -> None:
     words = r"b\.zarr: trajectory 3 \(b\.nc, row 3\) is the same as trajectory 2 of .*a\.zarr \(a\.nc, row 2\)"
     with pytest.raises(UserError, match=words):
         split.stage(
-            jobs.Split(seed=1, classes=["a", "b"], train=0.5, validation=0.25, test=0.25, trajectories=4),
+            jobs.Split(seed=1, classes=["a", "b"], train=0.5, validation=0.25, trajectories=4),
             stores=[one, other],
             split=tmp_path / "split.json",
         )

@@ -8,6 +8,7 @@ import pytest
 from default_study import DEFAULT, changed
 
 from surroscope.config import jobs
+from surroscope.config.job import network
 from surroscope.config.study import check
 from surroscope.errors import UserError
 
@@ -67,6 +68,20 @@ def test_a_file_of_weights_that_is_not_there_is_one_line(tmp_path: Path, monkeyp
     Path("last.pt").write_bytes(b"<!DOCTYPE html><html>")
     with pytest.raises(UserError, match=r"vit\.weights\.files: last\.pt: a web page, not weights"):
         study.weights("CE", "vit", 10, 1)
+
+
+def test_options_that_are_not_said_are_those_that_save_pretrained_kept(tmp_path: Path) -> None:
+    (tmp_path / "config.json").write_text('{"_class_name": "Network", "width": 8, "_diffusers_version": "0.42.1"}')
+    weights = {"weights": str(tmp_path)}
+    study = check(changed("systems.CE.models.vit", ADOPTED | weights) | ALONE, "config.yaml")
+    assert network(study, "CE", "vit")["options"] == {"width": 8}
+    said = ADOPTED | weights | {"options": {"depth": 2}}
+    study = check(changed("systems.CE.models.vit", said) | ALONE, "config.yaml")
+    assert network(study, "CE", "vit")["options"] == {"depth": 2}
+    (tmp_path / "config.json").write_text("<html>")
+    study = check(changed("systems.CE.models.vit", ADOPTED | weights) | ALONE, "config.yaml")
+    with pytest.raises(UserError, match=r"config\.json: no options in JSON .*say options beside the factory"):
+        network(study, "CE", "vit")
 
 
 def test_a_name_is_of_networks_trained_here_or_elsewhere() -> None:

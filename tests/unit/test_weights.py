@@ -54,6 +54,12 @@ def loaded(path: Path, entry: str = "", prefix: str | None = None, **options: ob
             {"entry": "model"},
             "",
         ),
+        (
+            # As Lightning saves it, with the score of the best checkpoint.
+            {"state_dict": BEHIND, "callbacks": {"ModelCheckpoint": {"best_model_score": torch.tensor(0.1)}}},
+            {},
+            "module.",
+        ),
         ({"a": {"b": BEHIND}}, {"entry": "a.b"}, "module."),
         (
             {**{f"ema.{n}": p * 2 for n, p in SAVED.items()}, **{f"net.{n}": p for n, p in SAVED.items()}},

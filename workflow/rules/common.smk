@@ -53,6 +53,10 @@ try:
         except UserError as error:
             raise UserError(f"{CONFIGURATION}: {key}.factory: {error}") from None
     FILES = STUDY.data.paths()
+    for PUBLISHED in STUDY.published():
+        from surroscope.data import published  # what few plans need
+
+        published.fetch(*PUBLISHED)
     for name, chosen in STUDY.systems.items():
         for label, model in chosen.models.items():
             for seed, epoch in ((s, e) for s in STUDY.seeds for e in model.probe_epochs if model.weights):

@@ -165,6 +165,11 @@ class Content(Section):
         except (ValueError, UserError) as error:
             raise UserError(f"systems.{system}.models.{model}.weights.files: {error}") from None
 
+    def published(self) -> list[tuple[str, str, str, Path]]:
+        """What is fetched from a hub before a plan is made, see `Weights.published`."""
+        models = [model for system in self.systems.values() for model in system.models.values()]
+        return [model.weights.published for model in models if model.weights and model.weights.published]
+
     def trained_on(self, system: str) -> dict[str, set[int]] | None:
         """Of each class those of the study's trajectories that were trained on; None where fractions say it."""
         listed, count = self.split.listed(), self.systems[system].trajectories

@@ -13,6 +13,8 @@ from surroscope.data.files import by_number
 from surroscope.errors import UserError
 from surroscope.observables.catalogue import COMPUTED
 
+# Names of parts that data sets are published in.
+PARTS = ("train", "training", "val", "valid", "validation", "test", "testing")
 PAIR = Field(min_length=2, max_length=2)
 Numbers = Literal["float16", "float32", "float64"]
 Cells = Annotated[int, Field(ge=1, le=2**14)]
@@ -81,7 +83,7 @@ class Data(Generation, Layout):
     snapshots: Annotated[int, Field(ge=3, le=MOST)] = 21
     block: Count = 64
     revision: Annotated[str | dict[str, str], PlainValidator(_revision, str | dict[str, str])] = "main"
-    format: Literal["xarray", "well", "pdebench", "apebench"] = "xarray"
+    format: Literal["xarray", "well", "pdebench", "apebench", "py-pde"] = "xarray"
     files: dict[Name, Annotated[list[str], Field(min_length=1), BeforeValidator(_several, str | list[str])]] = {}
     skip_rows: dict[Name, dict[str, list[Natural]]] = {}
     orientation: Literal["check", "accept"] = "check"
@@ -99,6 +101,18 @@ class Data(Generation, Layout):
             except UserError as error:
                 raise ValueError(f"{channel}: {error}") from None
         return channels
+
+    @field_validator("files")
+    @classmethod
+    def _of_classes(cls, files: dict[str, list[str]]) -> dict[str, list[str]]:
+        parts = [name for name in files if name.lower() in PARTS]
+        if len(parts) > 1:
+            listed = [path for name in parts for path in files[name]]
+            raise ValueError(
+                f"{', '.join(parts)} are names of parts of a data set, not of classes of initial conditions; list them "
+                f"under one name, as in {{all: [{', '.join(listed)}]}}: trajectories are split here, see split"
+            )
+        return files
 
     @model_validator(mode="after")
     def _of_its_source(self) -> "Data":

@@ -47,5 +47,5 @@ def network(study: Study, system: str, model: str) -> dict[str, Any]:
     call = architecture.call.model_dump(exclude_defaults=True) if architecture.call else {}
     if constants := len(study.system(system).constants):
         call["constants"] = constants
-    made = {"factory": architecture.factory, "options": architecture.options, "call": call or None}
+    made = {"factory": architecture.factory, "options": architecture.made_with, "call": call or None}
     return {"system": system, "boundary": study.system(system).boundary, "model": model} | made

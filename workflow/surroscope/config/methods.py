@@ -80,8 +80,8 @@ def training(study: Study) -> Iterator[str]:
         for label, model in system.models.items():
             if model.weights:
                 yield (
-                    f"{label} on {name}: {model.factory}{options(model.options)}, trained elsewhere, with the weights "
-                    f"of {model.weights.files}; {LEAKAGE[bool(study.held_out(model))]}; probed after epoch "
+                    f"{label} on {name}: {model.factory}{options(model.made_with)}, trained elsewhere, with the "
+                    f"weights of {model.weights.files}; {LEAKAGE[bool(study.held_out(model))]}; probed after epoch "
                     f"{listed(model.probe_epochs)}."
                 )
             if rule := model.training:

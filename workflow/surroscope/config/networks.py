@@ -102,6 +102,11 @@ class Model(Factory):
             found = []
         return model | {"probe_epochs": found or [EPOCH]}
 
+    @property
+    def made_with(self) -> dict[str, Any]:
+        """The options that are said, else those that were saved with the weights."""
+        return self.options or (self.weights.options() if self.weights else {})
+
     @model_validator(mode="after")
     def _probed_epochs_are_trained(self) -> "Model":
         if (self.training is None) == (self.weights is None):

@@ -3,26 +3,46 @@
 import functools
 import glob
 import hashlib
+import json
 import os
 import re
 from pathlib import Path
 from typing import Annotated, Any
 
-from pydantic import Field
+from pydantic import Field, field_validator
 
 from surroscope.config.base import ImportPath, Section
+from surroscope.errors import UserError
 
 EPOCH = 1  # of files whose names have none
+HUB = r"hub:([^/@]+/[^/@]+)/?([^@]*)(?:@(.+))?"
 
 
 class Weights(Section):
-    """files: a file, or a folder that `save_pretrained` wrote, where {seed} and {epoch} stand for whole numbers"""
+    """files: a file, or a folder that `save_pretrained` wrote, where {seed} and {epoch} stand for whole numbers; or
+    hub:owner/name, with /file or @revision behind it, for one on a Hugging Face hub
+    """
 
     files: Annotated[str, Field(min_length=1)]
     entry: str = ""
     prefix: str | None = None
     pickled: bool = False
     loader: ImportPath | None = None
+
+    @field_validator("files")
+    @classmethod
+    def _of_a_repository(cls, files: str) -> str:
+        if files.startswith("hub:") and not re.fullmatch(HUB, files):
+            raise ValueError("expected hub:owner/name, with /file or @revision behind it")
+        return files
+
+    @property
+    def published(self) -> tuple[str, str, str, Path] | None:
+        """Of what is on a hub: repository, file or folder in it, revision, and the folder that it is kept in here."""
+        if not (match := re.fullmatch(HUB, self.files)):
+            return None
+        repo, path, revision = match[1], match[2], match[3] or "main"
+        return repo, path, revision, Path("data/hub") / f"{repo}@{revision.replace('/', '-')}"
 
     def path(self, seed: int, epoch: int) -> Path:
         """Raises ValueError unless there is exactly one such file."""
@@ -38,6 +58,8 @@ class Weights(Section):
     def found(self, seed: int | None = None) -> dict[int, list[Path]]:
         """The files of a seed, or of all of them, by epoch."""
         named = os.path.expanduser(self.files)
+        if self.published:
+            named = str(self.published[3] / self.published[1])
         if os.path.exists(named):
             return {EPOCH: [Path(named)]}
         # The first {epoch} is read, and where there are several they say the same.
@@ -51,6 +73,17 @@ class Weights(Section):
             if match := re.fullmatch(wanted, path):
                 by_epoch.setdefault(int(match.groupdict().get("epoch", EPOCH)), []).append(Path(path))
         return by_epoch
+
+    def options(self) -> dict[str, Any]:
+        """Those of the config.json in the folder that `save_pretrained` wrote, without notes such as _class_name."""
+        path = next((file for paths in self.found().values() for file in paths), Path()) / "config.json"
+        if not path.is_file():
+            return {}
+        try:
+            noted = dict(json.loads(path.read_text()))
+        except ValueError as error:
+            raise UserError(f"{path}: no options in JSON ({error}); say options beside the factory") from None
+        return {name: value for name, value in noted.items() if not name.startswith("_")}
 
 
 def files(weights: Any) -> Any:

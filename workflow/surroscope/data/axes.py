@@ -43,6 +43,7 @@ FORMATS = {
         grouped=("time", "x", "y", "channel"),
     ),
     "apebench": Format(("trajectory", "time", "channel", "x", "y")),
+    "py-pde": Format(("time", "channel", "x", "y"), times="times"),
 }
 
 
@@ -100,6 +101,7 @@ class Layout:
             advice = f"{', '.join(further)} is none of them, and {SOLID}"
             if not set(further) & set(VERTICAL):
                 advice += f"; if it counts the components of a vector, set data.dimensions: {{channel: {further[0]}}}"
+                advice += f", if it counts trajectories {{trajectory: {further[0]}}}" * ("trajectory" not in axes)
         elif len(array.shape) > len(expected):
             advice = f"if that is a third dimension of space: {SOLID}; else {advice}"
         line = "" if self.line or len(array.shape) not in (2, 3) else "; for fields on a line set data.size: [1, cells]"

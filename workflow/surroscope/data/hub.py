@@ -1,4 +1,4 @@
-"""Files of a dataset on a Hugging Face hub: listed at one commit, fetched, verified, put in place whole or not at all.
+"""Files on a Hugging Face hub: listed at one commit, fetched, verified, put in place whole or not at all.
 
 Address, token, proxies and timeouts are those of huggingface_hub and its environment (HF_ENDPOINT, HF_TOKEN, ...). The
 content is streamed here and not by hf_hub_download, which (huggingface_hub 2.4) accepts any content of the right size,
@@ -36,35 +36,43 @@ class _WrongContentError(Exception):
     """What arrived is not the file that the listing names."""
 
 
+def contents(repo: str, revision: str, kind: str = "dataset") -> tuple[str, dict[str, tuple[int, str | None]]]:
+    """The commit that `revision` (branch, tag, commit) is now, and size and SHA-256 of its files, None of small ones.
+
+    kind: "dataset" or "model". Raises UserError if the hub cannot be reached or refuses.
+    """
+
+    def ask() -> Any:
+        timeout = constants.HF_HUB_DOWNLOAD_TIMEOUT
+        return HfApi().repo_info(repo, revision=revision, repo_type=kind, files_metadata=True, timeout=timeout)
+
+    try:
+        info = _persist(f"{repo} at {revision}", repo, ask, kind=kind)
+        files = {e.rfilename: (e.size, e.lfs.sha256 if e.lfs else None) for e in info.siblings or []}
+        return str(info.sha), files
+    except (ValueError, LookupError, TypeError) as error:
+        raise UserError(
+            f"{repo}: {constants.ENDPOINT} does not answer as a Hugging Face hub does ({_line(error)}); check the name "
+            "of the repository (expected owner/name) and the environment variable HF_ENDPOINT"
+        ) from None
+
+
 def listing(repo: str, revision: str, names: Sequence[str]) -> dict[str, Any]:
     """Size and SHA-256 of the named files of a dataset, at the commit that `revision` (branch, tag, commit) is now.
 
     Returns {"repo", "revision", "commit", "files": {name: {"size", "sha256"}}}. Raises UserError if the hub cannot be
     reached, refuses, or lacks a file.
     """
-
-    def ask() -> Any:
-        timeout = constants.HF_HUB_DOWNLOAD_TIMEOUT
-        return HfApi().dataset_info(repo, revision=revision, files_metadata=True, timeout=timeout)
-
-    try:
-        info = _persist(f"{repo} at {revision}", repo, ask)
-        files = {entry.rfilename: entry.lfs for entry in info.siblings or []}
-        commit = str(info.sha)
-    except (ValueError, LookupError, TypeError) as error:
-        raise UserError(
-            f"{repo}: {constants.ENDPOINT} does not answer as a Hugging Face hub does ({_line(error)}); check the name "
-            "of the repository (expected owner/name) and the environment variable HF_ENDPOINT"
-        ) from None
-    data = sorted((name for name, lfs in files.items() if lfs), key=lambda name: (len(name), name))
+    commit, files = contents(repo, revision)
+    data = sorted((name for name, (_, sha256) in files.items() if sha256), key=lambda name: (len(name), name))
     for name in names:
-        if not files.get(name):
+        if name not in data:
             state = "carries no SHA-256 (not stored by LFS)" if name in files else "does not exist"
             raise UserError(
                 f"{repo}: file {name} {state} at {revision} ({commit}) of {constants.ENDPOINT}; "
                 f"its data files are {', '.join(data) or 'none'}. Ask for fewer trajectories or another revision"
             )
-    entries = {name: {"size": files[name].size, "sha256": files[name].sha256} for name in names}
+    entries = {name: dict(zip(("size", "sha256"), files[name], strict=True)) for name in names}
     return {"repo": repo, "revision": revision, "commit": commit, "files": entries}
 
 
@@ -73,17 +81,18 @@ def fetch(
     commit: str,
     name: str,
     size: int,
-    sha256: str,
+    sha256: str | None,
     path: Path,
     progress: Callable[[int], object] = lambda received: None,
+    kind: str = "dataset",
 ) -> None:
-    """Fetch one file of a dataset to `path`, which appears when its size and SHA-256 are right and not before.
+    """Fetch one file of a repository to `path`, which appears when size and SHA-256 are right and not before.
 
     Failures that may pass (no connection, a dropped one, 5xx, 429, wrong content) are tried again, from the byte
     reached where that is possible. progress: called with the number of bytes that there are so far.
     Raises UserError if the hub refuses, if failures do not pass or if the disk is full; then nothing is left.
     """
-    url = hf_hub_url(repo, name, repo_type="dataset", revision=commit)
+    url = hf_hub_url(repo, name, repo_type=kind, revision=commit)
     with atomic(path) as temporary:
         require_space(name, size, path.parent)
         temporary.touch()
@@ -91,12 +100,12 @@ def fetch(
         def attempt() -> None:
             if temporary.stat().st_size < size:
                 _receive(url, temporary, size, progress)
-            if (digest := of_file(temporary)["sha256"]) != sha256:
+            if (digest := of_file(temporary)["sha256"]) != (sha256 or digest):
                 os.truncate(temporary, 0)
                 raise _WrongContentError(f"SHA-256 {digest}, expected {sha256}")
 
         try:
-            _persist(f"{repo}/{name}", repo, attempt, lambda: temporary.stat().st_size)
+            _persist(f"{repo}/{name}", repo, attempt, lambda: temporary.stat().st_size, kind)
         except OSError as error:
             if error.errno not in (errno.ENOSPC, errno.EDQUOT):
                 raise
@@ -126,7 +135,9 @@ def _receive(url: str, temporary: Path, size: int, progress: Callable[[int], obj
         raise _WrongContentError(f"{received} bytes, expected {size}")
 
 
-def _persist(what: str, repo: str, attempt: Callable[[], T], reached: Callable[[], int] = lambda: 0) -> T:
+def _persist(
+    what: str, repo: str, attempt: Callable[[], T], reached: Callable[[], int] = lambda: 0, kind: str = "dataset"
+) -> T:
     """The result of `attempt`, tried again after failures that may pass, up to ATTEMPTS in a row that bring nothing.
 
     reached: the number of bytes that attempts have brought
@@ -141,7 +152,7 @@ def _persist(what: str, repo: str, attempt: Callable[[], T], reached: Callable[[
         except HfHubHTTPError as error:
             status = error.response.status_code
             if status < 500 and status not in TRANSIENT:
-                raise _refusal(what, repo, error) from None
+                raise _refusal(what, repo, error, kind) from None
             problem, least = f"HTTP status {status}", _reset(error)
         except HTTPError as error:
             problem = f"{type(error).__name__} ({_line(error)})"
@@ -159,19 +170,19 @@ def _persist(what: str, repo: str, attempt: Callable[[], T], reached: Callable[[
         time.sleep(wait)
 
 
-def _refusal(what: str, repo: str, error: HfHubHTTPError) -> UserError:
+def _refusal(what: str, repo: str, error: HfHubHTTPError, kind: str) -> UserError:
     status, code = error.response.status_code, error.response.headers.get("X-Error-Code")
     if status in (401, 403):
         reason = (
             "the repository is private, gated or not there. Check its name, set HF_TOKEN to a token that may read it "
-            f"and accept its terms at {constants.ENDPOINT}/datasets/{repo}"
+            f"and accept its terms at {constants.ENDPOINT}/{'datasets/' * (kind == 'dataset')}{repo}"
         )
     elif status == 404 and code == "RevisionNotFound":
         reason = "no such revision. Give a branch, a tag or a commit of the repository"
     elif status == 404 and code == "EntryNotFound":
-        reason = "no such file at this commit. Delete listing.json and commits.json beside it and run again"
+        reason = "no such file at this commit. Delete listing.json, and commits.json, beside it and run again"
     elif status == 404:
-        reason = f"no dataset {repo}. Check its name and the environment variable HF_ENDPOINT"
+        reason = f"no {kind} {repo}. Check its name and the environment variable HF_ENDPOINT"
     else:
         reason = f"{_line(error)}. Check the environment variable HF_ENDPOINT"
     return UserError(f"{what}: HTTP status {status} from {constants.ENDPOINT}: {reason}")

@@ -2,7 +2,6 @@
 
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from copy import deepcopy
 from typing import Any
 
 import dask
@@ -18,7 +17,7 @@ from surroscope.cost_function import Observable, smse
 from surroscope.errors import UserError
 from surroscope.influence import compute, dense, krylov
 from surroscope.influence.calibrate import calibrate
-from surroscope.influence.functional import COLUMNS, converted
+from surroscope.influence.functional import COLUMNS, converted, copied
 from surroscope.influence.gram import gram
 from surroscope.influence.linearize import Linearization, Method
 from surroscope.influence.responses import Grams
@@ -170,8 +169,8 @@ def metric(network: nn.Module, states: ArrayLike | Tensor, *, method: Method | N
 def _copy(network: nn.Module, dtype: torch.dtype | None = None) -> Linearization:
     require_differentiable(network, "the network")
     try:
-        return Linearization(converted(deepcopy(network), None, dtype) if dtype else deepcopy(network))
-    except (RuntimeError, ValueError) as error:  # torch says why, as of lazy modules and of weight_norm's hooks
+        return Linearization(converted(copied(network), None, dtype) if dtype else copied(network))
+    except (RuntimeError, ValueError) as error:  # torch says why, as of lazy modules
         raise UserError(f"the network cannot be copied or has no parameters yet: {error}") from None
 
 

@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
+from copy import deepcopy
 from typing import Any
 from unittest import mock
 
@@ -30,6 +31,12 @@ MAKERS = {
 def as_real(parameter: Tensor) -> Tensor:
     """A parameter without its graph; a complex one as pairs of real numbers, (..., 2)."""
     return torch.view_as_real(parameter.detach()) if parameter.is_complex() else parameter.detach()
+
+
+def copied(network: nn.Module) -> nn.Module:
+    """A copy. Of what a module keeps of its last forward pass, as of attention, the values alone are copied."""
+    kept = [part for module in network.modules() for part in vars(module).values() if isinstance(part, Tensor)]
+    return deepcopy(network, {id(part): part.detach().clone() for part in kept if not part.is_leaf})
 
 
 def converted(network: nn.Module, place: torch.device | None, dtype: torch.dtype) -> nn.Module:

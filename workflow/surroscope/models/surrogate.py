@@ -41,7 +41,7 @@ def build(
     call = dict(call or {})
     channels, *grid = shape[0] - call.get("constants", 0), *shape[1:]
     size = grid[1] if grid[0] == grid[1] else tuple(grid)
-    make = imported(factory, "factory")
+    make = with_options(imported(factory, "factory"))
     try:
         signature = inspect.signature(make)
         known = {"channels": channels, "size": size, "boundary": boundary}
@@ -80,6 +80,12 @@ def build(
         )
     require_independent(network, given, f"factory {factory!r}")
     return network
+
+
+def with_options(make: Any) -> Any:
+    """What is called with options by name; the models of transformers are called with a configuration of them."""
+    configuration = getattr(make, "config_class", None)
+    return make if configuration is None else lambda **options: make(configuration(**options))
 
 
 def asks_for_labels(network: nn.Module) -> bool:

@@ -106,11 +106,11 @@ def chosen(found: Any, entry: str, path: Path) -> State:
 
 
 def holds_tensors(part: Any) -> bool:
-    """Whether it is, or holds, a dictionary of tensors; the state of an optimiser, by number, is none."""
+    """Whether it is, or holds, a dictionary of tensors; the state of an optimiser, by number, is none, nor scores."""
     if isinstance(part, nn.Module):
         return True
     values = [value for name, value in part.items() if isinstance(name, str)]
-    return any(isinstance(value, Tensor) for value in values) or (
+    return any(isinstance(value, Tensor) and value.dim() for value in values) or (
         "param_groups" not in part and any(isinstance(value, Mapping) and holds_tensors(value) for value in values)
     )
 

@@ -36,6 +36,7 @@ def stage(
     if split:
         train = transitions.trajectories(list(stores), split, "train", settings.snapshots)
         surrogate.normalise(network, torch.from_numpy(train))
+    print(f"{settings.factory} with {settings.options}", flush=True)
     with store.writing(weights, cli.provenance("adopt", settings)) as temporary:
         temporary.mkdir()
         surrogate.save_weights(network, surrogate.weights_of(temporary, settings.epoch))
