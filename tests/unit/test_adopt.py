@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from response_study import CHANNELS, FACTORY, SIZE, SNAPSHOTS, Study, build, make
+from response_study import CHANNELS, FACTORY, SIZE, SNAPSHOTS, Study, build, make, retrained
 
 from surroscope.config import jobs
 from surroscope.config.sections import Method
@@ -15,7 +15,7 @@ from surroscope.config.weights import digest
 from surroscope.data import transitions
 from surroscope.errors import UserError
 from surroscope.models import surrogate
-from surroscope.runtime import store
+from surroscope.runtime import fingerprint, store
 from surroscope.stages import adopt, contract, validate
 from surroscope.tables.reading import read_csv
 
@@ -67,8 +67,7 @@ def test_what_a_network_normalises_by_is_kept_with_its_weights(study: Study, tmp
     data = {"stores": study.stores, "split": study.split}
     kept = torch.load(surrogate.weights_of(adopted(tmp_path / "a.pt", data=data, **call), 3), weights_only=True)
     network = surrogate.build(FACTORY, {}, shape=SHAPE, seed=1, **call)
-    train = transitions.trajectories(**data, part="train", snapshots=SNAPSHOTS)
-    surrogate.normalise(network, torch.from_numpy(train))
+    surrogate.normalise(network, torch.from_numpy(transitions.trajectories(**data, part="train", snapshots=SNAPSHOTS)))
     assert surrogate.scales(network)
     for name in surrogate.scales(network):
         assert torch.equal(kept[name], network.state_dict()[name])
@@ -129,6 +128,17 @@ def test_what_cannot_be_differentiated_is_one_line_before_it_is_trained(
         contract.stage(settings, contract=tmp_path / "contract.json")
     assert "\n" not in str(raised.value)
     assert not list(tmp_path.iterdir())
+
+
+def test_training_begins_with_whether_there_will_be_gradients(study: Study) -> None:
+    with pytest.raises(UserError, match=r"net on CE: no exact method for the gradients: .*detach\(\)"):
+        retrained(study, "apart", factory=f"{__name__}:Apart", options={})
+    assert not (study.folder / "resume").exists()
+    # It changes no network, so an edit of it trains nothing again.
+    closure: set[str] = set()
+    fingerprint._collect("surroscope.stages.train", "surroscope", closure)
+    assert "surroscope.training.loop" in closure
+    assert not any(name.startswith("surroscope.influence") for name in closure)
 
 
 class Apart(torch.nn.Module):

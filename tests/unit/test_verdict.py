@@ -65,7 +65,9 @@ def test_of_a_single_class_nothing_between_classes_is_said() -> None:
 
 
 def test_how_a_network_is_meant_to_be_called_is_told_where_it_learned_too_little() -> None:
-    weak = replace(evidence(0.9, 0.9, 0.9), errors=(0.05, 0.03), likelier="normalised its one-step error is 0.002")
+    weak = replace(evidence(0.9, 0.9, 0.9), errors=(0.05, 0.03), held_out=False)
+    assert verdict(weak).sentence.endswith("this call, and no other that was tried halves the error.")
+    weak = replace(weak, likelier="normalised its one-step error is 0.002")
     assert verdict(weak).sentence.endswith(
         "Not this network, these data or this call: normalised its one-step error is 0.002."
     )

@@ -173,6 +173,15 @@ def test_half_a_file_is_one_line(tmp_path: Path, name: str) -> None:
     assert "\n" not in str(raised.value)
 
 
+def test_a_number_that_looks_like_text_is_no_web_page(tmp_path: Path) -> None:
+    # The length of the header, in the first two bytes: a blank and "<".
+    save_file({"a": torch.ones(2)}, tmp_path / "a.safetensors", {"note": "x" * 0x3C00})
+    length = int.from_bytes((tmp_path / "a.safetensors").read_bytes()[:8], "little")
+    save_file({"a": torch.ones(2)}, tmp_path / "a.safetensors", {"note": "x" * (0x3C00 + 0x3C20 - length)})
+    assert (tmp_path / "a.safetensors").read_bytes()[:2] == b" <"
+    assert torch.equal(weights.read(tmp_path / "a.safetensors")["a"], torch.ones(2))
+
+
 def test_files_are_found_by_seed_and_epoch(tmp_path: Path) -> None:
     for name in ("s1/e005.pt", "s1/e10.pt", "s2/e5.pt", "s2/e10.pt", "s2/last.pt", "s12/e7.pt"):
         (tmp_path / name).parent.mkdir(exist_ok=True)

@@ -1,6 +1,5 @@
 """Networks that were trained elsewhere, by configuration alone: no training, and the tables of those trained here."""
 
-import re
 import shutil
 import subprocess
 from pathlib import Path
@@ -78,15 +77,6 @@ def test_a_network_of_ours_adopted_from_its_file_has_the_tables_of_its_study(tin
     assert audit.planned()["adopt"] == 1
     assert audit.planned()["split"] == 1
     assert audit.planned()["gradients"] == 6
-
-
-def test_nothing_is_trained_before_the_network_was_looked_at(tmp_path: Path) -> None:
-    project = fresh(tmp_path / "project", TINY)
-    project.edit(TINY, "method: {gradients: vmap}", "method: measured")
-    jobs = re.split(r"\n\n(?=\[|Job |rule )", project.run("--dry-run").stdout)
-    (train,) = (job for job in jobs if "Train vit on NS" in job)
-    assert "results/tiny/NS/vit/contract.json" in train
-    assert "results/tiny/NS/vit/linearization.json" in train
 
 
 @pytest.mark.slow

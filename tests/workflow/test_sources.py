@@ -58,6 +58,17 @@ def test_a_study_of_hub_data_needs_the_network_for_its_raw_files_only(hub: Hub, 
     assert len(hub.requests) == before
 
 
+def test_files_of_another_revision_are_fetched_again(hub: Hub, tmp_path: Path) -> None:
+    publish(hub, tmp_path, ["NS-BB", "NS-Sines"])
+    project = fresh(tmp_path / "project", TINY)
+    project.edit(TINY, "data: {", "data: {source: pdegym, ")
+    project.run("data/store/tiny/NS/NS-BB.zarr", "data/store/tiny/NS/NS-Sines.zarr")
+    planned = project.planned()
+    assert "download" not in planned
+    project.edit(TINY, "source: pdegym", f"source: pdegym, revision: {hub.commit('camlab-ethz/NS-BB')}")
+    assert project.planned() == planned | {"listing": 2, "download": 2, "ingest": 2}
+
+
 @pytest.mark.slow
 def test_the_quick_study_runs_on_hub_data_by_its_source_alone(hub: Hub, tmp_path: Path) -> None:
     publish(hub, tmp_path, ["CE-RP", "CE-CRP", "CE-RPUI", "NS-BB", "NS-Gauss", "NS-Sines"])

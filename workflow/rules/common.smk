@@ -248,6 +248,16 @@ def raw(wildcards):
             return list(map(local, FILES[wildcards.ic]))
 
 
+def listing(wildcards):
+    """The listing that a file is fetched by. A longer one at the same commit changes no file that is there.
+
+    What depends on a job that runs is not looked at by itself, though, so a file of another commit waits for it openly.
+    """
+    path, raw = f"{RAW}/listing.json".format(**wildcards), f"{RAW}/{{file}}".format(**wildcards)
+    asked = json.loads(settings("download")(wildcards))
+    return path if provenance.made_otherwise(raw, asked, None, MADE_FROM) else ancient(path)
+
+
 def files_of_hub(system, ic):
     return pdegym.SERIES[ic].files(STUDY.systems[system].trajectories)
 
@@ -353,6 +363,15 @@ def costs(wildcards, output):
     classes = {system: STUDY.classes(system) for system in STUDY.systems}
     root = Path(output.page).parents[2]
     return [str(root / place) for place in cost.places(STUDY.study, STUDY.data.dataset, classes)]
+
+
+def contracts():
+    """That networks keep to what is asked of them, which the first jobs look at."""
+    return [
+        f"{NETWORK}/contract.json".format(system=name, model=model)
+        for name, system in STUDY.systems.items()
+        for model in system.models
+    ]
 
 
 def kept_shards():

@@ -39,8 +39,7 @@ rule listing:
 
 rule download:
     input:
-        # A longer listing at the same commit changes no file that is there.
-        listing=ancient(f"{RAW}/listing.json"),
+        listing=listing,
     output:
         raw=removable(f"{RAW}/{{file}}"),
     log:

@@ -50,6 +50,7 @@ rule report:
     input:
         source("surroscope/report/page.html.j2"),
         kept_shards(),
+        contracts(),
         figures=all_figures(),
         tables=all_tables() + expand(f"{RESULTS}/{{system}}/tables/verdict.json", system=STUDY.systems),
         data=[path for system in STUDY.systems for path in expand(STORE, system=system, ic=STUDY.classes(system))],

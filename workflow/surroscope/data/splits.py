@@ -33,7 +33,7 @@ def numbers(listed: Any) -> set[int]:
         return set(listed)
     found: set[int] = set()
     for part in listed.split(",") if isinstance(listed, str) else [""]:
-        match = re.fullmatch(r"(\d{1,7})(?: *- *(\d{1,7}))?", part.strip())
+        match = re.fullmatch(r"(\d{1,6})(?: *- *(\d{1,6}))?", part.strip())
         first, last = (int(match[1]), int(match[2] or match[1])) if match else (1, 0)
         if last < first:
             raise ValueError(f"found {part or listed!r}; expected {EXPECTED}")

@@ -29,7 +29,7 @@ LEAKAGE: Mapping[bool | None, list[str]] = {
     True: ["Leakage: probe trajectories were held out from its training, as split.trained says."],
     False: [
         "Leakage: what it was trained on is not known, so that probe trajectories may have been trained on, and errors "
-        "may be larger elsewhere. split.trained says what it was."
+        "may be larger elsewhere. Say in split.trained what it was."
     ],
 }
 # By whether it was trained here.
@@ -94,8 +94,9 @@ def verdict(evidence: Evidence) -> Verdict:
     accuracy = f"One-step error {validation:.3g} against {persistence:.3g} for no change"
     if not validation < WEAK * persistence:
         sentence = f"{accuracy}: too little was learned for what it shares to say anything about generalisation."
-        if evidence.likelier:
-            sentence += f" Not this network, these data or this call: {evidence.likelier}."
+        if evidence.held_out is not None:
+            other = f": {evidence.likelier}" if evidence.likelier else ", and no other that was tried halves the error"
+            sentence += f" Not this network, these data or this call{other}."
         return Verdict("too weak to say", sentence, LEAKAGE[evidence.held_out])
     values = [estimate.value for estimate in evidence.pairs.values()]
     if np.isnan([*values, evidence.times.value]).any():

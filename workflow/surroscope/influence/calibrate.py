@@ -5,11 +5,11 @@ from collections.abc import Callable
 from dataclasses import dataclass, replace
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from surroscope.cost_function import Observable, smse
 from surroscope.influence.bench import CHECKED, Bench, Candidate, attempt
-from surroscope.influence.linearize import DEFAULT, Linearization, Method
+from surroscope.influence.linearize import DEFAULT, FIXED, Linearization, Method
 from surroscope.influence.unsupported import REWRITE
 
 ROUNDS = 4
@@ -112,6 +112,15 @@ def exact(linear: Linearization, states: Tensor, method: Method) -> tuple[Method
             names = ("gradients", "sample_chunk") if quantity == "gradients" else ("tangents", "tangent_samples")
             method = replace(method, **{name: getattr(candidate.method, name) for name in names})
     return method, reasons
+
+
+def require_differentiable(network: nn.Module, states: Tensor, method: Method | None = None) -> None:
+    """Raise ValueError unless some method is exact for a network at states (N, F, Y, X), or the one that is given."""
+    linear = Linearization(network)
+    if method:
+        check(linear, states, method)
+    else:
+        exact(linear, states, FIXED[states.device.type])
 
 
 def check(linear: Linearization, states: Tensor, method: Method) -> None:

@@ -9,6 +9,9 @@ from surroscope.errors import UserError
 
 def require_whole(path: Path) -> None:
     """Raise UserError for what never was weights, saying what it looks like, and for what lacks its end."""
+    safe = path.suffix == ".safetensors"
+    if safe and whole_safetensors(path):
+        return  # whose first bytes are a number
     with path.open("rb") as stream:
         start = stream.read(256)
     if start.startswith(b"version https://git-lfs"):
@@ -16,10 +19,9 @@ def require_whole(path: Path) -> None:
     if start.lstrip()[:1] in (b"<", b"{"):
         kind = "a web page" if start.lstrip().startswith(b"<") else "JSON"
         raise UserError(f"{path}: {kind}, not weights; download the file itself")
-    safe = path.suffix == ".safetensors"
     if not safe and not start.startswith((b"PK", b"\x80")):
         raise UserError(f"{path}: neither a file of torch.save nor .safetensors; save the network's state_dict()")
-    if not (whole_safetensors(path) if safe else start.startswith(b"\x80") or zipfile.is_zipfile(path)):
+    if safe or not (start.startswith(b"\x80") or zipfile.is_zipfile(path)):
         raise UserError(f"{path}: only the first part of a file; fetch it again")
 
 

@@ -6,8 +6,8 @@ import torch
 
 from surroscope.config import jobs
 from surroscope.influence.bench import CHECKED
-from surroscope.influence.calibrate import check, exact
-from surroscope.influence.linearize import FIXED, Linearization, Method
+from surroscope.influence.calibrate import require_differentiable
+from surroscope.influence.linearize import Method
 from surroscope.models import context, surrogate
 from surroscope.runtime import cli, store
 from surroscope.stages.checkpoint import linearizing
@@ -20,10 +20,8 @@ def stage(settings: jobs.Contract, *, contract: cli.Output) -> None:
     snapshots = 0.5 + torch.rand(CHECKED, settings.given["history"], *settings.shape, generator=draw)
     states = context.of(network, snapshots, torch.zeros(CHECKED, context.LABELS))
     with linearizing(settings.model, settings.system):
-        if isinstance(settings.method, str):
-            exact(Linearization(network), states, FIXED["cpu"])
-        else:
-            check(Linearization(network), states, Method(**dict(settings.method)))
+        chosen = None if isinstance(settings.method, str) else Method(**dict(settings.method))
+        require_differentiable(network, states, chosen)
     text = json.dumps({"parameters": surrogate.size(network)})
     print(text)
     with store.atomic(contract) as temporary:

@@ -6,16 +6,23 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pandas as pd
 import torch
+from torch import Tensor, nn
 
 from surroscope import device
 from surroscope.config import jobs
 from surroscope.data import mapped, transitions
-from surroscope.models import surrogate
+from surroscope.errors import UserError
+from surroscope.importing import imported
+from surroscope.models import context, surrogate
 from surroscope.runtime import cli, progress, store
 from surroscope.training import distributed, loop
 from surroscope.training.checkpoints import Checkpoints
+
+# Transitions at which it is looked whether a network can be differentiated.
+FEW = 3
 
 
 def stage(
@@ -72,6 +79,7 @@ def stage(
             for _ in epochs(resume=group.from_first(None)):
                 pass
             return
+        require_differentiable(settings, build(), train, len(stores), place)
         saved = Checkpoints(checkpoints, identity(settings, stores, split))
         # Those of epoch 0 are the network as built, and need not be kept for resuming.
         trained = [epoch for epoch in settings.save_epochs if epoch]
@@ -120,6 +128,22 @@ def stage(
             rows.to_csv(temporary, index=False)
         saved.claim.release()
         print(f"{settings.system}, {settings.model}: {rows.iloc[-1].to_dict()}")
+
+
+def require_differentiable(
+    settings: jobs.Train, network: nn.Module, train: Tensor, classes: int, place: torch.device
+) -> None:
+    """Raise UserError, before hours are spent, for a network that has no exact method, at its first transitions."""
+    # By its name, since it changes no weight: an edit of it is to train nothing again.
+    require = imported("surroscope.influence.calibrate:require_differentiable", "train")
+    surrogate.normalise(network, train)
+    history = loop.history_of(network)
+    some = np.arange(min(FEW, loop.transitions_in(train, history)))
+    snapshots, labels = loop.gather(train, some, history)[0], loop.labels_of(train, some, classes, history)
+    try:
+        require(network.to(place), context.of(network, snapshots, labels).to(place))
+    except ValueError as error:
+        raise UserError(f"{settings.model} on {settings.system}: {error}") from None
 
 
 def cost(seconds: pd.Series, transitions: int, place: torch.device) -> str:

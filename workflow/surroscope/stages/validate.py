@@ -46,7 +46,9 @@ def stage(
 
 
 def why(network: torch.nn.Module, validation: torch.Tensor, settings: jobs.Validate) -> str:
-    """How it may be meant to be called, as `mistakes` finds out at some transitions of every class."""
+    """How it may be meant to be called, as `mistakes` finds out at some transitions of every class; "" if not."""
+    if getattr(network, "labelled", False):  # what it is told belongs to each transition
+        return ""
     some = validation[:: -(-len(validation) // TRAJECTORIES)]
     history, place = settings.given["history"], device.pick(0)
     given, following = loop.gather(some, np.arange(loop.transitions_in(some, history)), history)
