@@ -118,3 +118,15 @@ def test_labels_that_the_call_gives_are_those_the_network_gets():
     network = surrogate.build("test_review:Told", {}, **made)
     states, labels = torch.zeros(1, 1, 2, 8, 8), torch.tensor([[1, 3]])
     assert network(context.of(network, states, labels)).mean() == 30
+
+
+def test_a_rollout_stands_beside_no_change_from_its_own_start():
+    rows = [
+        {"model": model, "start": start, "snapshot": at, **QUARTILES, "median": size * (at - start)}
+        for model, first, size in (("past", 2, 0.1), ("now", 0, 0.2), ("persistence", 0, 1.0))
+        for start in range(first, 5)
+        for at in range(start + 1, 6)
+    ]
+    figure = draw("rollout", pd.DataFrame(rows), Options(models=["past", "now"], last_training_snapshot=5))
+    (dotted,) = [line for line in figure.axes[0].lines if line.get_linestyle() == ":"]
+    assert dict(zip(dotted.get_xdata(), dotted.get_ydata(), strict=True))[3] == 1.0
