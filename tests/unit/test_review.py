@@ -122,7 +122,8 @@ def test_labels_that_the_call_gives_are_those_the_network_gets():
 
 def test_a_rollout_stands_beside_no_change_from_its_own_start():
     rows = [
-        {"model": model, "start": start, "snapshot": at, **QUARTILES, "median": size * (at - start)}
+        {"model": model, "start": start, "snapshot": at, **QUARTILES}
+        | {of: size * (at - start) for of in ("q25", "median", "q75")}
         for model, first, size in (("past", 2, 0.1), ("now", 0, 0.2), ("persistence", 0, 1.0))
         for start in range(first, 5)
         for at in range(start + 1, 6)
