@@ -118,7 +118,7 @@ def test_it_is_the_network_that_the_package_trained(audited: Wild, name: str) ->
 
     call = Call.model_validate(audited.said(case), strict=False).model_dump(exclude_defaults=True)
     adopted = surrogate.build(case.factory, case.options, shape=SHAPE, seed=0, call=call)
-    surrogate.load_weights(adopted, folder / name / "seed10/weights", 1)
+    surrogate.load_weights(adopted, folder / name / "seed10/epoch1/weights", 1)
     found = rollout(adopted.eval(), context.of(adopted, audited.states[:, : case.history]), 4)
     expected = audited.rolled_out(name, 4)
     assert (found - expected).norm() / expected.norm() < 1e-5
