@@ -59,7 +59,7 @@ def build(
         try:
             network = make(**options)
             require_differentiable(network, f"factory {factory!r}")
-            if asks_for_labels(network):
+            if asks_for_labels(network) and "labels" not in call.get("arguments", {}):
                 call["labelled"] = True
             network = Called(network, channels=channels, **call) if call else network
             given = context.of(network, snapshots, torch.zeros(2, context.LABELS))
@@ -150,12 +150,12 @@ def require_independent(network: nn.Module, states: Tensor, name: str) -> None:
         raise UserError(f"{name}: the network predicts complex numbers; expected real ones, such as .real of them")
     scale = together.norm().clamp_min(torch.finfo(together.dtype).tiny)
     tolerance = torch.finfo(torch.float32).eps ** (2 / 3)
-    if (defect := float((together - again).norm() / scale)) > tolerance:
+    if not (defect := float((together - again).norm() / scale)) <= tolerance:
         raise UserError(
             f"{name}: two predictions from the same states differ by {defect:.1e} of them, in eval mode; expected the "
             "same. Draw random numbers in training alone (if self.training), or from a generator that forward seeds"
         )
-    if (defect := float((together - alone).norm() / scale)) > tolerance:
+    if not (defect := float((together - alone).norm() / scale)) <= tolerance:
         raise UserError(
             f"{name}: what the network predicts for a state changes by {defect:.1e} of it with the other "
             "states of the batch; expected each state to be predicted by itself. Take means and norms over channels "
