@@ -55,7 +55,8 @@ def test_one_that_changes_is_refused(tmp_path: Path) -> None:
 def test_what_is_predicted_must_have_time(tmp_path: Path) -> None:
     path = tmp_path / "raw.nc"
     xr.Dataset({"speed": (("trajectory", "y", "x"), SPEED[:, 0])}).to_netcdf(path, engine="h5netcdf")
-    settings = native.settings((3, 4, 1, 8, 8), "a", System("W", "W", ("speed",)), format="xarray", time_step=1.0)
+    layout = {"format": "xarray", "time_step": 1.0, "channels": {"speed": "speed"}}
+    settings = native.settings((3, 4, 1, 8, 8), "a", System("W", "W", ("speed",)), **layout)
     with pytest.raises(UserError, match=r"variable 'speed' has dimensions \(trajectory 3, y 8, x 8\), expected"):
         ingest.stage(
             settings.model_copy(update={"channels": {"speed": "speed"}}), raw=[path], store=tmp_path / "a.zarr"
