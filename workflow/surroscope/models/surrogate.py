@@ -150,12 +150,12 @@ def require_independent(network: nn.Module, states: Tensor, name: str) -> None:
         raise UserError(f"{name}: the network predicts complex numbers; expected real ones, such as .real of them")
     scale = together.norm().clamp_min(torch.finfo(together.dtype).tiny)
     tolerance = torch.finfo(torch.float32).eps ** (2 / 3)
-    if not (defect := float((together - again).norm() / scale)) <= tolerance:
+    if (defect := float((together - again).norm() / scale)) > tolerance:
         raise UserError(
             f"{name}: two predictions from the same states differ by {defect:.1e} of them, in eval mode; expected the "
             "same. Draw random numbers in training alone (if self.training), or from a generator that forward seeds"
         )
-    if not (defect := float((together - alone).norm() / scale)) <= tolerance:
+    if (defect := float((together - alone).norm() / scale)) > tolerance:
         raise UserError(
             f"{name}: what the network predicts for a state changes by {defect:.1e} of it with the other "
             "states of the batch; expected each state to be predicted by itself. Take means and norms over channels "
