@@ -13,7 +13,8 @@ from torch import nn
 
 from surroscope.config.weights import Weights
 from surroscope.errors import UserError
-from surroscope.models import weights
+from surroscope.models import surrogate, weights
+from surroscope.runtime import store
 
 
 def network(seed: int = 0) -> nn.Module:
@@ -197,3 +198,24 @@ def test_files_are_found_by_seed_and_epoch(tmp_path: Path) -> None:
         pattern.path(1, 5)
     assert Weights(files=f"{tmp_path}/s2/last.pt").path(1, 1).name == "last.pt"
     assert Weights(files=f"{tmp_path}/s{{seed}}/last.pt").path(2, 1).name == "last.pt"
+
+
+class Noted(nn.Linear):
+    """Has its options in its state, as the models of neuraloperator have, and takes tensors alone."""
+
+    def state_dict(self, *arguments: object, **options: object) -> dict:
+        found = super().state_dict(*arguments, **options)
+        found[f"{options.get('prefix', '')}_metadata"] = {"width": 8}
+        return found
+
+
+def test_a_state_that_holds_more_than_tensors_is_loaded_trained_and_untrained(tmp_path: Path) -> None:
+    trained, fresh = nn.Sequential(Noted(2, 2)), nn.Sequential(Noted(2, 2))
+    with store.writing(tmp_path / "weights", {}) as temporary:
+        temporary.mkdir()
+        surrogate.save_weights(trained, surrogate.weights_of(temporary, 1))
+    before = fresh[0].weight.clone()
+    surrogate.load_weights(fresh, tmp_path / "weights", 1, untrained=True)
+    assert torch.equal(fresh[0].weight, before)
+    surrogate.load_weights(fresh, tmp_path / "weights", 1)
+    assert torch.equal(fresh[0].weight, trained[0].weight)

@@ -229,7 +229,7 @@ def load_weights(network: nn.Module, folder: Path, epoch: int, *, untrained: boo
     try:
         saved = torch.load(path, map_location="cpu", weights_only=True)
         if untrained:
-            saved = network.state_dict() | {name: saved[name] for name in scales(network)}
+            saved = tensors_of(network) | {name: saved[name] for name in scales(network)}
         network.load_state_dict(saved)
     except (RuntimeError, OSError) as error:
         reason = str(error).strip().splitlines()[0]
