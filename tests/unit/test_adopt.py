@@ -12,7 +12,7 @@ from response_study import CHANNELS, FACTORY, SIZE, SNAPSHOTS, Study, build, mak
 from surroscope.config import jobs
 from surroscope.config.sections import Method
 from surroscope.config.weights import digest
-from surroscope.data import transitions
+from surroscope.data import splits, transitions
 from surroscope.errors import UserError
 from surroscope.models import surrogate
 from surroscope.runtime import fingerprint, store
@@ -191,3 +191,24 @@ def test_a_network_that_keeps_to_the_contract_is_counted(tmp_path: Path) -> None
     assert json.loads((tmp_path / "contract.json").read_text()) == {
         "parameters": sum(p.numel() for p in build(CHANNELS, SIZE).parameters())
     }
+
+
+def test_a_class_that_a_file_lists_twice_is_refused(tmp_path: Path) -> None:
+    path = tmp_path / "trained.json"
+    path.write_text('{"A": "0-5", "A": [0]}')
+    with pytest.raises(ValueError, match="A"):
+        splits.read(path)
+
+
+def test_scales_that_a_file_has_are_taken_as_they_are(study: Study, tmp_path: Path) -> None:
+    call = {"normalize": "data"}
+    network = surrogate.build(FACTORY, {}, shape=SHAPE, seed=1, call=call)
+    for number, name in enumerate(surrogate.scales(network)):
+        getattr(network, name).fill_(2.0 + number)
+    path = tmp_path / "own.pt"
+    surrogate.save_weights(network, path)
+    folder = adopted(path, data={"stores": study.stores, "split": study.split}, call=call)
+    found = surrogate.build(FACTORY, {}, shape=SHAPE, seed=2, call=call)
+    surrogate.load_weights(found, folder, 3)
+    for name, value in network.state_dict().items():
+        assert torch.equal(found.state_dict()[name], value), name

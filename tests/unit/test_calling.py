@@ -10,7 +10,7 @@ from torch import Tensor, nn
 
 from surroscope.config.networks import Call
 from surroscope.errors import UserError
-from surroscope.models import surrogate
+from surroscope.models import context, surrogate
 
 STATES = torch.rand(3, 2, 4, 5, generator=torch.Generator().manual_seed(0))
 MEAN, STD = torch.tensor([0.5, -1.0])[:, None, None], torch.tensor([2.0, 0.1])[:, None, None]
@@ -102,3 +102,21 @@ def built(call: dict) -> nn.Module:
 def test_a_call_that_does_not_fit_is_one_line(call: dict, said: str) -> None:
     with pytest.raises(UserError, match=said):
         built(call)
+
+
+class Totalled(nn.Module):
+    """Adds what it is told."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.scale = nn.Parameter(torch.ones(1))
+
+    def forward(self, states: Tensor, labels: Tensor) -> Tensor:
+        return states * self.scale + labels.float().sum(dim=-1)[:, None, None, None]
+
+
+def test_labels_that_the_call_gives_are_those_the_network_gets() -> None:
+    call = {"arguments": {"labels": [10.0, 20.0]}}
+    network = surrogate.build(f"{__name__}:Totalled", {}, shape=(2, 8, 8), seed=0, call=call)
+    states, labels = torch.zeros(1, 1, 2, 8, 8), torch.tensor([[1, 3]])
+    assert network(context.of(network, states, labels)).mean() == 30

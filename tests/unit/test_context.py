@@ -238,3 +238,9 @@ def test_rollouts_stand_in_for_the_past() -> None:
     assert flown.shape == (4, 2, F, CELLS, CELLS)
     past = torch.cat([STATES[:, 1:T], torch.cat([flown[:, 0], STATES[:, 0, F:]], dim=1)[:, None]], dim=1)
     torch.testing.assert_close(flown[:, 1], by_hand(network, past))
+
+
+def test_scales_lie_where_the_network_lies() -> None:
+    network = Called(nn.Conv2d(2, 2, 3), channels=2, normalize="data").to("meta")
+    network.normalised_by(torch.rand(3, 4, 2, 8, 8))
+    assert network.mean.device == next(network.parameters()).device

@@ -157,3 +157,16 @@ def test_a_library_that_a_finder_knows_is_one(package: Path, monkeypatch: pytest
     before = of_top()
     library.write_text("X = 2\n")
     assert of_top() == before
+
+
+def test_another_loader_runs_adoption_again(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.syspath_prepend(tmp_path)
+    (tmp_path / "mynet.py").write_text("def build(): return 1\n")
+    settings = {"factory": "mynet:build", "loader": "myload:tensors"}
+    found = set()
+    for number in (1, 2):
+        (tmp_path / "myload.py").write_text(f"def tensors(path): return {number}\n")
+        fingerprint.of_code.cache_clear()
+        fingerprint._outline.cache_clear()
+        found.add(fingerprint.of_stage("adopt", settings))
+    assert len(found) == 2

@@ -24,7 +24,7 @@ def test_adam_has_no_moments_at_epoch_0() -> None:
 ADOPTED = {"factory": "mynets:Network", "weights": "last.pt"}
 CROSS = {"seed": 10, "train": 5}
 # Without the parts that need moments, or what was trained on.
-ALONE = {"fidelity": None, "cross": None}
+ALONE = {"fidelity": None, "cross": None, "seeds": [10]}
 CE = ("CE-RP", "CE-CRP", "CE-RPUI")
 
 
@@ -43,7 +43,12 @@ CE = ("CE-RP", "CE-CRP", "CE-RPUI")
             r"weights\.loader: found 'load'; expected 'package.module:function'",
         ),
         ({"call": {"mean": [1.0]}}, {}, r"call\.mean has 1 numbers, but there are 4 channels, density, "),
-        ({"call": {"std": [1.0, 0.0, 1.0, 1.0]}}, {}, r"call\.std: .* one is 0"),
+        ({"call": {"std": [1.0, 0.0, 1.0, 1.0]}}, {}, r"call\.std: .* one is not positive"),
+        ({"call": {"mean": [1.0, 0.0, float("nan"), 1.0]}}, {}, r"call\.mean.2: .*finite"),
+        ({"call": {"lead": {"t": 0.0}}}, {}, r"call\.lead\.t: .*greater than 0"),
+        ({"call": {"lead": {"t": 1.0}, "arguments": {"t": 1}}}, {}, "lead and arguments both hold t"),
+        ({}, {"seeds": [10, 35]}, r"vit\.weights names one network, but there are 2 seeds, which count as replicates"),
+        ({"call": {"normalize": "data"}}, {}, r"normalize is by what was trained on, but split\.trained is unknown"),
         ({"call": {"axes": "b t y x"}}, {}, r"call\.axes: .* expected b, c, y, x in any order"),
         ({"call": {"predicts": "change"}}, {}, r"call\.predicts: .*'state' or 'delta'"),
     ],

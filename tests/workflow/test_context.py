@@ -59,7 +59,7 @@ def test_a_network_with_a_past_is_probed_and_adopted(tmp_path: Path) -> None:
         "seeds": [10],
         "data": {"dataset": "past", "source": "files", "size": CELLS, "snapshots": SNAPSHOTS}
         | {"files": {"smooth": "smooth.nc", "rough": "rough.nc"}},
-        "split": {"train": 0.5, "validation": 0.25, "test": 0.25},
+        "split": {"train": 0.5, "validation": 0.25, "test": 0.25, "trained": "split"},
         "systems": {"W": {"trajectories": TRAJECTORIES, "equations": EQUATIONS, "models": {"past": MODEL}}},
         "probe": {"batches": 1, "snapshots": 5},
         "coupling": {"draws": 8, "patterns": 4},

@@ -77,7 +77,11 @@ rule adopt:
     conda:
         "../../envs/torch.yaml"
     resources:
-        **growing(mem_mb=4000, runtime=60),
+        **growing(
+            mem_mb=lambda wildcards: (memory.training_mb(STUDY, wildcards.system) if normalises(wildcards) else 0)
+            + 4000,
+            runtime=60,
+        ),
     params:
         **job("adopt"),
     message:

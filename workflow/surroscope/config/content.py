@@ -1,5 +1,6 @@
 """What a study consists of, and what follows from it for others to ask; whether it fits together is told in `study`."""
 
+from collections.abc import Collection
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -129,9 +130,9 @@ class Content(Section):
         known = list(self.data.files) or list(CLASSES.get(system, ()))
         return self.systems[system].classes or known
 
-    def history(self, system: str) -> int:
-        """How many snapshots that network of a system is given that is given most."""
-        models = self.systems[system].models.values()
+    def history(self, system: str, names: Collection[str] = ()) -> int:
+        """How many snapshots that network of a system is given that is given most, of all or of some."""
+        models = [model for name, model in self.systems[system].models.items() if not names or name in names]
         return max(model.call.history if model.call else 1 for model in models)
 
     def observables_of(self, system: str) -> list[str]:

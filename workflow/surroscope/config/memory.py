@@ -46,7 +46,7 @@ def training_mb(study: Study, system: str) -> int:
         return 2000
     states = sum(train + validation for train, validation, _ in study.counts(system).values()) * study.probe.snapshots
     rows, columns = study.data.grid
-    return 2000 + states * len(study.system(system).channels) * rows * columns * 4 // 10**6
+    return 2000 + states * len(study.system(system).stored) * rows * columns * 4 // 10**6
 
 
 def of_job(study: Study, job: str, parameters: int, **wildcards: str) -> int:

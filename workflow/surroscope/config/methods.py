@@ -3,6 +3,7 @@
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
+from surroscope.config.networks import Model
 from surroscope.config.study import Study
 from surroscope.influence.normalize import UNITS
 from surroscope.influence.solvers import SOLVERS
@@ -81,12 +82,14 @@ def training(study: Study) -> Iterator[str]:
             if model.weights:
                 yield (
                     f"{label} on {name}: {model.factory}{options(model.made_with)}, trained elsewhere, with the "
-                    f"weights of {model.weights.files}; {LEAKAGE[bool(study.held_out(model))]}; probed after epoch "
+                    f"weights of {model.weights.files}{called(model)}; {LEAKAGE[bool(study.held_out(model))]}; probed "
+                    f"after epoch "
                     f"{listed(model.probe_epochs)}."
                 )
             if rule := model.training:
                 yield (
-                    f"{label} on {name}: {model.factory}{options(model.options)}; {rule.epochs} epochs of AdamW, "
+                    f"{label} on {name}: {model.factory}{options(model.options)}{called(model)}; {rule.epochs} epochs "
+                    f"of AdamW, "
                     f"learning rate {rule.learning_rate:g}, weight decay {rule.weight_decay:g}, {rule.batch} "
                     f"transitions a step, {rule.precision}{', compiled' if rule.compile else ''}; probed after epoch "
                     f"{listed(model.probe_epochs)}{' (0: as initialised)' if 0 in model.probe_epochs else ''}."
@@ -101,12 +104,27 @@ def training(study: Study) -> Iterator[str]:
     yield f"Trained with {seeds(study.seeds)}: a seed fixes a split, initial weights and an order of batches."
 
 
+def called(model: Model) -> str:
+    """How a network is called, where it is not from states to states."""
+    return (
+        f", called with {options(told)}"
+        if model.call and (told := model.call.model_dump(exclude_defaults=True))
+        else ""
+    )
+
+
 def influence(study: Study) -> Iterator[str]:
     rule, probe = study.influence, study.probe
     yield (
         f"A probe batch is one test trajectory of every class, all its {probe.snapshots - 1} transitions; batches "
         f"for each seed: {probe.batches}."
     )
+    if max(map(study.history, study.systems)) > 1:
+        counted = "counts them" if rule.shared_lags == "count" else "leaves them out"
+        yield (
+            "Of a network that is given T snapshots transitions start from snapshot T − 1 on. Two of a trajectory less "
+            f"than T steps apart share snapshots; the half-life {counted}."
+        )
     yield (
         "H = g_jᵀ η⁻¹ g_i is how much the error j falls per unit of a natural gradient step on the error of "
         "transition i: g are gradients of the network's parameters, η = JᵀJ / M is the metric of its Jacobian J over "
@@ -145,7 +163,7 @@ def influence(study: Study) -> Iterator[str]:
 def forward(study: Study) -> Iterator[str]:
     yield (
         "From every snapshot of the probe batches' trajectories the network is run on its own predictions to the last "
-        "snapshot; persistence predicts no change. Drift is of rollouts from snapshot 0."
+        "snapshot; persistence predicts no change. Drift is of rollouts from the first snapshot that they start from."
     )
     for name in study.systems:
         found = study.actions(name)

@@ -41,7 +41,8 @@ def _axes(axes: str) -> str:
 
 
 Axes = Annotated[str, AfterValidator(_axes)]
-Numbers = Annotated[list[float], Field(min_length=1)]
+Finite = Annotated[float, Field(allow_inf_nan=False)]
+Numbers = Annotated[list[Finite], Field(min_length=1)]
 
 
 class Call(Section):
@@ -58,20 +59,22 @@ class Call(Section):
     output_mean: Numbers | None = None
     output_std: Numbers | None = None
     normalize: Literal["data"] | None = None
-    lead: dict[str, float] | None = None
+    lead: dict[str, Annotated[float, Field(allow_inf_nan=False, gt=0)]] | None = None
     arguments: Annotated[dict[str, Any], AfterValidator(plain)] = {}
 
     @field_validator("std", "output_std")
     @classmethod
     def _of_what_varies(cls, std: list[float]) -> list[float]:
-        if std and 0 in std:
-            raise ValueError("one is 0; a channel that does not vary has 1")
+        if std and not min(std) > 0:
+            raise ValueError("one is not positive; a channel that does not vary has 1")
         return std
 
     @model_validator(mode="after")
     def _fits_together(self) -> "Call":
         if self.history > 1 and self.axes and "t" not in self.axes:
             raise ValueError(f"history is {self.history}, but axes {self.axes!r} has no t; say where the snapshots go")
+        if twice := set(self.lead or ()) & set(self.arguments):
+            raise ValueError(f"lead and arguments both hold {min(twice)}; leave one out")
         told = [name for name in ("mean", "std", "output_mean", "output_std") if getattr(self, name)]
         if self.normalize and told:
             raise ValueError(f"normalize goes without {', '.join(told)}; leave the one or the other out")

@@ -124,7 +124,8 @@ class Study(Content):
         if not any(map(self.told_leads, self.systems)):
             raise ValueError("leads asks for networks that are told how far to predict; give one call.lead, or drop it")
         for name in self.systems:
-            if self.told_leads(name) and self.history(name) + max(steps) >= self.probe.snapshots:
+            told = self.told_leads(name)
+            if told and self.history(name, told) + max(steps) >= self.probe.snapshots:
                 raise ValueError(
                     f"leads.steps holds {max(steps)}, which leaves fewer than two starts of probe.snapshots, "
                     f"{self.probe.snapshots}; raise that or lower it"
@@ -140,10 +141,16 @@ class Study(Content):
                     "say them in split.trained, or leave cross out"
                 )
             normalizes = model.weights and model.call and model.call.normalize
-            if normalizes and not any(train for train, _, _ in counts.values()):
+            told = self.split.trained != "unknown" and any(train for train, _, _ in counts.values())
+            if normalizes and not told:
                 raise ValueError(
-                    f"systems.{name}.models.{label}.call.normalize is by what was trained on, but split.trained lists "
-                    "none of these data; give call.mean and call.std"
+                    f"systems.{name}.models.{label}.call.normalize is by what was trained on, but split.trained is "
+                    "unknown or lists none of these data; give call.mean and call.std, or say it"
+                )
+            if model.weights and len(self.seeds) > 1 and "{seed}" not in model.weights.files:
+                raise ValueError(
+                    f"systems.{name}.models.{label}.weights names one network, but there are {len(self.seeds)} seeds, "
+                    "which count as replicates; give {seed} in its place, or one seed"
                 )
             on = {train for train, _, _ in counts.values()}
             if model.training and (len(on) > 1 or 0 in on):

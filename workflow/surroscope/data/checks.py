@@ -12,6 +12,17 @@ from surroscope.errors import UserError
 from surroscope.runtime.store import STATISTICS
 
 
+def require_constant(values: np.ndarray, channel: str, path: Path, row: int, snapshot: int) -> None:
+    """Raise UserError where a field (n, t, Y, X) that networks do not predict changes from snapshot to snapshot."""
+    moved = (values[:, 1:] != values[:, :1]).any(axis=(2, 3))
+    if moved.any():
+        first, time = np.argwhere(moved)[0]
+        raise UserError(
+            f"{path}: channel {channel} changes at snapshot {snapshot + time + 1} of trajectory {row + first}, "
+            "expected the same at all times, as equations.constants says; list it in equations.channels"
+        )
+
+
 def require_physical(values: np.ndarray, channel: str, path: Path, row: int, snapshot: int, positive: bool) -> None:
     """Raise UserError for values (n, t, Y, X) that no physical state has: file, channel, row, snapshot and cell."""
     low = np.finfo(np.float32).tiny if positive else -np.finfo(np.float32).max

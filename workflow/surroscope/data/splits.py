@@ -53,11 +53,18 @@ def require_listed(found: Any) -> Listed:
     return found
 
 
+def _once(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    for name in (names := [name for name, _ in pairs]):
+        if names.count(name) > 1:
+            raise ValueError(f"lists {name} twice; say all of it at once")
+    return dict(pairs)
+
+
 @functools.cache
 def read(path: Path) -> Listed:
     """What a JSON file lists. Raises ValueError, naming the file."""
     try:
-        return require_listed(json.loads(path.read_bytes()))
+        return require_listed(json.loads(path.read_bytes(), object_pairs_hook=_once))
     except OSError:
         raise ValueError(f"{path}: no such file; mend the path") from None
     except ValueError as error:

@@ -104,13 +104,13 @@ def half_life(intra: np.ndarray, shared: int = 0) -> float:
     """Lag, either way, at which median intra-class H falls to half of its value at lag 0, in steps.
 
     intra: at lags -L to L, (2 L + 1,)
-    shared: lags up to this one are left out, at which two transitions share snapshots that the network is given; the
-        next is then the least that it can be
+    shared: lags up to this one are left out, at which two transitions share snapshots that the network is given: NaN
+        where it has fallen by the next, or there is none
     """
     reach = len(intra) // 2
     folded = (intra[reach:] + intra[reach::-1]) / 2
     start = shared + 1 if shared else 0
-    if start > reach:
+    if shared and (start > reach or folded[start] < folded[0] / 2):
         return np.nan
     return coherence.first_crossing(np.arange(start, reach + 1.0), folded[start:], folded[0] / 2)
 

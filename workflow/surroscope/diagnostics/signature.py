@@ -12,6 +12,12 @@ import numpy as np
 TIME_LOCKED_HALF_LIFE = 2.0
 CLASS_LOCKED_TRANSFER = 0.25
 
+SHARED = (
+    "A gradient step's help within its class halves within {shared} steps, or there are no later ones: so near to each "
+    "other transitions share snapshots that the network is given, and the signature cannot be told "
+    "(influence.shared_lags)."
+)
+
 
 class Estimate(NamedTuple):
     """A number and the ends of its 95 % interval, NaN where it has none."""
@@ -26,9 +32,11 @@ class Estimate(NamedTuple):
 
 
 def signature(
-    half_life: Estimate, transfer: Estimate | None, validation: float, persistence: float, reach: int
+    half_life: Estimate, transfer: Estimate | None, validation: float, persistence: float, reach: int, shared: int = 0
 ) -> tuple[str, str]:
     """A label and a sentence; transfer: None where there is one class; reach: the largest lag that there is.
+
+    shared: up to which lag transitions share snapshots, which the half-life leaves out
 
     Time-locked: half-life of 2 steps or fewer. Class-locked: transfer below 1/4. Where the interval of either spans its
     limit, the sentence says that the label is not settled.
@@ -41,6 +49,8 @@ def signature(
             f"One-step error {validation:.3g} does not beat persistence ({persistence:.3g}): "
             "influence of a network that has learned too little says nothing about generalisation."
         )
+    if np.isnan(half_life.value) and shared:
+        return "undecided", SHARED.format(shared=shared)
     if np.isnan(half_life.value) or (transfer and np.isnan(transfer.value)):
         return "undecided", (
             "The influence of most classes on themselves is zero, so there is no help to compare with. Look at the "

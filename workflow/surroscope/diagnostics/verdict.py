@@ -42,12 +42,16 @@ UNSEEN = {
 
 
 class Decay(NamedTuple):
-    """Lags at which measures within a class have halved, in steps, infinite if they have not; reach: the largest."""
+    """Lags at which measures within a class have halved, in steps, infinite if they have not; reach: the largest.
+
+    shared: up to which lag transitions share snapshots; NaN where a measure has halved there
+    """
 
     influence: Estimate
     residuals: float
     kernel: float
     reach: int
+    shared: int = 0
 
 
 @dataclass(frozen=True)
@@ -63,6 +67,7 @@ class Evidence:
     agreement: correlation of the kernel transfer between seeds and between probe batches, NaN where there are no two
     controls: whether the control networks are of the same system
     likelier: of a network that was trained elsewhere and errs, how it may be meant to be called
+    overlap: whether transitions of the first and the last window of times share snapshots
     held_out: of one that was trained elsewhere, whether it is known not to have seen the probe trajectories
     """
 
@@ -78,6 +83,7 @@ class Evidence:
     controls: bool
     likelier: str = ""
     held_out: bool | None = None
+    overlap: bool = False
 
 
 class Verdict(NamedTuple):
@@ -156,6 +162,11 @@ def details(evidence: Evidence) -> list[str]:
             line += f", from {percent(classes_before)} to {percent(classes_after)} between classes (median pair)"
         lines.append(f"{line}. What was there before is the architecture's.")
     lines.append(decayed(evidence.decay))
+    if evidence.overlap:
+        lines.append(
+            "Windows: transitions of the first and of the last times share snapshots that the network is given, so "
+            "that what is shared between them is in part the same input; probe more snapshots."
+        )
     if not np.isnan(evidence.unseen):
         lines.append(
             UNSEEN[evidence.held_out is None].format(later=percent(evidence.unseen), last=percent(evidence.seen))
@@ -174,17 +185,25 @@ def details(evidence: Evidence) -> list[str]:
 def decayed(decay: Decay) -> str:
     """Whose the decay of influence with lag is."""
     half, reach = decay.influence.value, decay.reach
+    if np.isnan(half) and decay.shared:
+        return (
+            f"Decay: signed influence within a class halves within {decay.shared} steps, or there are no later ones: "
+            "so near to each other transitions share snapshots, and whose the decay is cannot be told."
+        )
     if np.isnan(half):
         return "Decay: most transitions have no influence on themselves, so there is none to halve."
     if not np.isfinite(half):
         return f"Decay: signed influence within a class does not halve within {reach} steps."
 
     def after(value: float) -> str:
-        return f"after {value:.2g}" if np.isfinite(value) else f"not within {reach}"
+        early = f"within the {decay.shared} that share snapshots"
+        return early if np.isnan(value) else f"after {value:.2g}" if np.isfinite(value) else f"not within {reach}"
 
-    if decay.kernel <= half:
+    # What has halved where transitions share snapshots has halved before.
+    kernel, residuals = np.nan_to_num((decay.kernel, decay.residuals), nan=0.0, posinf=np.inf)
+    if kernel <= half:
         whose = "the network keeps times apart"
-    elif decay.residuals > half:
+    elif residuals > half:
         whose = "neither factor does it alone"
     else:
         whose = "it begins with the errors, not with what the network shares"

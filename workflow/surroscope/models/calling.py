@@ -1,7 +1,7 @@
 """Networks that are called otherwise than (B, F, Y, X) to the same: by other axes, units, arguments, outputs."""
 
 import re
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import torch
@@ -77,12 +77,13 @@ class Called(Contextual):
 
     def normalised_by(self, trajectories: Tensor) -> None:
         """Take the mean and the standard deviation of each channel of trajectories (n, S, C, Y, X), in float64."""
-        self.mean, self.std = moments(trajectories)
-        fields = trajectories[:, :, : self.channels]
-        if self.delta:
-            _, self.output_std = moments(fields.diff(dim=1))
-        else:
-            self.output_mean, self.output_std = moments(fields)
+        own = moments(trajectories)
+        later = moments(trajectories, lambda states: states[:, : self.channels].diff(dim=0)) if self.delta else own
+        found = {"mean": own[0], "std": own[1], "output_std": later[1][: self.channels]}
+        if not self.delta:
+            found["output_mean"] = own[0][: self.channels]
+        for name, values in found.items():
+            getattr(self, name).copy_(values)
 
     def forward(self, contexts: Tensor) -> Tensor:
         snapshots = self.snapshots(contexts)
@@ -144,10 +145,21 @@ def ordered(values: Any, given: str, wanted: str, channels: int) -> Tensor:
     return values if joined is None else values.flatten(joined, joined + 1)
 
 
-def moments(trajectories: Tensor) -> tuple[Tensor, Tensor]:
-    """Mean and standard deviation of each channel of (n, S, C, Y, X), (C, 1, 1) each; of what does not vary, 1."""
-    mean = torch.stack([channel.double().mean() for channel in trajectories.unbind(2)])
-    std = torch.stack([channel.double().std() for channel in trajectories.unbind(2)])
+def moments(trajectories: Tensor, of: Callable[[Tensor], Tensor] = lambda states: states) -> tuple[Tensor, Tensor]:
+    """Mean and standard deviation of each channel of (n, S, C, Y, X), (C, 1, 1) each; of what does not vary, 1.
+
+    of: of what, of each trajectory (S, C, Y, X)
+    """
+    counts, means, squares = [], [], []
+    for states in trajectories:  # one at a time, since they may be mapped
+        values = of(states).double().transpose(0, 1).flatten(1)
+        counts.append(values.shape[1])
+        means.append(values.mean(dim=1))
+        squares.append(values.var(dim=1, correction=0))
+    count, mean = sum(counts), torch.stack(means).mean(dim=0)
+    # As many values of each: the variance is that within trajectories and that of their means.
+    variance = torch.stack(squares).mean(dim=0) + torch.stack(means).var(dim=0, correction=0)
+    std = (variance * count / (count - 1)).sqrt()
     std = torch.where(std > 0, std, 1)
     return mean.float()[:, None, None], std.float()[:, None, None]
 

@@ -59,7 +59,7 @@ def build(
         try:
             network = make(**options)
             require_differentiable(network, f"factory {factory!r}")
-            if asks_for_labels(network):
+            if asks_for_labels(network) and "labels" not in call.get("arguments", {}):
                 call["labelled"] = True
             network = Called(network, channels=channels, **call) if call else network
             given = context.of(network, snapshots, torch.zeros(2, context.LABELS))

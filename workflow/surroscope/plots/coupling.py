@@ -100,7 +100,7 @@ def groups(table: pd.DataFrame, options: style.Options) -> Figure:
     for kind in ("response", "perturbation"):
         table[kind] = table[f"{kind}_class"] + " " + (table[f"{kind}_window"] + 1).astype(str)
     shown = {
-        model: style.grid(part, "coupling_groups", "response", "perturbation", "median", table)
+        model: style.grid(part, "coupling_groups", "response", "perturbation", "median", table, within=True)
         for model, part, _ in style.by_model(table, options)
     }
     figure, axes = style.panels(len(shown), 3.9, sharex=True, sharey=True)

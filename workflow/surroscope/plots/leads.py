@@ -18,7 +18,10 @@ def leads(table: pd.DataFrame, options: style.Options) -> Figure:
     place = "leads", "response_time", "perturbation_time", "median", table
     for number, (model, responds) in enumerate((model, lead) for model, _, _ in parts for lead in steps):
         # Panels are told apart by their step; only the first row of a model has room for its name.
-        shown = {f"{model}, step at lead {lead:g}": style.grid(cells[model, responds, lead], *place) for lead in steps}
+        shown = {
+            f"{model}, step at lead {lead:g}": style.grid(cells[model, responds, lead], *place, within=True)
+            for lead in steps
+        }
         looks = style.BETWEEN_TIMES | {"ylabel": f"lead {responds:g} responds\n{style.BETWEEN_TIMES['ylabel']}"}
         images = style.heatmaps(axes[number], shown, Normalize(-1.0, 1.0), style.DIVERGING, **looks)
         for panel in axes[number]:

@@ -37,7 +37,7 @@ def rollout(table: pd.DataFrame, options: style.Options) -> Figure:
     table = table.sort_values(["start", "snapshot"], kind="stable")
     # The baseline comes last and takes no model's colour: its curves are coloured by start like the others.
     parts = sorted(style.by_model(table, options), key=lambda part: part[0] == PERSISTENCE)
-    baseline = table[(table["model"] == PERSISTENCE) & (table["start"] == table["start"].min())]
+    idle = table[table["model"] == PERSISTENCE]
     figure, axes = style.panels(len(parts), 2.6, sharex=True, sharey=True)
     scale = Normalize(float(table["start"].min()), max(float(table["start"].max()), float(table["start"].min()) + 1))
     diverged = False
@@ -51,6 +51,7 @@ def rollout(table: pd.DataFrame, options: style.Options) -> Figure:
             if start == part["start"].min():
                 low, high = (np.minimum(curve[column], 10 * ROLLOUT_CEILING) for column in ("q25", "q75"))
                 panel.fill_between(curve["snapshot"], low, high, color=colour, alpha=0.18, linewidth=0)
+        baseline = idle[idle["start"] == part["start"].min()]
         if model != PERSISTENCE and len(baseline):
             panel.plot(baseline["snapshot"], baseline["median"], color="black", linestyle=":")
         panel.axvline(options.last_training_snapshot + 0.5, color=style.REFERENCE, linestyle="--", linewidth=0.8)
@@ -65,7 +66,7 @@ def rollout(table: pd.DataFrame, options: style.Options) -> Figure:
     label = "snapshot the rollout starts from"
     figure.colorbar(starts, ax=axes, label=label, shrink=0.9, ticks=MaxNLocator(integer=True))
     notes = ["median of every start", "band: quartiles of the first", "dashed: end of the training snapshots"]
-    if len(baseline):
+    if len(idle):
         notes.append("dotted: persistence, no change predicted, first start")
     if diverged:
         notes.append(f"cross: above {ROLLOUT_CEILING:g}")

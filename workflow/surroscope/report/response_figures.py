@@ -15,7 +15,7 @@ FIGURES = {
             (*CONCLUSIONS, "relative_difference", "certificate", "converged", "reference", "n_probes"),
             positive=("damping",),
             infinite=("half_life",),
-            missing=("damping", "certificate", "class_transfer"),  # of a single class
+            missing=("damping", "certificate", "class_transfer", "half_life"),  # of a single class, of shared lags
         ),
         draw="surroscope.plots.sensitivity:sensitivity",
         needs=("sensitivity",),

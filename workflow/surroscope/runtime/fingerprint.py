@@ -61,6 +61,7 @@ def of_stage(stage: str, settings: Mapping[str, Any], *modules: str) -> str:
     factories = [
         entry["factory"] for entry in [settings, *settings.get("observables", {}).values()] if "factory" in entry
     ]
+    factories += [settings["loader"]] if settings.get("loader") else []
     return of_code(own if _source(own, "surroscope") else stage, *map(module_of, factories), *modules)
 
 

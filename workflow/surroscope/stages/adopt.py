@@ -33,7 +33,12 @@ def stage(
     prefix = files.fit(surrogate.inner(network), found, saved, settings.prefix)
     count = surrogate.size(network)
     print(f"{saved}: {count:,} parameters{f' behind {prefix!r}' if prefix else ''}", flush=True)
-    if split:
+    if beside := [name for name in found if not name.startswith(prefix)]:
+        print(f"{saved}: left out are {files.listed(beside)}", flush=True)
+    scales = surrogate.scales(network)
+    if scales and set(scales) <= set(found):  # of a network that was normalised here
+        network.load_state_dict(network.state_dict() | {name: found[name] for name in scales})
+    elif split:
         train = transitions.trajectories(list(stores), split, "train", settings.snapshots)
         surrogate.normalise(network, torch.from_numpy(train))
     print(f"{settings.factory} with {settings.options}", flush=True)

@@ -16,7 +16,7 @@ from zarr.codecs import BloscCodec, Crc32cCodec
 
 from surroscope.config import jobs
 from surroscope.data import coordinates, expressions
-from surroscope.data.checks import Distinct, Faults, Statistics, require_physical
+from surroscope.data.checks import Distinct, Faults, Statistics, require_constant, require_physical
 from surroscope.data.formats import Fields, Reader, Variable
 from surroscope.data.links import require_inside
 from surroscope.data.orientation import Orientation
@@ -265,6 +265,8 @@ def convert(
         except UserError as error:
             raise UserError(f"{path}: channel {channel}: {error}") from None
         positive = channel in settings.equations.positive
+        if channel in settings.equations.constants:
+            require_constant(values, channel, path, rows.start, times.start)
         if faults is None:
             require_physical(values, channel, path, rows.start, times.start, positive)
         else:

@@ -92,7 +92,7 @@ def described(name: str) -> str:
         return f"transitions whose gradient of {name.removeprefix('zero_gradients_')} is exactly zero"
     if name.endswith(UNTRAINED):
         return f"{described(name.removesuffix(UNTRAINED))}, of the untrained network"
-    if name.endswith("_error"):
+    if name.endswith("_error") and name not in DESCRIPTIONS:
         return f"standard error of {name.removesuffix('_error')} over its random draws"
     return DESCRIPTIONS[name]
 
@@ -112,6 +112,7 @@ class Sampled:
     """Numbers of a model, or of one less another: of all units (K,), and in each bootstrap draw (DRAWS, K).
 
     positive (K,): which cannot be negative by their definition; NaN in every draw: the number has no interval
+    first: the snapshot that the first transition starts from
     n_seeds: that they are over; n_probes (K,): and of how many probe batches each, NaN where of none
     """
 
@@ -121,6 +122,7 @@ class Sampled:
     positive: np.ndarray
     n_seeds: int
     n_probes: np.ndarray
+    first: int = 0
 
     def __sub__(self, other: "Sampled") -> "Sampled":
         """The difference in each draw, which takes the same seeds and probe batches of both, of what both have."""
@@ -171,6 +173,7 @@ def sampled(m: Measured, history: pd.DataFrame, epoch: int, kernel: Kernel, befo
         np.concatenate(positive),
         m.counts["n_seeds"],
         np.repeat(np.array(probes, float), [len(of_part) for of_part in names]),
+        m.first,
     )
 
 
@@ -226,6 +229,8 @@ def main_numbers(numbers: Mapping[str, Sampled], system: str, architectures: Map
         table.insert(0, "model", model)
         tables.append(table)
     for first, second in combinations(numbers, 2):
+        if numbers[first].first != numbers[second].first:
+            continue  # of other transitions
         table = (numbers[first] - numbers[second]).table()
         table.insert(0, "model", f"{first} - {second}")
         tables.append(table)
@@ -254,16 +259,26 @@ def conclusion(
             for number, noise in enumerate(c.noises)
             if number
         },
-        decay=Decay(half_life, halved(c, "alignment"), halved(c, "explained"), reach),
+        decay=Decay(half_life, halved(c, "alignment"), halved(c, "explained"), reach, m.shared),
         errors=(values.iloc[0], values.iloc[1]),
         seen=values.iloc[2],
         unseen=values.iloc[3],
         agreement=(agreed.iloc[0], agreed.iloc[1]),
         controls=system == CONTROLLED,
+        overlap=overlap(c, m.first),
         **told,
     )
-    label, sentence = signature(half_life, transfer if m.classes > 1 else None, *evidence.errors, reach=reach)
+    label, sentence = signature(
+        half_life, transfer if m.classes > 1 else None, *evidence.errors, reach=reach, shared=m.shared
+    )
     return verdict(evidence)._asdict() | {"signature": {"label": label, "sentence": sentence}}
+
+
+def overlap(c: Coupled, first: int) -> bool:
+    """Whether transitions of the first and the last window share snapshots, of a network that is given first + 1."""
+    times, windows = c.explained.shape[3], c.explained_window.shape[-1]
+    window = np.arange(times) * windows // times
+    return windows > 1 and int(np.argmax(window == windows - 1) - np.argmax(window > 0) + 1) <= first
 
 
 def halved(c: Coupled, measure: str) -> float:

@@ -247,8 +247,9 @@ class Model:
 
     def linearized(self, job: Linearized, every: int = 1) -> tuple[Network, int, int]:
         """The network, and samples of a probe batch and outputs of a sample."""
-        samples = -(-(job.snapshots - 1) // every) * len(self.study.classes(job.system))
-        return self.network(job.system, job.model), samples, math.prod(self.shape(job.system))
+        samples = -(-(job.snapshots - job.given["history"]) // every) * len(self.study.classes(job.system))
+        outputs = len(self.study.system(job.system).channels) * math.prod(self.study.data.grid)
+        return self.network(job.system, job.model), samples, outputs
 
     def _gradients(self, job: jobs.Gradients, **_: str) -> Work:
         (network, n, outputs), rows = self.linearized(job, job.every), Responses(job.responses)
