@@ -380,3 +380,12 @@ def test_names_of_the_last_release_still_work_and_say_so_in_a_line(capsys: pytes
 def test_an_old_name_beside_its_new_one_is_an_unknown_key() -> None:
     with pytest.raises(UserError, match=r"influence\.rungs: unknown key"):
         check(changed("influence", {"rungs": 7, "max_iterations": 9}), "config.yaml")
+
+
+def test_of_few_snapshots_all_are_probed_unless_it_is_said() -> None:
+    few = changed("data.snapshots", 12)
+    with pytest.raises(UserError, match=r"probe\.snapshots is 17, but data\.snapshots is 12"):
+        check(few, "config.yaml")
+    few["probe"] = {"batches": 4}
+    assert check(few, "config.yaml").probe.snapshots == 12
+    assert check(changed("probe", {"batches": 4}), "config.yaml").probe.snapshots == 17

@@ -7,6 +7,7 @@ from pydantic import ValidationError, model_validator
 from surroscope.config.base import alike, renamed, require_bounded, require_known
 from surroscope.config.content import Content
 from surroscope.config.messages import line
+from surroscope.config.sections import Probe
 from surroscope.data import pdegym
 from surroscope.errors import UserError
 from surroscope.influence.solvers import SOLVERS
@@ -15,9 +16,20 @@ from surroscope.report.catalogue import FIGURES, figures_for
 from surroscope.system import CLASSES, SYSTEMS
 
 JOBS = 10_000
+PROBED = Probe().snapshots
 
 
 class Study(Content):
+    @model_validator(mode="before")
+    @classmethod
+    def _probes_what_there_is(cls, study: Any) -> Any:
+        """Of data with fewer snapshots than are probed unless it is said, all."""
+        there = study["data"].get("snapshots") if isinstance(study, dict) and isinstance(study.get("data"), dict) else 0
+        probe = study.get("probe", {}) if there else None
+        if not isinstance(probe, dict) or not isinstance(there, int) or "snapshots" in probe:
+            return study
+        return study | {"probe": probe | {"snapshots": min(there, PROBED)}}
+
     @model_validator(mode="after")
     def _fits_together(self) -> "Study":
         if self.probe.snapshots > self.data.snapshots:

@@ -70,8 +70,10 @@ def build(
         except Exception as error:  # a user's network may fail in any way
             precise = any(p.dtype == torch.float64 for p in network.parameters())
             raise UserError(
-                f"factory {factory!r} with options {options} fails on a batch of {told}: {error}"
-                + "; it has parameters of float64, and states are float32: give network.float()" * precise
+                f"factory {factory!r} with options {options}{f' and call {call}' if call else ''} fails on a batch of "
+                f"{told}: {error}"
+                + "; it has parameters of float64, and states are float32: give network.float()"
+                * precise
             ) from None
     if found != expected:
         raise UserError(

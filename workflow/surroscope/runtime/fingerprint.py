@@ -42,7 +42,8 @@ def of_code(*modules: str) -> str:
         if _source(module, package) is None:
             raise UserError(
                 f"module {module!r}: no source file on the Python path; expected an importable module such as "
-                "'mypackage.networks'. Install the package, or put its folder on PYTHONPATH"
+                f"'mypackage.networks'. Install the package, '{sys.executable} -m pip install {package}', or put its "
+                "folder on PYTHONPATH"
             )
         _collect(module, package, closure)
     digest = hashlib.sha256()
