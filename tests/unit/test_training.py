@@ -367,3 +367,19 @@ def test_a_layer_of_single_precision_does_not_make_samples_interact() -> None:
 
     states = torch.rand(2, 2, 32, 32, dtype=torch.float64)
     surrogate.require_independent(Single().eval(), states, "a network")
+
+
+class Noted(nn.Conv2d):
+    """Its state holds more than tensors, as that of neuraloperator's networks."""
+
+    def state_dict(self, *args: Any, **named: Any) -> Any:
+        return super().state_dict(*args, **named) | {"_metadata": {"made by": Noted}}
+
+
+def test_training_goes_on_with_a_network_whose_state_holds_more_than_tensors() -> None:
+    states, validation = data()
+    rule: dict[str, Any] = {"seed": 1, "batch": 4, "learning_rate": 1e-3, "weight_decay": 0.0}
+    first = next(iter(loop.epochs(Noted(2, 2, 1), states, validation, until=2, **rule)))
+    assert all(isinstance(part, Tensor) for part in first["network"].values())
+    (last,) = loop.epochs(Noted(2, 2, 1), states, validation, until=2, resume=first, **rule)
+    assert last["epoch"] == 2

@@ -12,6 +12,7 @@ from surroscope import seeding
 from surroscope.cost_function import smse
 from surroscope.errors import UserError
 from surroscope.models import context
+from surroscope.models.weights import tensors_of
 from surroscope.training.distributed import ALONE, Group
 
 PERSISTENCE_BATCH = 64
@@ -100,7 +101,7 @@ def epochs(
         )
         yield {
             "epoch": epoch,
-            "network": network.state_dict(),
+            "network": tensors_of(network),
             "optimizer": optimizer.state_dict(),
             "history": history,
         }
