@@ -212,7 +212,7 @@ class Southward(nn.Module):
 def test_errors_at_images_are_zero_for_what_commutes_and_only_for_that() -> None:
     states = torch.rand(70, 2, 6, 6, generator=torch.Generator().manual_seed(0)) - 0.5
     actions = [Action.parse(name) for name in ("e", "s", "x2y3", "r", "sr2")]
-    found = equivariance.errors(Southward(), states, torch.roll(states, 1, dims=-2), actions, NAVIER_STOKES)
+    found = equivariance.errors(Southward(), states[:, None], torch.roll(states, 1, dims=-2), actions, NAVIER_STOKES)
     assert found.shape == (5, 70)
     assert (found[:3] == 0).all()
     assert (found[3:] > 0.1).all()

@@ -150,6 +150,7 @@ def test_the_full_space_is_solved_within_its_certificate(study: Study, shards: l
         damping=DAMPING,
         damping_scale="absolute",
         dampings=[1.0, DAMPING],
+        shared_lags="leave out",
         probes=[0, 1],
     )
     full.stage(

@@ -63,14 +63,15 @@ FIGURES = {
         draw="surroscope.plots.leads:leads",
         needs=("leads",),
         caption="""
-            Influence H between starts t and lead times dt of one class, of networks that are told how far to predict,
-            for {system}: a map between times for each lead of the step (columns) and of the response (rows), medians
-            over classes, probe batches and seeds, of H[j, i] / √(H[j, j] H[i, i]), in which the size of errors drops
-            out (dimensionless). On the diagonal of the grid are the maps of each lead alone. Where those beside it look
-            like them, a step at one lead helps the others at the same start; where they are near 0, the network has
-            learned each lead apart. A network that memorised every pair has 1 on the diagonals of the maps on the
-            diagonal of the grid and nothing else; one that cannot keep starts and leads apart, or is untrained, has
-            the same everywhere.
+            Influence H between starts t and lead times dt of one class, of networks that are told how far
+            to predict, for {system} ({n} in the study; those that the figure states are taken here): a map
+            between times for each lead of the step (columns) and of the response (rows), medians over
+            classes, probe batches and seeds, of H[j, i] / √(H[j, j] H[i, i]), in which the size of errors
+            drops out (dimensionless). On the diagonal of the grid are the maps of each lead alone. Where
+            those beside it look like them, a step at one lead helps the others at the same start; where
+            they are near 0, the network has learned each lead apart. A network that memorised every pair
+            has 1 on the diagonals of the maps on the diagonal of the grid and nothing else; one that cannot
+            keep starts and leads apart, or is untrained, has the same everywhere.
             """,
     ),
     "rollout_correlation": FigureSpec(
