@@ -21,6 +21,7 @@ from surroscope.influence.normalize import UNITS
 from surroscope.influence.solvers import SOLVERS
 from surroscope.report.catalogue import MODULES, caption, figure, figures_for, tables_for
 from surroscope.config import jobs, memory
+from surroscope.config.retraining import members
 from surroscope.config.study import check
 from surroscope.errors import UserError
 
@@ -67,6 +68,7 @@ except UserError as error:
 RESULTS = f"results/{STUDY.study}"
 CHECKPOINT = f"{RESULTS}/{{system}}/{{model}}/seed{{seed}}"
 EPOCH = f"{CHECKPOINT}/epoch{{epoch}}"
+RETRAINED = f"{CHECKPOINT}/retraining/{{member}}.zarr"
 NETWORK = f"{RESULTS}/{{system}}/{{model}}"
 CALIBRATION = f"{NETWORK}/linearization.json"
 MEASURED = CALIBRATION if STUDY.gradients.method == "measured" else []
@@ -310,10 +312,20 @@ def part(name, file):
 
     def of_system(wildcards):
         system, seeds = wildcards.system, STUDY.seeds_of(name)
-        models = STUDY.told_leads(system) if name == "leads" else STUDY.systems[system].models
+        models = STUDY.models_of(name, system)
         return checkpoints(system, f"{EPOCH}/{file}", last=True, seeds=seeds, models=models)
 
     return of_system
+
+
+def bank(wildcards):
+    """The trainings without some groups of transitions; none if they were not asked for."""
+    system, seeds = wildcards.system, STUDY.seeds_of("retraining")
+    return [
+        path
+        for model in STUDY.models_of("retraining", system)
+        for path in expand(RETRAINED, system=system, model=model, seed=seeds, member=members(STUDY, system, model))
+    ]
 
 
 def images(wildcards):

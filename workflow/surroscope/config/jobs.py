@@ -32,6 +32,7 @@ from surroscope.config.checkpoint_jobs import (
     Validate,
 )
 from surroscope.config.job import Job, Network, network, strategic
+from surroscope.config.retraining import ALL, Group, members
 from surroscope.config.stores import stores
 from surroscope.config.study import Study
 from surroscope.config.weights import digest
@@ -171,6 +172,18 @@ class Train(networks.Training, Network):
         return {name: getattr(self, name) for name in networks.RECIPE}
 
 
+class Retrain(Train):
+    """left_out: (class, first time, last time) of transitions that are not trained on"""
+
+    member: str
+    left_out: list[Group]
+
+    @classmethod
+    def of(cls, study: Study, system: str, model: str, seed: str, member: str = ALL) -> Self:
+        whole = Train.of(study, system, model, seed).model_dump() | {"save_epochs": []}
+        return cls(**whole, member=member, left_out=members(study, system, model)[member])
+
+
 class Tables(Job):
     """architectures: model -> the architecture of arXiv 2509.00024 that it is: unet, vit or neither
 
@@ -239,6 +252,7 @@ JOBS: Mapping[str, Any] = {
             Split,
             Contract,
             Train,
+            Retrain,
             Adopt,
             Validate,
             Calibrate,

@@ -28,6 +28,9 @@ PARTS = {
     "predicts.",
     "leads": "Lead times: influence between all starts and lead times of {steps} snapshots, within the span of the "
     "gradients, of networks that are told how far to predict, of {seeds}, probe batches a seed: {probes}.",
+    "retraining": "Retraining: networks trained again without each group, a class and a window of {window} times, "
+    "without whole classes and windows, and on random halves of the groups, {subsets} of them, from the same initial "
+    "weights, with the same batches, as many steps and the losses of what is left out taken as zero, of {seeds}.",
     "maps": "Response maps: the change of a prediction, cell by cell, after a step on another transition, of {seeds}.",
 }
 LEAKAGE = {
@@ -153,7 +156,7 @@ def influence(study: Study) -> Iterator[str]:
             f"What responds to steps on smse in {name}: {listed(study.observables_of(name))}"
             f"{'; also ' + listed(pairs) if pairs else ''}."
         )
-    for part in ("sensitivity", "cross", "maps", "fidelity", "leads"):
+    for part in ("sensitivity", "cross", "maps", "fidelity", "leads", "retraining"):
         if found := getattr(study, part):
             told = found.model_dump() | {"seeds": seeds(study.seeds_of(part))}
             several = {key: listed(told[key]) for key in ("kinds", "steps") if key in told}

@@ -280,6 +280,15 @@ class Leads(Section):
         return steps
 
 
+class Retraining(Section):
+    """Trainings without groups of transitions, a group being a class and `window` consecutive times."""
+
+    seeds: Seeds
+    models: Annotated[list[Name], Field(min_length=1), AfterValidator(once)] | None = None
+    window: Count = 4
+    subsets: Annotated[int, Field(ge=0, le=10_000)] = 50
+
+
 class Figures(Section):
     heatmap_limit: Annotated[Positive, Field(le=1e6)] = 7.0
     dpi: Annotated[int, Field(ge=1, le=1200)] = 150

@@ -12,6 +12,7 @@ from surroscope.report import (
     influence_figures,
     network_figures,
     response_figures,
+    retraining_figures,
 )
 from surroscope.report.influence_figures import OF_OBSERVABLES
 from surroscope.report.spec import FigureSpec, Question
@@ -26,6 +27,7 @@ FIGURES = {
         influence_figures,
         response_figures,
         fidelity_figures,
+        retraining_figures,
     )
     for name, spec in figures.FIGURES.items()
     if spec.question == question
@@ -35,13 +37,14 @@ OF_PAPER = {"mass": "T: mass", "energy": "T: energy"}
 MODULES = sorted({spec.draw.partition(":")[0] for spec in FIGURES.values()})
 # What of a configuration asks for tables: sections, the shares of models, which ask for those of a dial, and several
 # classes; and what is for readers and drawn nowhere.
-SECTIONS = {"classes", "sensitivity", "cross", "maps", "symmetry", "dial", "fidelity", "leads"}
+SECTIONS = {"classes", "sensitivity", "cross", "maps", "symmetry", "dial", "fidelity", "leads", "retraining"}
 FOR_READERS: dict[str, tuple[str, ...]] = {
     "scalars": (),
     "attribution": ("cross",),
     "dial": ("dial",),
     "fidelity_lag": ("fidelity",),
     "leads_error": ("leads",),
+    "retraining_locking": ("retraining",),
 }
 
 

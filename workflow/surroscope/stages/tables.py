@@ -10,7 +10,7 @@ import xarray as xr
 from surroscope.config import jobs
 from surroscope.diagnostics.scalars import Measured
 from surroscope.runtime import cli, store
-from surroscope.tables import coupling, dial, fidelity, influence, leads, parts, rollouts, scalars
+from surroscope.tables import coupling, dial, fidelity, influence, leads, parts, retraining, rollouts, scalars
 from surroscope.tables.reading import read_csv
 
 # These tables are of one kind of influence, the study's first solver's, and so say which.
@@ -31,6 +31,8 @@ def stage(
     maps: Sequence[Path] = (),
     fidelities: Sequence[Path] = (),
     told: Sequence[Path] = (),
+    retrained: Sequence[Path] = (),
+    foretold: Sequence[Path] = (),
 ) -> None:
     solved = [store.read(path).load() for path in influences]
     matrices = [dataset.isel(solver=0) for dataset in solved]
@@ -110,6 +112,13 @@ def stage(
         for name, table in of_model.items():
             table.insert(0, "model", model)
             frames[name].append(table)
+    trainings, crossed = ([store.read(path) for path in paths] for paths in (retrained, foretold))
+    for model in settings.models:
+        if of_bank := [d.load() for d in trainings if d.attrs["model"] == model]:
+            whole = [d for d in crossed if d.attrs["model"] == model]
+            of_kernel = [kernel for kernel in kernels if of(kernel) == of(whole[0])]
+            for name, table in retraining.of_model(of_bank, whole, of_kernel).items():
+                frames[name].append(table)
     for path in tables:
         with store.atomic(path) as temporary:
             # A system without symmetries has no images.
