@@ -62,8 +62,8 @@ def maps(table: pd.DataFrame, options: style.Options) -> Figure:
     names = table["response"].drop_duplicates().tolist()
     for panel in axes:
         panel.title.set_fontsize(7)
-        panel.set_xticks(range(len(names)), names, rotation=90, fontsize=4)
-        panel.set_yticks(range(len(names)), names, fontsize=4)
+        panel.set_xticks(range(len(names)), names, rotation=90, fontsize=5)
+        panel.set_yticks(range(len(names)), names, fontsize=5)
     axes[0].invert_yaxis()
     values = np.concatenate([matrix.ravel() for matrix in shown.values()])
     label = "relative to the mean diagonal (dimensionless)"
