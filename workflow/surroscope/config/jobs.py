@@ -176,6 +176,7 @@ class Tables(Job):
 
     shares: model -> what it is known to share between classes and between times, of those of which it is known
     held_out: of a model that was trained elsewhere, whether it is known not to have seen probe trajectories
+    without: what networks that are trained here are not trained on, see `Train`
     shared_lags: whether the half-life counts those at which transitions share snapshots that a network is given
     """
 
@@ -185,6 +186,7 @@ class Tables(Job):
     normalization: str
     shares: dict[str, dict[str, float]]
     held_out: dict[str, bool] = {}
+    without: list[tuple[str, int, int]] = []
     solver: str
     shared_lags: str
 
@@ -195,7 +197,8 @@ class Tables(Job):
         shares = {name: dict(model.shares) for name, model in models.items() if model.shares}
         held_out = {name: known for name, model in models.items() if (known := study.held_out(model)) is not None}
         found = {"models": list(models), "architectures": architectures, "shares": shares, "held_out": held_out}
-        return cls.take(study.influence, system=system, solver=study.influence.solvers[0], **found)
+        told = {"system": system, "solver": study.influence.solvers[0], "without": study.unseen(system)}
+        return cls.take(study.influence, **told, **found)
 
 
 class Figures(sections.Figures, Job):
