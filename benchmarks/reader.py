@@ -32,7 +32,7 @@ from surroscope import device
 from surroscope.data import transitions
 from surroscope.data.mapped import built
 from surroscope.runtime import environment, store
-from surroscope.training import loop
+from surroscope.training import windows
 
 TRAIN, VALIDATION, SNAPSHOTS, FRAME = 240, 8, 17, (4, 128, 128)
 SHARD_TRAJECTORIES, BATCH, TURNS, ZARR_BATCHES = 15, 48, 5, 8
@@ -79,7 +79,7 @@ def once(folder: Path, task: str) -> None:
 
 
 def memory(states: torch.Tensor) -> Gather:
-    return lambda indices: loop.gather(states, indices)
+    return lambda indices: windows.gather(states, indices)
 
 
 def mapped(folder: Path) -> Gather:

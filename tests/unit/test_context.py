@@ -23,7 +23,8 @@ from surroscope.models import context, surrogate
 from surroscope.models.calling import Called
 from surroscope.symmetry import Action
 from surroscope.system import System
-from surroscope.training import loop
+from surroscope.training import loop, windows
+from surroscope.training.recipe import Recipe
 
 T, F, K, CELLS, SNAPSHOTS = 3, 2, 1, 4, 7
 DRAW = torch.Generator().manual_seed(0)
@@ -78,10 +79,10 @@ def test_the_network_sees_the_same_in_training_validation_rollouts_and_probes() 
     fields = runs[:, :, :F]
     pairs = [(run[t + 1 - T : t + 1], run[t + 1, :F]) for run in runs for t in range(T - 1, SNAPSHOTS - 1)]
     given, following = (torch.stack(part) for part in zip(*pairs, strict=True))
-    found = loop.gather(runs, np.arange(loop.transitions_in(runs, T)), T)
-    assert torch.equal(found[0], given)
-    assert torch.equal(found[1][:, :F], following)
-    assert [time for _, time in loop.labels_of(runs, np.arange(16), 2, T).tolist()] == [2, 3, 4, 5] * 4
+    found = windows.gather(runs, np.arange(windows.count(runs, T + 1)), T + 1)
+    assert torch.equal(found[:, :T], given)
+    assert torch.equal(found[:, T, :F], following)
+    assert [time for _, time in windows.labels(runs, np.arange(16), 2, T, T + 1).tolist()] == [2, 3, 4, 5] * 4
     with torch.no_grad():
         expected = smse(by_hand(network, given), following, following).double().mean()
         still = smse(given[:, -1, :F], following, following).double().mean()
@@ -106,11 +107,11 @@ def test_the_network_sees_the_same_in_training_validation_rollouts_and_probes() 
 
 def test_training_learns_from_the_past() -> None:
     network = built(history=T)
-    rule = {"seed": 0, "until": 30, "batch": 4, "learning_rate": 0.02, "weight_decay": 0.0, "classes": 2}
+    recipe = Recipe(batch=4, learning_rate=0.02, weight_decay=0.0)
     runs = STATES.clone()
     for t in range(T, SNAPSHOTS):  # what follows is the snapshot T before, which the present one does not tell
         runs[:, t, :F] = 0.5 * runs[:, t - T, :F]
-    history = [state["history"][-1] for state in loop.epochs(network, runs, runs, **rule)]  # type: ignore[arg-type]
+    history = [state["history"][-1] for state in loop.epochs(network, runs, runs, recipe, seed=0, until=30, classes=2)]
     assert history[-1]["validation"] < 0.2 * history[0]["validation"]
     assert history[-1]["validation"] < 0.2 * loop.persistence(runs, T, K)
 

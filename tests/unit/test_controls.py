@@ -21,6 +21,7 @@ from surroscope.models.calling import Called
 from surroscope.symmetry import Action
 from surroscope.system import ADVECTION_DIFFUSION
 from surroscope.training import loop
+from surroscope.training.recipe import Recipe
 
 CLASSES, TIMES, SIZE, FIELDS = 2, 4, 6, 2
 LABELS = torch.tensor([*product(range(CLASSES), range(TIMES))])
@@ -166,10 +167,11 @@ def coded(trajectories: int) -> Tensor:
 
 def test_labels_reach_training_and_validation() -> None:
     network = Called(Told(), channels=1, labelled=True)
-    rule = {"seed": 0, "until": 1, "batch": 5, "learning_rate": 1e-9, "weight_decay": 0.0, "classes": CLASSES}
-    next(iter(loop.epochs(network, coded(3), coded(1), **rule)))
+    recipe = Recipe(batch=5, learning_rate=1e-9, weight_decay=0.0)
+    next(iter(loop.epochs(network, coded(3), coded(1), recipe, seed=0, until=1, classes=CLASSES)))
     seen = network.network.seen
-    assert len(seen) == CLASSES * TIMES * (3 + 1)
+    counted = 1  # whose operations are counted
+    assert len(seen) == CLASSES * TIMES * (3 + 1) + counted
     assert {(c, t) for _, c, t in seen} == {(c, t) for c, t in product(range(CLASSES), range(TIMES))}
     assert all(value == 10 * c + t for value, c, t in seen)
 

@@ -67,7 +67,7 @@ def room(name: str) -> str | None:
 
 @pytest.mark.parametrize("path", sorted(PACKAGE.rglob("*.py")), ids=lambda path: str(path.relative_to(PACKAGE)))
 def test_imports_point_down(path: Path) -> None:
-    own = path.parent.relative_to(PACKAGE).as_posix().replace(".", "")
+    own = (path.relative_to(PACKAGE).parts[:-1] or ("",))[0]
     for name in imported(path):
         if (other := room(name)) is not None and path.name not in ABOVE:
             assert ROOMS.index(other) <= ROOMS.index(own), f"{path.name} imports {name}"

@@ -22,7 +22,7 @@ from surroscope.errors import UserError
 from surroscope.models import surrogate
 from surroscope.runtime import store
 from surroscope.stages import train
-from surroscope.training import loop
+from surroscope.training import loop, windows
 
 SNAPSHOTS, KEPT, CELLS = 5, 4, (4, 8, 8)
 TRAIN = jobs.Train(
@@ -269,9 +269,9 @@ def test_one_step_is_the_mean_error_over_all_transitions_in_order(data: Data, ba
 def test_gathered_transitions_are_consecutive_snapshots(data: Data) -> None:
     states = torch.from_numpy(data.expected("train"))
     order = np.random.default_rng(0).permutation(len(states) * (KEPT - 1))
-    found = loop.gather(states, order)
-    for part, gathered in zip((states[:, :-1, None], states[:, 1:]), found, strict=True):
-        assert torch.equal(gathered, part.flatten(0, 1)[order])
+    found = windows.gather(states, order)
+    for place, part in enumerate((states[:, :-1], states[:, 1:])):
+        assert torch.equal(found[:, place], part.flatten(0, 1)[order])
 
 
 def test_epoch_0_is_the_network_as_initialised_and_changes_no_other(data: Data, capsys: pytest.CaptureFixture) -> None:

@@ -18,9 +18,11 @@ from surroscope.models import surrogate
 from surroscope.runtime import claims, store
 from surroscope.training import loop
 from surroscope.training.checkpoints import Checkpoints
+from surroscope.training.recipe import Recipe
 
 VIT = "surroscope.models.vit:build"
 OPTIONS = {"patch": 4, "width": 8, "depth": 1, "heads": 2}
+RECIPE = Recipe(batch=4, learning_rate=1e-3, weight_decay=0.0)
 
 
 def network(seed: int = 1) -> torch.nn.Module:
@@ -34,8 +36,8 @@ def data() -> tuple[Tensor, Tensor]:
 
 
 def train(until: int, *, seed: int = 1, resume: dict | None = None, rate: float = 1e-3, **options: Any) -> dict:
-    settings = {"seed": seed, "batch": 4, "learning_rate": rate, "weight_decay": 1e-4} | options
-    *_, last = loop.epochs(network(seed), *data(), until=until, resume=resume, **settings)
+    recipe = Recipe(**{"batch": 4, "learning_rate": rate, "weight_decay": 1e-4} | options)
+    *_, last = loop.epochs(network(seed), *data(), recipe, seed=seed, until=until, resume=resume)
     return last
 
 
@@ -83,7 +85,7 @@ def test_bfloat16_trains_weights_that_are_float32() -> None:
 @pytest.mark.slow
 @pytest.mark.skipif(not (shutil.which("c++") or torch.cuda.is_available()), reason="needs a C++ compiler")
 def test_a_compiled_network_trains_the_same_weights_under_the_same_names() -> None:
-    compiled, eager = train(3, compiled=True)["network"], train(3)["network"]
+    compiled, eager = train(3, compile=True)["network"], train(3)["network"]
     assert list(compiled) == list(eager)
     for name, tensor in eager.items():
         assert torch.allclose(compiled[name], tensor, rtol=1e-3, atol=1e-5), name
@@ -98,15 +100,14 @@ def test_a_network_that_cannot_be_compiled_is_one_line(monkeypatch: pytest.Monke
 
     monkeypatch.setattr(torch, "compile", failing)
     with pytest.raises(UserError, match=r"training\.compile: .*no compiler at all.*; set it to false"):
-        train(1, compiled=True)
+        train(1, compile=True)
 
 
 def test_a_gradient_that_is_not_finite_stops_with_epoch_and_parameter() -> None:
     states, validation = data()
     states[2, 1, 0, 0, 0] = torch.inf
-    settings = {"seed": 1, "batch": 4, "learning_rate": 1e-3, "weight_decay": 0.0}
     with pytest.raises(UserError, match=r"gradient of .* is not finite at epoch 1, batch \d"):
-        list(loop.epochs(network(), states, validation, until=1, **settings))
+        list(loop.epochs(network(), states, validation, RECIPE, seed=1, until=1))
 
 
 def test_persistence_is_the_error_of_no_change() -> None:
@@ -339,8 +340,7 @@ class Dropping(torch.nn.Module):
 def test_random_draws_inside_the_network_resume_too() -> None:
     def run(until: int, resume: dict | None = None) -> dict:
         torch.manual_seed(0)
-        settings = {"seed": 1, "batch": 4, "learning_rate": 1e-3, "weight_decay": 0.0}
-        *_, last = loop.epochs(Dropping(), *data(), until=until, resume=resume, **settings)
+        *_, last = loop.epochs(Dropping(), *data(), RECIPE, seed=1, until=until, resume=resume)
         return {key: value for key, value in last.items() if key != "history"} | {
             "history": [dict(row) for row in last["history"]]
         }
@@ -378,8 +378,7 @@ class Noted(nn.Conv2d):
 
 def test_training_goes_on_with_a_network_whose_state_holds_more_than_tensors() -> None:
     states, validation = data()
-    rule: dict[str, Any] = {"seed": 1, "batch": 4, "learning_rate": 1e-3, "weight_decay": 0.0}
-    first = next(iter(loop.epochs(Noted(2, 2, 1), states, validation, until=2, **rule)))
+    first = next(iter(loop.epochs(Noted(2, 2, 1), states, validation, RECIPE, seed=1, until=2)))
     assert all(isinstance(part, Tensor) for part in first["network"].values())
-    (last,) = loop.epochs(Noted(2, 2, 1), states, validation, until=2, resume=first, **rule)
+    (last,) = loop.epochs(Noted(2, 2, 1), states, validation, RECIPE, seed=1, until=2, resume=first)
     assert last["epoch"] == 2

@@ -4,7 +4,8 @@ from dataclasses import replace
 from typing import Any, Literal, Self
 
 from surroscope.config import sections
-from surroscope.config.job import Job, Network, network
+from surroscope.config.job import Job, Network, network, strategic
+from surroscope.config.networks import Factory
 from surroscope.config.study import Study
 from surroscope.config.weights import digest
 from surroscope.influence.responses import Response
@@ -32,12 +33,18 @@ class Contract(Network):
     """shape: of a snapshot in the store, (C, Y, X)"""
 
     shape: tuple[int, int, int]
+    snapshots: int
     method: sections.Method | Literal["fixed", "measured"] = "fixed"
+    strategy: Factory | None = None
+    equations: System | None = None
 
     @classmethod
     def of(cls, study: Study, system: str, model: str) -> Self:
         values = network(study, system, model) | {"shape": shape(study, system), "method": study.gradients.method}
-        return cls(**values)
+        values |= {"equations": strategic(study, system, model)}
+        if training := study.systems[system].models[model].training:
+            values |= {"strategy": training.strategy}
+        return cls.take(study.probe, **values)
 
 
 class Adopt(Network):

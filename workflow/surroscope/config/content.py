@@ -152,7 +152,12 @@ class Content(Section):
             for system, chosen in self.systems.items()
             for name, model in chosen.models.items()
         }
-        return models | {f"observables.{name}": factory for name, factory in self.observables.items()}
+        strategies = {
+            f"{key}.training.strategy": model.training.strategy
+            for key, model in models.items()
+            if model.training and model.training.strategy
+        }
+        return models | strategies | {f"observables.{name}": factory for name, factory in self.observables.items()}
 
     def weights(self, system: str, model: str, seed: int, epoch: int) -> Path:
         """The file of a network of weights. Raises UserError unless there is one, and that looks like weights."""
@@ -187,6 +192,15 @@ class Content(Section):
     def held_out(self, model: Model) -> bool | None:
         """Whether a network of weights is known not to have seen probe trajectories; None: it is trained here."""
         return self.split.trained != "unknown" if model.weights else None
+
+    def unseen(self, system: str) -> list[tuple[str, int, int]]:
+        """Class, first and last time of the transitions that no network is trained on."""
+        held, last = self.split.held_out, self.probe.snapshots - 2
+        if held is None:
+            return []
+        whole = [(ic, 0, last) for ic in self.classes(system) if ic in held.classes]
+        times = held.times or []
+        return whole + [(ic, times[0], times[1]) for ic in self.classes(system) if times and ic not in held.classes]
 
     def own_factories(self) -> dict[str, Factory]:
         """Those of them that are not this package's."""

@@ -1,11 +1,13 @@
 """What all jobs share: their settings, filled in from sections of the configuration by the names of the fields."""
 
+from dataclasses import replace
 from typing import Any, Self
 
 from pydantic import BaseModel, ConfigDict
 
 from surroscope.config.base import Section
 from surroscope.config.study import Study
+from surroscope.system import System
 
 
 class Job(Section):
@@ -49,3 +51,12 @@ def network(study: Study, system: str, model: str) -> dict[str, Any]:
         call["constants"] = constants
     made = {"factory": architecture.factory, "options": architecture.made_with, "call": call or None}
     return {"system": system, "boundary": study.system(system).boundary, "model": model} | made
+
+
+def strategic(study: Study, system: str, model: str) -> System | None:
+    """The equations, for a network whose training has a strategy, which may look at them."""
+    training = study.systems[system].models[model].training
+    if training is None or training.strategy is None:
+        return None
+    # Its title and units are of messages and of the store.
+    return replace(study.system(system), title=system, units="")

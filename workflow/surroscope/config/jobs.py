@@ -31,7 +31,7 @@ from surroscope.config.checkpoint_jobs import (
     Sensitivity,
     Validate,
 )
-from surroscope.config.job import Job, Network, network
+from surroscope.config.job import Job, Network, network, strategic
 from surroscope.config.stores import stores
 from surroscope.config.study import Study
 from surroscope.config.weights import digest
@@ -149,16 +149,26 @@ class Split(Job):
 
 
 class Train(networks.Training, Network):
+    """without: class, first and last time of transitions that are held out; equations: for a strategy"""
+
     seed: int
     snapshots: int
     save_epochs: list[int]
+    without: list[tuple[str, int, int]] = []
+    equations: System | None = None
 
     @classmethod
     def of(cls, study: Study, system: str, model: str, seed: str) -> Self:
         trained = study.systems[system].models[model]
         assert trained.training
         values = network(study, system, model) | {"seed": seed, "save_epochs": trained.probe_epochs}
+        values |= {"without": study.unseen(system), "equations": strategic(study, system, model)}
         return cls.take(study.probe, trained.training, **values)
+
+    @property
+    def recipe(self) -> dict[str, Any]:
+        """Of `training.recipe.Recipe`."""
+        return {name: getattr(self, name) for name in networks.RECIPE}
 
 
 class Tables(Job):

@@ -9,15 +9,6 @@ from surroscope.config.base import Count, ImportPath, Natural, NonNegative, Posi
 from surroscope.config.weights import EPOCH, Weights, files
 
 
-class Training(Section):
-    epochs: Count
-    learning_rate: Positive = 5e-4
-    weight_decay: NonNegative = 1e-4
-    batch: Count = 48
-    precision: Literal["float32", "bfloat16"] = "float32"
-    compile: bool = False
-
-
 class Factory(Section):
     """Something made by a function given by import path."""
 
@@ -28,6 +19,27 @@ class Factory(Section):
     def module(self) -> str:
         """The module of the factory's import path."""
         return self.factory.partition(":")[0]
+
+
+class Training(Section):
+    """budget: in forwards of one sample, a backward counting two; the epochs spend it in equal parts"""
+
+    epochs: Count
+    budget: Positive | None = None
+    strategy: Factory | None = None
+    learning_rate: Positive = 5e-4
+    weight_decay: NonNegative = 1e-4
+    batch: Count = 48
+    precision: Literal["float32", "bfloat16"] = "float32"
+    compile: bool = False
+    clip: Positive | None = None
+    warmup: Annotated[float, Field(ge=0, lt=1)] = 0.0
+    schedule: Literal["constant", "cosine"] = "constant"
+    average: Annotated[float, Field(gt=0, lt=1)] | None = None
+
+
+# What is done to the weights; the rest of `Training` says on what, and for how long.
+RECIPE = sorted(set(Training.model_fields) - {"epochs", "strategy"})
 
 
 def _axes(axes: str) -> str:

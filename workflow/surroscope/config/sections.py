@@ -43,10 +43,26 @@ def _trained(found: Any) -> Any:
     return found
 
 
+class HeldOut(Section):
+    """Transitions that no network is trained on: of some classes, and from some times of every class."""
+
+    classes: Annotated[list[str], AfterValidator(once)] = []
+    times: Annotated[list[Natural], Field(min_length=2, max_length=2)] | None = None
+
+    @model_validator(mode="after")
+    def _something(self) -> "HeldOut":
+        if not (self.classes or self.times):
+            raise ValueError("holds nothing out; give classes, or times as [first, last]")
+        if self.times and self.times[0] > self.times[1]:
+            raise ValueError(f"times is {self.times}; expected [first, last]")
+        return self
+
+
 class Split(Section):
     train: Positive = 0.65
     validation: Positive = 0.05
     test: Positive = 0.30
+    held_out: HeldOut | None = None
     # Of networks that were trained elsewhere; a file of what is otherwise listed here.
     trained: Annotated[str | splits.Listed, PlainValidator(_trained, str | splits.Listed)] = "unknown"
 

@@ -118,6 +118,7 @@ class Study(Content):
                 )
         if self.leads:
             self._leads_fit(self.leads.steps)
+        self._holds_out()
         own = self.influence.damping
         if (
             self.sensitivity
@@ -130,6 +131,31 @@ class Study(Content):
                 if seed not in self.seeds:
                     raise ValueError(f"{key} asks for seed {seed}; choose from seeds, {self.seeds}")
         return self
+
+    def _holds_out(self) -> None:
+        """Raise ValueError unless networks that are trained here are left something to train on."""
+        held = self.split.held_out
+        if held is None:
+            return
+        require_known("split.held_out.classes", held.classes, tuple(ic for s in self.systems for ic in self.classes(s)))
+        last = self.probe.snapshots - 2
+        if held.times and (held.times[1] > last or held.times == [0, last]):
+            raise ValueError(
+                f"split.held_out.times is {held.times}, but transitions start from times 0 to {last}; hold out some of "
+                "them"
+            )
+        for name, system in self.systems.items():
+            if not set(self.classes(name)) - set(held.classes):
+                raise ValueError(f"split.held_out.classes holds every class of {name}; leave one to train on")
+            if all(model.weights for model in system.models.values()):
+                raise ValueError(
+                    f"split.held_out is of networks that are trained here, and {name} has none; say what others were "
+                    "trained on in split.trained"
+                )
+        if self.cross:
+            raise ValueError(
+                "cross is about trajectories that were trained on, some of which split.held_out leaves out; drop either"
+            )
 
     def _leads_fit(self, steps: list[int]) -> None:
         """Raise ValueError unless some network is told its lead time, and two starts or more are left."""

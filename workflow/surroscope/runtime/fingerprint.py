@@ -59,11 +59,17 @@ def of_stage(stage: str, settings: Mapping[str, Any], *modules: str) -> str:
     stage: one of `surroscope.stages`, or a module's whole name
     """
     own = f"surroscope.stages.{stage}"
-    factories = [
-        entry["factory"] for entry in [settings, *settings.get("observables", {}).values()] if "factory" in entry
-    ]
+    entries = [settings, settings.get("strategy") or {}, *settings.get("observables", {}).values()]
+    factories = [factory for entry in entries for factory in _factories(entry)]
     factories += [settings["loader"]] if settings.get("loader") else []
     return of_code(own if _source(own, "surroscope") else stage, *map(module_of, factories), *modules)
+
+
+def _factories(entry: Mapping[str, Any]) -> list[str]:
+    """The factory of an entry, and those that its options name: of a network within a network."""
+    options = entry.get("options")
+    within = _factories(options) if isinstance(options, Mapping) else []
+    return [*([entry["factory"]] if isinstance(entry.get("factory"), str) else []), *within]
 
 
 def _collect(module: str, package: str, closure: set[str]) -> None:

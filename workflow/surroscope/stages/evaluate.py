@@ -14,7 +14,7 @@ from surroscope.diagnostics.rollout import drift, errors, rollout
 from surroscope.models import context, surrogate
 from surroscope.runtime import cli, progress, store
 from surroscope.symmetry import Action
-from surroscope.training import loop
+from surroscope.training import windows
 
 
 def stage(settings: jobs.Evaluate, *, stores: list[Path], split: Path, weights: Path, evaluation: cli.Output) -> None:
@@ -30,9 +30,10 @@ def stage(settings: jobs.Evaluate, *, stores: list[Path], split: Path, weights: 
     runs, count = states.flatten(0, 1), len(system.channels)
     # What is given and what follows, of every transition of the probed times, and of the first of each trajectory.
     probed = runs[:, : settings.snapshots]
-    every = np.arange(loop.transitions_in(probed, history))
-    given, following = loop.gather(probed, every, history)
-    told = loop.labels_of(probed, every, classes, history)
+    every = np.arange(windows.count(probed, history + 1))
+    both = windows.gather(probed, every, history + 1)
+    given, following = both[:, :history], both[:, history]
+    told = torch.from_numpy(windows.labels(probed, every, classes, history, history + 1))
     starts = every[:: settings.snapshots - history]
     first = context.of(network, given[starts], told[starts])
     surrogate.require_independent(network, context.of(network, given[:2], told[:2]), f"factory {settings.factory!r}")

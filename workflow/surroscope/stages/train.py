@@ -16,10 +16,12 @@ from surroscope.config import jobs
 from surroscope.data import mapped, transitions
 from surroscope.errors import UserError
 from surroscope.importing import imported
-from surroscope.models import context, surrogate
+from surroscope.models import surrogate
 from surroscope.runtime import cli, progress, store
-from surroscope.training import distributed, loop
+from surroscope.training import distributed, loop, windows
 from surroscope.training.checkpoints import Checkpoints
+from surroscope.training.recipe import Recipe, averaged
+from surroscope.training.strategy import Strategy, Window, history_of, load, next_state
 
 # Transitions at which it is looked whether a network can be differentiated.
 FEW = 3
@@ -59,27 +61,29 @@ def stage(
             seed=settings.seed,
         )
         network = build().to(place)
-        surrogate.normalise(network, train)
+        strategy, without = strategy_of(settings), windows.placed(settings.without, [path.stem for path in stores])
+        normalise = partial(normalised, train=train, classes=len(stores), without=without)
+        normalise(network)
         epochs = partial(
             loop.epochs,
             network,
             train,
             validation,
+            Recipe(**settings.recipe),
             seed=settings.seed,
             until=settings.epochs,
-            batch=settings.batch,
-            learning_rate=settings.learning_rate,
-            weight_decay=settings.weight_decay,
             classes=len(stores),
-            precision=settings.precision,
-            compiled=settings.compile,
+            strategy=strategy,
+            without=without,
             group=group,
         )
         if group.rank:
             for _ in epochs(resume=group.from_first(None)):
                 pass
             return
-        require_differentiable(settings, build(), train, len(stores), place)
+        untrained = build()
+        normalise(untrained)
+        require_differentiable(settings, untrained, train, len(stores), place)
         saved = Checkpoints(checkpoints, identity(settings, stores, split))
         # Those of epoch 0 are the network as built, and need not be kept for resuming.
         trained = [epoch for epoch in settings.save_epochs if epoch]
@@ -92,14 +96,21 @@ def stage(
             flush=True,
         )
 
-        batches = loop.batches_in(train, settings.batch, loop.history_of(network))
+        length = history_of(network) + strategy.following
+        batches = loop.batches_in(train, settings.batch, length)
         done = len(resume["history"]) if resume else 0
-        with progress.bar(f"train {settings.model} seed {settings.seed}", settings.epochs * batches, "batch") as bar:
-            bar.update(done * batches)
-            for state in epochs(resume=group.from_first(resume), progress=lambda number, total: bar.update(1)):
+        # The steps of an epoch are as many as its budget pays for.
+        total, unit = (settings.budget, "forward") if settings.budget else (settings.epochs * batches, "batch")
+        with progress.bar(f"train {settings.model} seed {settings.seed}", int(total), unit) as bar:
+            bar.update(int(total * done / settings.epochs))
+            told = (
+                (lambda _, forwards: bar.update(forwards)) if settings.budget else (lambda count, _: bar.update(count))
+            )
+            for state in epochs(resume=group.from_first(resume), progress=told):
                 saved.claim.require()
                 if state["epoch"] in trained:
-                    surrogate.save_weights(network, saved.weights(state["epoch"]))
+                    with averaged(network, state["average"]):
+                        surrogate.save_weights(network, saved.weights(state["epoch"]))
                     surrogate.save_moments(network, state["optimizer"], saved.moments(state["epoch"]))
                 saved.save(state)
                 bar.set_postfix(epoch=state["epoch"], validation=f"{state['history'][-1]['validation']:.3g}")
@@ -107,14 +118,14 @@ def stage(
         final = saved.load(trained)
         assert final is not None
         rows = pd.DataFrame(final["history"][: settings.epochs])
-        print(cost(rows["seconds"][done:], loop.transitions_in(train, loop.history_of(network)), place), flush=True)
+        print(cost(rows[done:], place), flush=True)
         if 0 in settings.save_epochs:
-            untrained = build().to(place)
-            surrogate.normalise(untrained, train)
-            error = loop.one_step(untrained, validation, settings.batch, classes=len(stores))
-            # An epoch that trains nothing has no error of training, learning rate or time.
+            untrained.to(place)
+            error = loop.one_step(untrained, validation, settings.batch, classes=len(stores), without=without)
+            # An epoch that trains nothing has no error of training, learning rate, time or cost.
             rows = pd.concat([pd.DataFrame({"epoch": [0], "validation": [error]}), rows], ignore_index=True)[list(rows)]
-        rows.insert(0, "persistence", loop.persistence(validation, **settings.given))
+        still = loop.persistence(validation, *settings.given.values(), classes=len(stores), without=without)
+        rows.insert(0, "persistence", still)
         for name in ("seed", "model", "system"):
             rows.insert(0, name, getattr(settings, name))
         with store.writing(weights, provenance(settings)) as temporary:
@@ -136,24 +147,38 @@ def require_differentiable(
     """Raise UserError, before hours are spent, for a network that has no exact method, at its first transitions."""
     # By its name, since it changes no weight: an edit of it is to train nothing again.
     require = imported("surroscope.influence.calibrate:require_differentiable", "train")
-    surrogate.normalise(network, train)
-    history = loop.history_of(network)
-    some = np.arange(min(FEW, loop.transitions_in(train, history)))
-    snapshots, labels = loop.gather(train, some, history)[0], loop.labels_of(train, some, classes, history)
+    length = (history := history_of(network)) + 1
+    some = np.arange(min(FEW, windows.count(train, length)))
+    told = torch.from_numpy(windows.labels(train, some, classes, history, length))
+    given = Window(network, windows.gather(train, some, length), told).given()
     try:
-        require(network.to(place), context.of(network, snapshots, labels).to(place))
+        require(network.to(place), given.to(place))
     except ValueError as error:
         raise UserError(f"{settings.model} on {settings.system}: {error}") from None
 
 
-def cost(seconds: pd.Series, transitions: int, place: torch.device) -> str:
-    """What training took, in words. seconds: of the epochs of this run; transitions: of one epoch"""
+def strategy_of(settings: jobs.Train) -> Strategy:
+    """How it is trained; one step unless it is said."""
+    if settings.strategy is None or settings.equations is None:
+        return next_state()
+    return load(settings.strategy.factory, settings.strategy.options, settings.equations)
+
+
+def normalised(network: nn.Module, train: Tensor, classes: int, without: windows.Without) -> None:
+    """Have a network that normalises by the data do so by those that are trained on."""
+    length = history_of(network) + 1
+    kept = windows.allowed(train, classes, without, length - 1)
+    surrogate.normalise(network, windows.states_of(train, kept, length) if without else train)
+
+
+def cost(rows: pd.DataFrame, place: torch.device) -> str:
+    """What training took, in words. rows: of the epochs of this run"""
     # ru_maxrss is in KiB, as Linux has it.
     memory = f"{resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024:,.0f} MiB"
     if place.type == "cuda":
         memory += f", of its GPU {torch.cuda.max_memory_allocated(place) / 2**20:,.0f} MiB"
-    rate = f"{len(seconds) * transitions / seconds.sum():,.1f}" if len(seconds) else "no"
-    return f"{rate} transitions per second over {len(seconds)} epochs; peak memory of the first process {memory}"
+    rate = f"{rows['windows'].sum() / rows['seconds'].sum():,.1f}" if len(rows) else "no"
+    return f"{rate} transitions per second over {len(rows)} epochs; peak memory of the first process {memory}"
 
 
 def provenance(settings: jobs.Train) -> dict[str, Any]:
@@ -161,9 +186,10 @@ def provenance(settings: jobs.Train) -> dict[str, Any]:
 
 
 def identity(settings: jobs.Train, stores: list[Path], split: Path) -> dict[str, Any]:
-    """What must be equal for a checkpoint to be gone on from: all but how long to train and what to keep."""
+    """What must be equal for a checkpoint to be gone on from: all but what to keep, and, where it matters, how long."""
+    endless = settings.budget is None and settings.schedule == "constant" and not settings.warmup
     return {
-        "settings": settings.model_dump(mode="json", exclude={"epochs", "save_epochs"}),
+        "settings": settings.model_dump(mode="json", exclude={"save_epochs"} | ({"epochs"} if endless else set())),
         "code": provenance(settings)["code"],
         **transitions.source(stores, split),
     }

@@ -13,7 +13,7 @@ from surroscope.diagnostics import mistakes
 from surroscope.diagnostics.verdict import WEAK
 from surroscope.models import context, surrogate
 from surroscope.runtime import cli, store
-from surroscope.training import loop
+from surroscope.training import loop, windows
 
 BATCH = 48
 # Of validation, at which other calls are tried.
@@ -26,7 +26,7 @@ def stage(
     """weights: the folders of the epochs, in their order"""
     place = device.pick(0)
     validation = torch.from_numpy(transitions.trajectories(stores, split, "validation", settings.snapshots))
-    persistence, rows = loop.persistence(validation, **settings.given), []
+    persistence, rows = loop.persistence(validation, *settings.given.values()), []
     network = surrogate.build(**settings.network, shape=validation.shape[2:], seed=settings.seed).to(place)
     for epoch, folder in zip(settings.epochs, weights, strict=True):
         surrogate.load_weights(network, folder, epoch)
@@ -51,7 +51,8 @@ def why(network: torch.nn.Module, validation: torch.Tensor, settings: jobs.Valid
         return ""
     some = validation[:: -(-len(validation) // TRAJECTORIES)]
     history, place = settings.given["history"], device.pick(0)
-    given, following = loop.gather(some, np.arange(loop.transitions_in(some, history)), history)
+    both = windows.gather(some, np.arange(windows.count(some, history + 1)), history + 1)
+    given, following = both[:, :history], both[:, history]
 
     def predict(snapshots: torch.Tensor) -> torch.Tensor:
         return network(context.of(network, snapshots))

@@ -15,7 +15,6 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 import torch
-from torch.utils.flop_counter import FlopCounterMode
 
 from surroscope.config import jobs
 from surroscope.config.checkpoint_jobs import Linearized
@@ -27,6 +26,8 @@ from surroscope.models import context, surrogate
 from surroscope.physics.initial_conditions import sample, start_time
 from surroscope.physics.simulate import BATCH_CELLS, simulate
 from surroscope.training import loop
+from surroscope.training.recipe import Recipe
+from surroscope.training.strategy import WITH_BACKWARD, history_of, load, price
 
 # Per-sample gradients over batched passes, a tangent and a product with the metric over a forward pass
 # (`make bench-linearize`), and double over single precision.
@@ -156,18 +157,17 @@ class Model:
     def network(self, system: str, model: str) -> Network:
         architecture, shape = self.study.systems[system].models[model], self.shape(system)
         network = surrogate.build(**jobs.Calibrate.of(self.study, system, model).network, shape=shape, seed=0)
-        history = loop.history_of(network)
-        with torch.no_grad(), FlopCounterMode(display=False) as counter:
-            network(context.of(network, torch.ones(1, history, *shape), torch.zeros(1, context.LABELS)))
-        operations = counter.get_total_flops()
+        history = history_of(network)
+        given = context.of(network, torch.ones(1, history, *shape), torch.zeros(1, context.LABELS))
+        operations = loop.flops(network, given)
         batch = max(
             1, min(architecture.training.batch if architecture.training else 1, int(TIMED / max(3 * operations, 1)))
         )
         draw = torch.Generator().manual_seed(0)
         states = 1 + 0.1 * torch.randn(2 * batch, history + 1, *shape, generator=draw)
         network.train()
-        rule = {"seed": 0, "batch": batch, "learning_rate": 1e-9, "weight_decay": 0.0}
-        steps = loop.epochs(network, states, states[:1], until=1000, **rule)  # type: ignore[arg-type]
+        rule = Recipe(batch=batch, learning_rate=1e-9, weight_decay=0.0)
+        steps = loop.epochs(network, states, states[:1], rule, seed=0, until=1000)
         network.eval()
         with torch.no_grad():
             given = context.of(network, states[:batch, :history], torch.zeros(batch, context.LABELS))
@@ -218,11 +218,20 @@ class Model:
     def _train(self, job: jobs.Train, **_: str) -> Work:
         network = self.network(job.system, job.model)
         train, validation = (n * (job.snapshots - 1) for n in self.trajectories(job.system))
-        seconds = job.epochs * (train * network.step + validation * network.forward)
+        spent = job.budget or job.epochs * train * self.price(job)
+        seconds = spent / WITH_BACKWARD * network.step + job.epochs * validation * network.forward
         # Weights and moments of the probed epochs stand twice, and the state that is gone on from.
         size = 4.0 * network.parameters * (4 * len(job.save_epochs) + 3)
-        operations = job.epochs * (3 * train + validation) * network.operations
+        operations = (spent + job.epochs * validation) * network.operations
         return Work(MOVED * self.trained(job.system) * self.byte + seconds, operations, "weights", size)
+
+    def price(self, job: jobs.Train) -> float:
+        """Forwards of one sample that a window costs in training."""
+        if job.strategy is None or job.equations is None:
+            return WITH_BACKWARD
+        shape = self.shape(job.system)
+        strategy = load(job.strategy.factory, job.strategy.options, job.equations)
+        return price(strategy, surrogate.build(**job.network, shape=shape, seed=0), shape)
 
     def _adopt(self, job: jobs.Adopt, **_: str) -> Work:
         size = 4.0 * self.network(job.system, job.model).parameters

@@ -1,4 +1,4 @@
-"""Training: AdamW on the SMSE of single transitions, drawn at random over classes, trajectories and times."""
+"""Training: AdamW on windows of snapshots, drawn at random over classes, trajectories and times."""
 
 import time
 from collections.abc import Callable, Iterator
@@ -7,13 +7,24 @@ from typing import Any
 import numpy as np
 import torch
 from torch import Tensor, nn
+from torch.utils.flop_counter import FlopCounterMode
 
 from surroscope import seeding
-from surroscope.cost_function import smse
 from surroscope.errors import UserError
-from surroscope.models import context
 from surroscope.models.weights import tensors_of
+from surroscope.training import windows
 from surroscope.training.distributed import ALONE, Group
+from surroscope.training.recipe import Recipe, averaged
+from surroscope.training.strategy import (
+    Counted,
+    Pass,
+    Strategy,
+    Window,
+    history_of,
+    next_state,
+    require_losses,
+    require_room,
+)
 
 PERSISTENCE_BATCH = 64
 
@@ -22,81 +33,122 @@ def epochs(
     network: nn.Module,
     train: Tensor,
     validation: Tensor,
+    recipe: Recipe,
     *,
     seed: int,
     until: int,
-    batch: int,
-    learning_rate: float,
-    weight_decay: float,
     classes: int = 1,
-    precision: str = "float32",
-    compiled: bool = False,
+    strategy: Strategy | None = None,
+    without: windows.Without = (),
     group: Group = ALONE,
     resume: dict[str, Any] | None = None,
-    progress: Callable[[int, int], None] = lambda done, total: None,
+    progress: Callable[[int, float], None] = lambda batches, forwards: None,
 ) -> Iterator[dict[str, Any]]:
     """Train until epoch `until`, yielding after each one a state from which training can go on bit by bit.
 
     train, validation: trajectories (n, snapshots, C, Y, X); a batch at a time goes to the network's device
-    classes: in the trajectories, which are stacked class by class, as many of each; for networks that ask for labels
-    batch: transitions per step, over all processes of `group`; the gradient is that of the mean over all of them
-    precision: of the forward and backward pass, "float32" or "bfloat16" (autocast); weights, their updates, the SMSE
-    and the validation are float32
-    compiled: torch.compile the network for the training steps
+    classes: in the trajectories, which are stacked class by class, as many of each
+    strategy: the loss, and what makes a batch; None: one step
+    without: transitions that are neither trained on nor validated
     resume: a state that was yielded before, or None
-    progress: called with (batches done, batches in this epoch)
+    progress: called after each batch with how many batches that was, 1, and how many forwards
 
-    A state holds "epoch", "network", "optimizer" and "history": one row an epoch with the mean SMSE over
-    training batches and over the validation transitions, the learning rate and the seconds it took.
-    The order of an epoch depends on (seed, epoch) alone, the global generator (dropout) on the process too.
-    Raises UserError if a gradient is not finite, if a batch has fewer transitions than there are processes, or if the
-    network cannot be compiled.
+    A state holds "epoch", "network", "optimizer", "average" and "history": one row an epoch with the mean loss over
+    training batches and the mean SMSE of one step over the validation transitions, the learning rate, the seconds and
+    the windows that it took, and since the beginning the forwards of one sample (a backward counts two) and the
+    floating-point operations that torch's counter gives for them. The order of a pass depends on (seed, pass) alone,
+    the global generator (dropout, noise) on the epoch and the process too.
+    Raises UserError if a gradient is not finite, if a batch has fewer windows than there are processes, if nothing is
+    left to train or to validate on, or if the network cannot be compiled.
     """
     place = next(network.parameters()).device
-    optimizer = torch.optim.AdamW(network.parameters(), lr=learning_rate, weight_decay=weight_decay)
-    history: list[dict[str, float]] = []
+    optimizer = torch.optim.AdamW(network.parameters(), lr=recipe.learning_rate, weight_decay=recipe.weight_decay)
+    strategy, past = strategy or next_state(), history_of(network)
+    length = past + strategy.following
+    require_room(length, train.shape[1])
+    state: dict[str, Any] = {"history": [], "passes": 0, "left": [], "memory": {}, "average": {}, "steps": 0}
     if resume:
         network.load_state_dict(resume["network"])
         optimizer.load_state_dict(resume["optimizer"])
-        history = list(resume["history"])
-    replica = group.replica(network)
-    forward = compile_network(replica) if compiled else replica
-    past = history_of(network)
-    count, parts = transitions_in(train, past), batches_in(train, batch, past)
-    if count // parts < group.world:
+        state |= {name: resume[name] for name in state}
+    history, memory, average = list(state["history"]), state["memory"], state["average"]
+    left = [np.array(numbers) for numbers in state["left"]]
+    if recipe.average is not None and not average:
+        average = {name: parameter.detach().clone() for name, parameter in network.named_parameters()}
+    numbers = windows.allowed(train, classes, without, past, strategy.following)
+    if not len(numbers) or not len(windows.allowed(validation, classes, without, past)):
+        raise UserError("training: what is held out leaves nothing to train or to validate on; hold less out")
+    parts = batches_in(train, recipe.batch, length)
+    if min(len(numbers), windows.count(train, length) // parts) < group.world:
         raise UserError(
-            f"training: a batch of {count // parts} transitions for {group.world} processes; expected one or more for "
-            "each: raise training.batch, or set the resource `processes` lower"
+            f"training: a batch of {min(len(numbers), windows.count(train, length) // parts)} transitions for "
+            f"{group.world} processes; expected one or more for each: raise training.batch, or set the resource "
+            "`processes` lower"
         )
+    replica = group.replica(network)
+    half = recipe.precision == "bfloat16"
+    forward = Counted(compile_network(replica) if recipe.compile else replica, place, half=half)
+
+    def window(chosen: np.ndarray) -> Window:
+        told = torch.from_numpy(windows.labels(train, chosen, classes, past, length))
+        return Window(network, windows.gather(train, chosen, length).to(place), told.to(place))
+
+    def batches() -> list[np.ndarray]:
+        draw = seeding.generator(seed, "order", state["passes"] + 1)
+        kept = np.isin(order := draw.permutation(windows.count(train, length)), numbers)
+        told = windows.labels(train, order[kept], classes, past, length)
+        of = Pass(order[kept], told, recipe.batch, draw, network, window, forward.spend, memory)
+        state["passes"] += 1
+        return strategy.batches(of)
+
+    operations = flops(network, window(numbers[:1]).given())
+    before = history[-1]["forwards"] if history else 0.0
     for epoch in range(len(history) + 1, until + 1):
         start = time.perf_counter()
         torch.manual_seed(seeding.integer(seed, "training", epoch, *([group.rank] if group.rank else [])))
-        order = seeding.generator(seed, "order", epoch).permutation(count)
-        batches = np.array_split(order, parts)
-        total = 0.0
         network.train()
-        for number, indices in enumerate(batches, 1):
+        total, seen, number, spent, rate, forward.spent = 0.0, 0, 0, before, recipe.learning_rate, 0
+        while not number or (number < parts if recipe.budget is None else spent < recipe.budget * epoch / until):
+            left = left or batches()
+            indices, number = left.pop(0), number + 1
             mine = group.share(indices)
-            snapshots, following = (part.to(place) for part in gather(train, mine, past))
-            given = context.of(network, snapshots, labels_of(train, mine, classes, past))
-            with torch.autocast(place.type, torch.bfloat16, enabled=precision == "bfloat16"):
-                prediction = forward(given)
+            losses = strategy.loss(forward, window(mine))
+            require_losses(losses, len(mine))
             # The mean of these over the processes is the mean over the batch.
-            target = following[:, : prediction.shape[1]]
-            loss = smse(prediction.float(), target, context.state(network, given)).sum() / (len(indices) / group.world)
+            loss = losses.sum() / (len(indices) / group.world)
             optimizer.zero_grad()
             loss.backward()
             require_finite(network, loss, epoch, number)
+            if recipe.clip is not None:
+                nn.utils.clip_grad_norm_(network.parameters(), recipe.clip)
+            done = ((epoch - 1) * parts + number - 0.5) / (until * parts)
+            rate = recipe.rate(done if recipe.budget is None else spent / recipe.budget)
+            for parameters in optimizer.param_groups:
+                parameters["lr"] = rate
             optimizer.step()
-            total += loss.item() * (len(indices) / group.world)
-            progress(number, len(batches))
+            strategy.stepped(network, memory)
+            state["steps"] += 1
+            if recipe.average is not None:
+                decay = min(recipe.average, (1 + state["steps"]) / (10 + state["steps"]))
+                for name, parameter in network.named_parameters():
+                    average[name].lerp_(parameter.detach(), 1 - decay)
+            total, seen = total + loss.item() * (len(indices) / group.world), seen + len(indices)
+            now = before + group.total(forward.spent, place)
+            progress(1, now - spent)
+            spent = now
+        before = spent
+        with averaged(network, average):
+            error = one_step(network, validation, recipe.batch, group, classes, without)
         history.append(
             {
                 "epoch": epoch,
-                "train": group.total(total, place) / count,
-                "validation": one_step(network, validation, batch, group, classes),
-                "learning_rate": learning_rate,
+                "train": group.total(total, place) / seen,
+                "validation": error,
+                "learning_rate": rate,
                 "seconds": time.perf_counter() - start,
+                "windows": seen,
+                "forwards": spent,
+                "flops": spent * operations,
             }
         )
         yield {
@@ -104,22 +156,27 @@ def epochs(
             "network": tensors_of(network),
             "optimizer": optimizer.state_dict(),
             "history": history,
+            "passes": state["passes"],
+            "left": [numbers.tolist() for numbers in left],
+            "memory": memory,
+            "average": average,
+            "steps": state["steps"],
         }
 
 
-def history_of(network: nn.Module) -> int:
-    """How many snapshots a network is given."""
-    return network.history if isinstance(network, context.Contextual) else 1
+@torch.no_grad()
+def flops(network: nn.Module, contexts: Tensor) -> float:
+    """Floating-point operations of a forward at one sample, of those operations that torch's counter knows."""
+    mode = network.training
+    with FlopCounterMode(display=False) as counter:
+        network.eval()(contexts)
+    network.train(mode)
+    return float(counter.get_total_flops())
 
 
-def transitions_in(trajectories: Tensor, history: int = 1) -> int:
-    """Transitions of trajectories (n, snapshots, ...), of a network that is given so many snapshots."""
-    return len(trajectories) * (trajectories.shape[1] - history)
-
-
-def batches_in(train: Tensor, batch: int, history: int = 1) -> int:
-    """Batches of an epoch over the transitions of (n, snapshots, ...): as few as have at most `batch` each."""
-    return -(-transitions_in(train, history) // batch)
+def batches_in(train: Tensor, batch: int, length: int = 2) -> int:
+    """Batches of a pass over the windows of (n, snapshots, ...): as few as have at most `batch` each."""
+    return -(-windows.count(train, length) // batch)
 
 
 def compile_network(network: nn.Module) -> Callable[[Tensor], Tensor]:
@@ -136,29 +193,6 @@ def compile_network(network: nn.Module) -> Callable[[Tensor], Tensor]:
     return forward
 
 
-def gather(trajectories: Tensor, indices: np.ndarray, history: int = 1) -> tuple[Tensor, Tensor]:
-    """Transitions of (n, S, C, Y, X), numbered trajectory by trajectory: what is given, (N, T, C, Y, X), what follows.
-
-    history: T, how many snapshots a transition starts from
-    """
-    snapshots = trajectories.shape[1]
-    trajectory, step = np.divmod(indices, snapshots - history)
-    frames = trajectories.flatten(0, 1)
-    first = torch.from_numpy(trajectory * snapshots + step).to(frames.device)
-    # Copies whole frames, where indexing by two tensors goes number by number.
-    given = [frames.index_select(0, first + place) for place in range(history)]
-    return torch.stack(given, dim=1), frames.index_select(0, first + history)
-
-
-def labels_of(trajectories: Tensor, indices: np.ndarray, classes: int, history: int = 1) -> Tensor:
-    """Indices of class and time (N, 2) of transitions, numbered as `gather` does.
-
-    classes: in the trajectories, stacked class by class, as many of each
-    """
-    trajectory, step = np.divmod(indices, trajectories.shape[1] - history)
-    return torch.from_numpy(np.stack([trajectory * classes // len(trajectories), step + history - 1], axis=1))
-
-
 def require_finite(network: nn.Module, loss: Tensor, epoch: int, number: int) -> None:
     """Raise UserError naming epoch, batch and parameter if a gradient is NaN or infinite."""
     norms = torch.stack([parameter.grad.norm() for parameter in network.parameters() if parameter.grad is not None])
@@ -172,25 +206,43 @@ def require_finite(network: nn.Module, loss: Tensor, epoch: int, number: int) ->
 
 
 @torch.no_grad()
-def one_step(network: nn.Module, trajectories: Tensor, batch: int, group: Group = ALONE, classes: int = 1) -> float:
-    """Mean SMSE of the network's one-step predictions over all transitions of the trajectories, in float64."""
+def one_step(
+    network: nn.Module,
+    trajectories: Tensor,
+    batch: int,
+    group: Group = ALONE,
+    classes: int = 1,
+    without: windows.Without = (),
+) -> float:
+    """Mean SMSE of the network's one-step predictions over the transitions of the trajectories, in float64."""
+    numbers = windows.allowed(trajectories, classes, without, history_of(network))
+    errors = errors_of(network, trajectories, group.share(numbers), batch, classes)
+    return group.total(errors.sum().item(), place_of(network, trajectories)) / len(numbers)
+
+
+@torch.no_grad()
+def errors_of(network: nn.Module, trajectories: Tensor, numbers: np.ndarray, batch: int, classes: int = 1) -> Tensor:
+    """SMSE (N,) of the network's one-step predictions at transitions of these numbers, in float64, on the CPU."""
     network.eval()
-    place = next((parameter.device for parameter in network.parameters()), trajectories.device)
-    history = history_of(network)
-    count = transitions_in(trajectories, history)
-    indices = group.share(np.arange(count))
+    place, history = place_of(network, trajectories), history_of(network)
     errors = [torch.zeros(0, dtype=torch.float64)]
-    for start in range(0, len(indices), batch):
-        part = indices[start : start + batch]
-        snapshots, following = (values.to(place) for values in gather(trajectories, part, history))
-        given = context.of(network, snapshots, labels_of(trajectories, part, classes, history))
-        prediction = network(given)
-        target, state = following[:, : prediction.shape[1]], context.state(network, given)
-        errors.append(smse(prediction, target, state).double().cpu())
-    return group.total(torch.cat(errors).sum().item(), place) / count
+    for start in range(0, len(numbers), batch):
+        part = numbers[start : start + batch]
+        told = torch.from_numpy(windows.labels(trajectories, part, classes, history, history + 1))
+        window = Window(network, windows.gather(trajectories, part, history + 1).to(place), told.to(place))
+        errors.append(window.error(network(window.given())).double().cpu())
+    return torch.cat(errors)
 
 
-def persistence(trajectories: Tensor, history: int = 1, constants: int = 0) -> float:
+def place_of(network: nn.Module, trajectories: Tensor) -> torch.device:
+    """Where a network is; of one without parameters, where the trajectories are."""
+    return next((parameter.device for parameter in network.parameters()), trajectories.device)
+
+
+def persistence(
+    trajectories: Tensor, history: int = 1, constants: int = 0, *, classes: int = 1, without: windows.Without = ()
+) -> float:
     """Mean SMSE of predicting no change, over the transitions of a network; see `context`."""
     states = trajectories[:, history - 1 :, : trajectories.shape[2] - constants]
-    return one_step(nn.Identity(), states, PERSISTENCE_BATCH)
+    moved = [(ic, first - history + 1, last - history + 1) for ic, first, last in without]
+    return one_step(nn.Identity(), states, PERSISTENCE_BATCH, classes=classes, without=moved)
