@@ -177,6 +177,7 @@ class Tables(Job):
     shares: model -> what it is known to share between classes and between times, of those of which it is known
     held_out: of a model that was trained elsewhere, whether it is known not to have seen probe trajectories
     shared_lags: whether the half-life counts those at which transitions share snapshots that a network is given
+    unseen: classes that no network is trained on
     """
 
     system: str
@@ -187,6 +188,8 @@ class Tables(Job):
     held_out: dict[str, bool] = {}
     solver: str
     shared_lags: str
+    remedies: sections.Remedies | None = None
+    unseen: list[str] = []
 
     @classmethod
     def of(cls, study: Study, system: str) -> Self:
@@ -194,7 +197,16 @@ class Tables(Job):
         architectures = {name: PUBLISHED.get(model.factory, "") for name, model in models.items() if theirs}
         shares = {name: dict(model.shares) for name, model in models.items() if model.shares}
         held_out = {name: known for name, model in models.items() if (known := study.held_out(model)) is not None}
-        found = {"models": list(models), "architectures": architectures, "shares": shares, "held_out": held_out}
+        found: dict[str, Any] = {
+            "models": list(models),
+            "architectures": architectures,
+            "shares": shares,
+            "held_out": held_out,
+        }
+        if study.remedies:
+            found["remedies"] = study.remedies.model_copy(update={"early": study.early(system)})
+            held = study.split.held_out.classes if study.split.held_out else []
+            found["unseen"] = [ic for ic in study.classes(system) if ic in held]
         return cls.take(study.influence, system=system, solver=study.influence.solvers[0], **found)
 
 
