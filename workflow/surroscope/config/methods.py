@@ -28,6 +28,9 @@ PARTS = {
     "predicts.",
     "leads": "Lead times: influence between all starts and lead times of {steps} snapshots, within the span of the "
     "gradients, of networks that are told how far to predict, of {seeds}, probe batches a seed: {probes}.",
+    "remedies": "Remedies: all networks of a system against {baseline}, paired by seed, trajectory, class and start; "
+    "rollouts of {steps} steps, medians of paired ratios of errors. Foresight: rank correlation over the networks of a "
+    "number at an early epoch with that ratio after the last.",
     "maps": "Response maps: the change of a prediction, cell by cell, after a step on another transition, of {seeds}.",
 }
 LEAKAGE = {
@@ -201,6 +204,8 @@ def forward(study: Study) -> Iterator[str]:
             f"In {name}, one step is compared at a state and at its images under {listed([*turns[1:], *shifts])} (r: a "
             "quarter turn, s: a mirror image); vectors turn with the field."
         )
+    if study.remedies:
+        yield PARTS["remedies"].format(**study.remedies.model_dump())
     if study.symmetry:
         yield (
             "Influence on images is that of a step at the state itself, within the span of the gradients at the states "
