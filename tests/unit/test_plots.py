@@ -317,6 +317,7 @@ def test_a_part_brings_the_tables_of_its_figures() -> None:
         "fidelity": {"fidelity", "fidelity_lag", "fidelity_pairs"},
         "dial": {"dial", "dial_measures", "dial_roc"},
         "leads": {"leads", "leads_error"},
+        "remedies": {"remedies", "foresight", "foresight_arms"},
         "retraining": {"retraining_maps", "retraining_scores", "retraining_kept", "retraining_locking"},
     }
     assert every - set(tables_for()) == set.union(*optional.values())

@@ -9,6 +9,7 @@ from pydantic import Field
 from surroscope.config.base import Folder, Name, Section, Seeds
 from surroscope.config.data import Data
 from surroscope.config.networks import Factory, Model
+from surroscope.config.retraining import Retraining
 from surroscope.config.sections import (
     Coupling,
     Cross,
@@ -20,7 +21,7 @@ from surroscope.config.sections import (
     Leads,
     Maps,
     Probe,
-    Retraining,
+    Remedies,
     Sensitivity,
     Split,
     Symmetry,
@@ -55,13 +56,14 @@ class Content(Section):
     symmetry: Symmetry | None = None
     fidelity: Fidelity | None = None
     leads: Leads | None = None
+    remedies: Remedies | None = None
     retraining: Retraining | None = None
     figures: Figures = Figures()
 
     @property
     def asked(self) -> tuple[str, ...]:
         """The optional parts that this study asks for, sections of the configuration."""
-        every = ("sensitivity", "cross", "maps", "symmetry", "fidelity", "leads", "retraining")
+        every = ("sensitivity", "cross", "maps", "symmetry", "fidelity", "leads", "remedies", "retraining")
         return tuple(key for key in every if getattr(self, key))
 
     def seeds_of(self, part: str) -> list[int]:
@@ -73,6 +75,8 @@ class Content(Section):
                 return seeds
             case Symmetry(seeds=seeds):
                 return seeds or self.seeds
+            case Remedies():
+                return self.seeds
             case chosen:
                 return [chosen.seed]
 
@@ -85,6 +89,7 @@ class Content(Section):
                 0 in (e := model.probe_epochs) and max(e) for model in self.systems[system].models.values()
             ),
             "classes": len(self.classes(system)) > 1,
+            "held_out": bool(self.unseen(system)),
             "conserved": bool(self.system(system).conserved),
             "dial": any(model.shares for model in self.systems[system].models.values()),
             "turns": any(not (x or y) for x, y in shifts[1:]),
@@ -99,6 +104,12 @@ class Content(Section):
         """The models of a system that are told how far to predict, if the study asks for that."""
         models = self.systems[system].models.items()
         return [name for name, model in models if self.leads and model.call and model.call.lead]
+
+    def early(self, system: str) -> int:
+        """The epoch at which foresight looks: the chosen one, else the baseline's first probed one after 0."""
+        assert self.remedies
+        probed = self.systems[system].models[self.remedies.baseline].probe_epochs
+        return self.remedies.early or next((epoch for epoch in probed if epoch), 0)
 
     def models_of(self, part: str, system: str) -> list[str]:
         """The models of a system that an optional part looks at, if it was asked for."""

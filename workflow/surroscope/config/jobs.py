@@ -10,7 +10,7 @@ from collections.abc import Mapping
 from dataclasses import replace
 from typing import Any, Self
 
-from surroscope.config import data, methods, networks, sections
+from surroscope.config import data, methods, sections
 from surroscope.config.checkpoint_jobs import (
     Adopt,
     Calibrate,
@@ -31,10 +31,10 @@ from surroscope.config.checkpoint_jobs import (
     Sensitivity,
     Validate,
 )
-from surroscope.config.job import Job, Network, network, strategic
-from surroscope.config.retraining import ALL, Group, members
+from surroscope.config.job import Job
 from surroscope.config.stores import stores
 from surroscope.config.study import Study
+from surroscope.config.training_jobs import Retrain, Train
 from surroscope.config.weights import digest
 from surroscope.data import pdegym
 from surroscope.data.splits import Listed
@@ -149,47 +149,14 @@ class Split(Job):
         return cls.take(study.split, study.systems[system], **known)
 
 
-class Train(networks.Training, Network):
-    """without: class, first and last time of transitions that are held out; equations: for a strategy"""
-
-    seed: int
-    snapshots: int
-    save_epochs: list[int]
-    without: list[tuple[str, int, int]] = []
-    equations: System | None = None
-
-    @classmethod
-    def of(cls, study: Study, system: str, model: str, seed: str) -> Self:
-        trained = study.systems[system].models[model]
-        assert trained.training
-        values = network(study, system, model) | {"seed": seed, "save_epochs": trained.probe_epochs}
-        values |= {"without": study.unseen(system), "equations": strategic(study, system, model)}
-        return cls.take(study.probe, trained.training, **values)
-
-    @property
-    def recipe(self) -> dict[str, Any]:
-        """Of `training.recipe.Recipe`."""
-        return {name: getattr(self, name) for name in networks.RECIPE}
-
-
-class Retrain(Train):
-    """left_out: (class, first time, last time) of transitions that are not trained on"""
-
-    member: str
-    left_out: list[Group]
-
-    @classmethod
-    def of(cls, study: Study, system: str, model: str, seed: str, member: str = ALL) -> Self:
-        whole = Train.of(study, system, model, seed).model_dump() | {"save_epochs": []}
-        return cls(**whole, member=member, left_out=members(study, system, model)[member])
-
-
 class Tables(Job):
     """architectures: model -> the architecture of arXiv 2509.00024 that it is: unet, vit or neither
 
     shares: model -> what it is known to share between classes and between times, of those of which it is known
     held_out: of a model that was trained elsewhere, whether it is known not to have seen probe trajectories
+    without: what networks that are trained here are not trained on, see `Train`
     shared_lags: whether the half-life counts those at which transitions share snapshots that a network is given
+    unseen: classes of which nothing is trained on
     """
 
     system: str
@@ -198,8 +165,11 @@ class Tables(Job):
     normalization: str
     shares: dict[str, dict[str, float]]
     held_out: dict[str, bool] = {}
+    without: list[tuple[str, int, int]] = []
     solver: str
     shared_lags: str
+    remedies: sections.Remedies | None = None
+    unseen: list[str] = []
 
     @classmethod
     def of(cls, study: Study, system: str) -> Self:
@@ -207,7 +177,18 @@ class Tables(Job):
         architectures = {name: PUBLISHED.get(model.factory, "") for name, model in models.items() if theirs}
         shares = {name: dict(model.shares) for name, model in models.items() if model.shares}
         held_out = {name: known for name, model in models.items() if (known := study.held_out(model)) is not None}
-        found = {"models": list(models), "architectures": architectures, "shares": shares, "held_out": held_out}
+        found: dict[str, Any] = {
+            "models": list(models),
+            "architectures": architectures,
+            "shares": shares,
+            "held_out": held_out,
+            "without": study.unseen(system),
+            "unseen": [
+                ic for ic in study.classes(system) if study.split.held_out and ic in study.split.held_out.classes
+            ],
+        }
+        if study.remedies:
+            found["remedies"] = study.remedies.model_copy(update={"early": study.early(system)})
         return cls.take(study.influence, system=system, solver=study.influence.solvers[0], **found)
 
 

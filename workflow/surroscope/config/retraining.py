@@ -5,16 +5,30 @@ number of its subsets without a change of the members that there are.
 """
 
 import hashlib
+from typing import TYPE_CHECKING, Annotated
 
-from surroscope.config.base import require_known
-from surroscope.config.content import Content
+from pydantic import AfterValidator, Field
+
+from surroscope.config.base import Count, Name, Section, Seeds, once, require_known
+
+if TYPE_CHECKING:
+    from surroscope.config.content import Content
 
 # A class, and the first and the last time of its transitions.
 Group = tuple[str, int, int]
 ALL = "all"
 
 
-def windows(study: Content, system: str, model: str) -> list[tuple[int, int]]:
+class Retraining(Section):
+    """Trainings without groups of transitions, a group being a class and `window` consecutive times."""
+
+    seeds: Seeds
+    models: Annotated[list[Name], Field(min_length=1), AfterValidator(once)] | None = None
+    window: Count = 4
+    subsets: Annotated[int, Field(ge=0, le=10_000)] = 50
+
+
+def windows(study: "Content", system: str, model: str) -> list[tuple[int, int]]:
     """First and last time of each window of the transitions of a network; the last window takes what is left over."""
     assert study.retraining
     length, call = study.retraining.window, study.systems[system].models[model].call
@@ -24,13 +38,13 @@ def windows(study: Content, system: str, model: str) -> list[tuple[int, int]]:
     return [*((first, first + length - 1) for first in firsts[:-1]), (firsts[-1], last)]
 
 
-def groups(study: Content, system: str, model: str) -> dict[str, Group]:
+def groups(study: "Content", system: str, model: str) -> dict[str, Group]:
     """The groups by name, class by class."""
     times = list(enumerate(windows(study, system, model)))
     return {f"{ic}_{number}": (ic, *window) for ic in study.classes(system) for number, window in times}
 
 
-def members(study: Content, system: str, model: str) -> dict[str, list[Group]]:
+def members(study: "Content", system: str, model: str) -> dict[str, list[Group]]:
     """The members by name: what each leaves out.
 
     all: nothing; without_{group}: one group; class_{class}, window_{number}: a whole one; subset_{n}: half of the
@@ -50,7 +64,7 @@ def members(study: Content, system: str, model: str) -> dict[str, list[Group]]:
     return found
 
 
-def require_trainable(study: Content) -> None:
+def require_trainable(study: "Content") -> None:
     """Raise ValueError where retraining is asked for without networks and groups for it, or without `cross` beside."""
     asked, cross = study.retraining, study.cross
     if asked is None:

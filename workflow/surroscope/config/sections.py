@@ -280,13 +280,12 @@ class Leads(Section):
         return steps
 
 
-class Retraining(Section):
-    """Trainings without groups of transitions, a group being a class and `window` consecutive times."""
+class Remedies(Section):
+    """Of all models of a system, which differ in how they are trained; early: the first epoch after 0, if left out"""
 
-    seeds: Seeds
-    models: Annotated[list[Name], Field(min_length=1), AfterValidator(once)] | None = None
-    window: Count = 4
-    subsets: Annotated[int, Field(ge=0, le=10_000)] = 50
+    baseline: Name
+    steps: Count = 16
+    early: Count | None = None
 
 
 class Figures(Section):
