@@ -26,9 +26,20 @@ MEASURES = {
     "nearness": "nearness of inputs",
     "blocks": "same class,\nnear times",
 }
-# One of each kind: what is measured, signed influence, the kernel, the errors, and rivals that know nothing.
-MAPS = ("retraining", "influence", "kernel_transfer", "explained", "matched_white", "alignment", "nearness")
-SUMS = ("whole", "retraining", "influence", "kernel_transfer", "matched_white")
+# One of each kind: what is measured, signed influence, the kernel, the errors, and a rival that knows nothing.
+MAPS = {
+    "retraining": "retraining",
+    "influence": "signed $H$",
+    "kernel_transfer": "kernel transfer",
+    "explained": "kernel, of inputs",
+    "matched_white": "same pattern",
+    "alignment": "residuals",
+    "nearness": "nearness",
+}
+SUMS = {"whole": "left out whole"} | {
+    name: MAPS[name] for name in ("retraining", "influence", "kernel_transfer", "matched_white")
+}
+COLUMNS = 4
 KEPT: dict[str, dict[str, Any]] = {
     "influence": {"color": style.COLOURS[1], "marker": "v"},
     "kernel_transfer": {"color": style.COLOURS[0], "marker": "s"},
@@ -42,32 +53,38 @@ RELATIONS = {
     ("lds", "all"): "halves of the groups",
     ("lds", "other groups"): "the same, what others do",
 }
-SCORES = {"spearman": "rank correlation", "lds": "linear datamodelling score"}
+SCORES = {"spearman": "rank correlation", "lds": "datamodelling score"}
 
 
 def maps(table: pd.DataFrame, options: style.Options) -> Figure:
-    """Effects between groups beside what measures say, each relative to its diagonal."""
+    """Effects between groups beside what measures say, each relative to its diagonal: of each model some rows."""
     table = table[table["level"] == "group"]
-    shown = {}
-    for model, part, _ in style.by_model(table, options):
-        for measure in [name for name in MAPS if (part["measure"] == name).any()]:
+    parts, measures = style.by_model(table, options), [name for name in MAPS if (table["measure"] == name).any()]
+    each = -(-len(measures) // COLUMNS)
+    figure = Figure(figsize=(style.DOUBLE_COLUMN, 1.7 * each * len(parts) + 0.8), layout="constrained")
+    grid = figure.subplots(each * len(parts), COLUMNS, squeeze=False)
+    names, shown = table["response"].drop_duplicates().tolist(), []
+    for number, (model, part, _) in enumerate(parts):
+        panels = grid[each * number : each * (number + 1)].ravel()
+        for panel in panels[len(measures) :]:
+            panel.remove()
+        for place, (panel, measure) in enumerate(zip(panels, measures, strict=False)):
             rows = part[part["measure"] == measure]
             values = style.grid(rows, "retraining_maps", "response", "perturbation", "value", table)
-            if measure == "nearness":
-                values = 1 - values / values.min()
-            shown[f"{model}: {MEASURES[measure]}"] = relative(values)
-    figure, axes = style.panels(len(shown), 2.5, sharex=True, sharey=True)
-    labels = {"xlabel": "group that is left out", "ylabel": "group that is tested"}
-    images = style.heatmaps(axes, shown, Normalize(-1, 1), style.DIVERGING, **labels)
-    names = table["response"].drop_duplicates().tolist()
-    for panel in axes:
-        panel.title.set_fontsize(7)
-        panel.set_xticks(range(len(names)), names, rotation=90, fontsize=5)
-        panel.set_yticks(range(len(names)), names, fontsize=5)
-    axes[0].invert_yaxis()
-    values = np.concatenate([matrix.ravel() for matrix in shown.values()])
+            # Of distances, which are nothing on no diagonal, how much less they are than the largest.
+            shown.append(relative(values - values.min() if measure == "nearness" else values))
+            images = style.heatmaps([panel], {MAPS[measure]: shown[-1]}, Normalize(-1, 1), style.DIVERGING)
+            left, last = place % COLUMNS == 0, number == len(parts) - 1 and place + COLUMNS >= len(measures)
+            panel.set_xticks(range(len(names)) if last else [], names if last else [], rotation=90, fontsize=5)
+            panel.set_yticks(range(len(names)) if left else [], names if left else [], fontsize=5)
+            panel.invert_yaxis()
+            if left:
+                panel.set_ylabel(f"{model}\nthat is tested")
+            if last:
+                panel.set_xlabel("left out")
+    values = np.concatenate([matrix.ravel() for matrix in shown])
     label = "relative to the mean diagonal (dimensionless)"
-    figure.colorbar(images[-1], ax=axes, label=label, extend=style.extend(values, -1, 1), shrink=0.8)
+    figure.colorbar(images[0], ax=figure.axes, label=label, extend=style.extend(values, -1, 1), shrink=0.8)
     style.footnote(figure, style.sample_size(table), "mean over seeds; red: leaving the group out harms, or is said to")
     return figure
 
@@ -92,12 +109,11 @@ def sums(table: pd.DataFrame, options: style.Options) -> Figure:
                 panel.set_axis_off()
                 continue
             values = relative(style.grid(own, "retraining_maps", "response", "perturbation", "value", part))
-            (image,) = images = style.heatmaps([panel], {MEASURES[measure]: values}, Normalize(-1, 1), style.DIVERGING)
+            (image,) = images = style.heatmaps([panel], {SUMS[measure]: values}, Normalize(-1, 1), style.DIVERGING)
             style.print_cells(panel, image, style.written(values, ".2f"), fontsize=5)
             names = part["response"].drop_duplicates().tolist()
             panel.set_xticks(range(len(names)), names, rotation=90, fontsize=5)
             panel.set_yticks(range(len(names)), names if panel is axes[0] else [""] * len(names), fontsize=5)
-            panel.title.set_fontsize(7)
             panel.invert_yaxis()
         axes[0].set_ylabel(f"{title}\nthat is tested")
     for panel in grid[-1]:
@@ -125,7 +141,7 @@ def scores(table: pd.DataFrame, options: style.Options) -> Figure:
                 panel.axvline(ceiling, color=look["color"], linewidth=0.8, linestyle=":")
         panel.set_title(RELATIONS[score, relation], fontsize=7)
         panel.set_yticks(range(len(measures)), [MEASURES[name].replace("\n", " ") for name in measures], fontsize=6)
-        panel.set(xlim=(-1, 1), xlabel=f"{SCORES[score]} (dimensionless)")
+        panel.set(xlim=(-1, 1), xlabel=f"{SCORES[score]}\n(dimensionless)")
     for spare in grid.flat[len(there) :]:
         spare.remove()
     handles = [Line2D([], [], **look | {"linestyle": "none"}, label=model) for model, _, look in parts]
