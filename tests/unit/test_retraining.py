@@ -10,7 +10,7 @@ import pytest
 import torch
 import xarray as xr
 import yaml
-from response_study import SNAPSHOTS, Study
+from response_study import HERE, SNAPSHOTS, Study, retrained
 from scipy.stats import spearmanr
 from test_project import ROOT
 
@@ -21,10 +21,13 @@ from surroscope.cost_function import smse
 from surroscope.data import transitions
 from surroscope.diagnostics import retraining
 from surroscope.errors import UserError
+from surroscope.influence.responses import Response
 from surroscope.models import context, surrogate
+from surroscope.report.catalogue import figure
+from surroscope.report.draw import draw
 from surroscope.runtime import fingerprint, store
-from surroscope.stages import retrain, train
-from surroscope.tables.retraining import bank
+from surroscope.stages import coupling, cross, retrain, train
+from surroscope.tables.retraining import bank, of_model
 from surroscope.training import strategy
 from surroscope.training.masked import masked
 
@@ -40,7 +43,7 @@ def config(**retraining: Any) -> dict[str, Any]:
 
 def trained(study: Study, member: str, left_out: list[tuple[str, int, int]], **changes: Any) -> xr.Dataset:
     made = {key: study.common[key] for key in ("system", "boundary", "model", "seed", "snapshots")} | SPLIT
-    rule = {"epochs": 3, "save_epochs": [], "learning_rate": 1e-2, "batch": 6}
+    rule = {"epochs": 2, "save_epochs": [], "learning_rate": 1e-2, "batch": 6}
     path = study.folder / f"{member}.zarr"
     settings = jobs.Retrain(**made | rule | {"member": member, "left_out": left_out} | changes)
     retrain.stage(settings, stores=study.stores, split=study.split, retrained=path)
@@ -69,6 +72,45 @@ def test_what_shares_nothing_is_exactly_block_diagonal(separable: list[xr.Datase
     assert (first > 1).all()
 
 
+def test_every_table_of_what_shares_nothing_says_so(study: Study, separable: list[xr.Dataset]) -> None:
+    """Through every stage: between classes nothing by retraining, nothing by influence, nothing by the kernel."""
+    told = retrained(study, "told", **SPLIT)
+    settings = told.common | SPLIT
+    pool = [("test", 0), ("train", 0), ("train", 1)]
+    of_cost = SPLIT | {"responses": [Response("smse")], "span": "perturbation"}
+    shards = [told.shard(f"told_cross{n}.zarr", [batch], pool, **of_cost) for n, batch in enumerate(pool)]
+    rules = jobs.Cross(discarded_share=1e-4, damping=1e-6, damping_scale="absolute")
+    paths = {name: told.folder / f"told_{name}.zarr" for name in ("cross", "coupling")}
+    cross.stage(rules, shards=shards, cross=paths["cross"], threads=1, memory_mb=100, dask=HERE)
+    draws = {"probes": [0], "untrained_probes": 1, "draws": 8, "patterns": 4, "noises": [1.0], "responses": []}
+    coupling.stage(jobs.Coupling(**settings | draws), **told.inputs, coupling=paths["coupling"])
+    halves = [[GROUPS[n] for n in chosen] for chosen in ((0, 1, 3), (1, 2, 5), (0, 4, 5), (2, 3, 4))]
+    subsets = [trained(study, f"subset_{n}", half) for n, half in enumerate(halves)]
+    window = trained(study, "window_1", [(ic, 1, 1) for ic in ("CE-RP", "CE-CRP")])
+    other = trained(study, "class_CE-CRP", [("CE-CRP", 0, 2)])
+    made = [*separable, other, window, *subsets]
+    found = of_model(made, *([store.read(path).load()] for path in paths.values()))
+    maps = found["retraining_maps"]
+    groups = maps[(maps["level"] == "group") & ~maps["measure"].isin(["nearness", "blocks", "alignment"])]
+    classes = groups[["response", "perturbation"]].map(lambda name: name.split()[0])
+    between = (classes["response"] != classes["perturbation"]).to_numpy()
+    assert set(groups["measure"]) >= {"retraining", "influence", "kernel_transfer", "explained", "coupling"}
+    assert (groups[between]["value"] == 0).all()
+    assert (groups[~between].groupby("measure")["value"].std() > 0).all()
+    whole = maps[(maps["level"] == "class") & (maps["measure"] == "whole")]
+    assert (whole[whole["response"] != whole["perturbation"]]["value"] == 0).all()
+    locked = found["retraining_locking"].set_index(["measure", "name"])["value"]
+    assert locked["kernel_transfer", "class_transfer"] == 0
+    kept = found["retraining_kept"].set_index(["left_out", "measure"])
+    assert (kept.xs("kernel_transfer", level="measure")["value"].loc[["CE-RP", "CE-CRP"]] == 0).all()
+    assert kept.loc[("CE-RP", "whole"), "error_without"] > kept.loc[("CE-RP", "whole"), "error_all"]
+    scores = found["retraining_scores"].set_index(["score", "relation", "measure", "seed"])["value"]
+    assert not scores[:, "between classes"].notna().any()
+    assert scores["lds", "all", "retraining", "all"] == scores["lds", "all", "retraining", "1"]
+    for name in ("retraining_maps", "retraining_sums", "retraining_scores", "retraining_kept"):
+        draw(name, found[figure(name).table])
+
+
 def test_without_a_whole_class_its_parameters_only_decay(study: Study, separable: list[xr.Dataset]) -> None:
     left_out = [("CE-RP", 0, 2)]
     other = trained(study, "other", left_out, weight_decay=0.0)
@@ -80,13 +122,13 @@ def test_without_a_whole_class_its_parameters_only_decay(study: Study, separable
 
 def test_a_training_on_all_is_the_one_of_the_study(study: Study, separable: list[xr.Dataset]) -> None:
     """The bank's errors are those of the checkpoint that influence is of."""
-    rule = {"learning_rate": 1e-2, "batch": 6, "epochs": 3, "save_epochs": [3]}
+    rule = {"learning_rate": 1e-2, "batch": 6, "epochs": 2, "save_epochs": [2]}
     made = {key: study.common[key] for key in ("system", "boundary", "model", "seed", "snapshots")}
     names = {name: study.folder / f"own_{name}" for name in ("weights", "history.csv", "checkpoints", "mapping")}
     outputs = {name.partition(".")[0]: path for name, path in names.items()}
     train.stage(jobs.Train(**made | SPLIT | rule), stores=study.stores, split=study.split, **outputs)
     network = surrogate.build(**SPLIT, shape=(4, 8, 8), seed=1)
-    surrogate.load_weights(network, outputs["weights"], 3)
+    surrogate.load_weights(network, outputs["weights"], 2)
     probe = transitions.probes(study.stores, study.split, [("test", 1)], SNAPSHOTS)[0]
     given = context.of(network, torch.from_numpy(probe.snapshots), torch.from_numpy(probe.labels))
     with torch.no_grad():

@@ -79,9 +79,9 @@ def maps(table: pd.DataFrame, options: style.Options) -> Figure:
             panel.set_yticks(range(len(names)) if left else [], names if left else [], fontsize=5)
             panel.invert_yaxis()
             if left:
-                panel.set_ylabel(f"{model}\nthat is tested")
+                panel.set_ylabel(f"class and times tested\n({model})")
             if last:
-                panel.set_xlabel("left out")
+                panel.set_xlabel("class and times left out")
     values = np.concatenate([matrix.ravel() for matrix in shown])
     label = "relative to the mean diagonal (dimensionless)"
     figure.colorbar(images[0], ax=figure.axes, label=label, extend=style.extend(values, -1, 1), shrink=0.8)
@@ -98,7 +98,7 @@ def sums(table: pd.DataFrame, options: style.Options) -> Figure:
     """The same between classes and between windows: of each model two rows of panels."""
     rows, columns = [], [name for name in SUMS if (table["measure"] == name).any()]
     for model, part, _ in style.by_model(table, options):
-        rows += [(f"{model}, {level}", part[part["level"] == level]) for level in ("class", "window")]
+        rows += [(f"{level} tested\n({model})", part[part["level"] == level]) for level in ("class", "window")]
     rows = [(title, part) for title, part in rows if part["response"].nunique() > 1]
     figure = Figure(figsize=(style.DOUBLE_COLUMN, 1.6 * len(rows) + 0.5), layout="constrained")
     grid = figure.subplots(len(rows), len(columns), squeeze=False)
@@ -108,16 +108,16 @@ def sums(table: pd.DataFrame, options: style.Options) -> Figure:
             if own.empty:
                 panel.set_axis_off()
                 continue
-            values = relative(style.grid(own, "retraining_maps", "response", "perturbation", "value", part))
+            values = relative(style.grid(own, "retraining_maps", "response", "perturbation", "value", own))
             (image,) = images = style.heatmaps([panel], {SUMS[measure]: values}, Normalize(-1, 1), style.DIVERGING)
             style.print_cells(panel, image, style.written(values, ".2f"), fontsize=5)
             names = part["response"].drop_duplicates().tolist()
             panel.set_xticks(range(len(names)), names, rotation=90, fontsize=5)
             panel.set_yticks(range(len(names)), names if panel is axes[0] else [""] * len(names), fontsize=5)
             panel.invert_yaxis()
-        axes[0].set_ylabel(f"{title}\nthat is tested")
+        axes[0].set_ylabel(title)
     for panel in grid[-1]:
-        panel.set_xlabel("left out")
+        panel.set_xlabel("left out (class, times)")
     figure.colorbar(images[0], ax=grid, label="relative to the mean diagonal\n(dimensionless)", shrink=0.8)
     style.footnote(figure, style.sample_size(table), "mean over seeds; red: leaving it out harms, or is said to")
     return figure
