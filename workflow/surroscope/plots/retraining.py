@@ -81,7 +81,7 @@ def maps(table: pd.DataFrame, options: style.Options) -> Figure:
             if left:
                 panel.set_ylabel(f"class and times tested\n({model})")
             if last:
-                panel.set_xlabel("class and times left out")
+                panel.set_xlabel("class and times\nleft out")
     values = np.concatenate([matrix.ravel() for matrix in shown])
     label = "relative to the mean diagonal (dimensionless)"
     figure.colorbar(images[0], ax=figure.axes, label=label, extend=style.extend(values, -1, 1), shrink=0.8)
@@ -117,7 +117,7 @@ def sums(table: pd.DataFrame, options: style.Options) -> Figure:
             panel.invert_yaxis()
         axes[0].set_ylabel(title)
     for panel in grid[-1]:
-        panel.set_xlabel("left out (class, times)")
+        panel.set_xlabel("left out\n(class, times)")
     figure.colorbar(images[0], ax=grid, label="relative to the mean diagonal\n(dimensionless)", shrink=0.8)
     style.footnote(figure, style.sample_size(table), "mean over seeds; red: leaving it out harms, or is said to")
     return figure
@@ -184,6 +184,8 @@ def kept(table: pd.DataFrame, options: style.Options) -> Figure:
             for height in (0, 1):
                 panel.axhline(height, color="black", linewidth=0.4 + 0.2 * (height == 0), zorder=0)
             panel.set_xticks(range(len(names)), names)
+            # What is said may be many times what a small number of its own is.
+            panel.set_yscale("symlog", linthresh=1)
             panel.set(title=f"{model}: {level} left out")
         axes[0].set_ylabel("share of the gain kept, or\nrelative to own (dimensionless)")
     handles = [Line2D([], [], **whole, label="retraining")]
