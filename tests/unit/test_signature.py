@@ -116,11 +116,16 @@ def test_what_cannot_be_drawn_is_named_and_left_out(capsys: pytest.CaptureFixtur
     finished(Path("results/good"), CE=checkpoints())
     finished(Path("results/old"), CE=checkpoints().drop(columns="alignment_lag_8"))
     finished(Path("results/failed"), CE=checkpoints().assign(validation=np.nan))
-    assert set(signature.tables(tuple(sorted(Path("results").iterdir())))) == {("good", "CE")}
+    once = checkpoints()
+    once.loc[2, "validation"] = np.inf
+    finished(Path("results/once"), CE=once)
+    found = signature.tables(tuple(sorted(Path("results").iterdir())))
+    assert {study: len(table) for (study, _), table in found.items()} == {"good": 6, "once": 5}
     said = capsys.readouterr().err.splitlines()
-    assert [line.split(":")[0] for line in said] == ["results/failed, CE", "results/old, CE"]
-    assert "column validation has nan" in said[0]
+    assert [line.split(":")[0] for line in said] == ["results/failed, CE", "results/old, CE", "results/once, CE"]
+    assert "no checkpoint has a validation error" in said[0]
     assert "no column alignment_lag_8" in said[1]
+    assert "1 checkpoints without" in said[2]
 
 
 def run(monkeypatch: pytest.MonkeyPatch, *arguments: str) -> str:
