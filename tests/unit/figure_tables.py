@@ -20,6 +20,7 @@ PARTS = (
     "dial",
     "fidelity",
     "leads",
+    "remedies",
     "pbrf",
     "epochs",
     "turns",
@@ -198,6 +199,29 @@ def fidelity_tables(random):
     }
 
 
+def remedy_tables(random):
+    """Networks against a baseline, one of which blew up, and numbers that may foretell it, some without a value."""
+    kinds = {"classes": ("trained on", "held out")}
+    outcomes = pd.DataFrame(keys(model=MODELS, outcome=("rollout", "one_step"), **kinds))
+    ratio = np.where(outcomes["model"] == MODELS[0], 1.0, np.exp(0.3 * random.normal(size=len(outcomes))))
+    outcomes = outcomes.assign(ratio=ratio, low=0.9 * ratio, high=1.2 * ratio, blown_up=0.0, steps=16, rank=1.0)
+    outcomes.loc[outcomes.index[-1], ["ratio", "blown_up"]] = np.inf, 0.8
+    measures = ("half_life", "kernel_transfer_time", "off_diagonal_ratio", "validation", "rollout_4")
+    foretold = pd.DataFrame(keys(arms=("all", "not planted"), measure=measures, **kinds))
+    rho = random.uniform(-0.8, 0.8, size=len(foretold))
+    ends = {"spearman": rho, "low": rho - 0.1, "high": rho + 0.2, "partial": rho / 2, "critical": 0.738}
+    foretold = foretold.assign(**ends, epoch=1, n_arms=8, n_seeds=3, rival=foretold["measure"].isin(measures[-2:]))
+    foretold.loc[:1, ["spearman", "low", "high", "partial"]] = np.nan
+    arms = pd.DataFrame(keys(model=MODELS, measure=measures, **kinds))
+    arms = arms.assign(value=random.uniform(size=len(arms)), ratio=np.exp(random.normal(size=len(arms))))
+    arms.loc[0, "value"] = np.inf
+    return {
+        "remedies": outcomes.assign(planted=outcomes["model"] == MODELS[1], n_seeds=3, n_probes=6),
+        "foresight": foretold,
+        "foresight_arms": arms.assign(planted=arms["model"] == MODELS[1]),
+    }
+
+
 def rollout_fields(random, fields):
     about = {"class": CLASSES[:1], "start": (0,), "snapshot": range(3), "channel": CHANNELS}
     table = pd.DataFrame(keys(model=MODELS, **about, **fields))
@@ -247,6 +271,7 @@ def all_tables(rows: int = 4, columns: int = 4) -> dict[str, pd.DataFrame]:
         | response_tables(random, fields)
         | training_tables(random)
         | fidelity_tables(np.random.default_rng(2))
+        | remedy_tables(np.random.default_rng(3))
     )
 
 

@@ -316,6 +316,7 @@ def test_a_part_brings_the_tables_of_its_figures() -> None:
         "fidelity": {"fidelity", "fidelity_lag", "fidelity_pairs"},
         "dial": {"dial", "dial_measures", "dial_roc"},
         "leads": {"leads", "leads_error"},
+        "remedies": {"remedies", "foresight", "foresight_arms"},
     }
     assert every - set(tables_for()) == set.union(*optional.values())
     for part, own in optional.items():

@@ -20,6 +20,7 @@ from surroscope.config.sections import (
     Leads,
     Maps,
     Probe,
+    Remedies,
     Sensitivity,
     Split,
     Symmetry,
@@ -54,12 +55,13 @@ class Content(Section):
     symmetry: Symmetry | None = None
     fidelity: Fidelity | None = None
     leads: Leads | None = None
+    remedies: Remedies | None = None
     figures: Figures = Figures()
 
     @property
     def asked(self) -> tuple[str, ...]:
         """The optional parts that this study asks for, sections of the configuration."""
-        every = ("sensitivity", "cross", "maps", "symmetry", "fidelity", "leads")
+        every = ("sensitivity", "cross", "maps", "symmetry", "fidelity", "leads", "remedies")
         return tuple(key for key in every if getattr(self, key))
 
     def seeds_of(self, part: str) -> list[int]:
@@ -71,6 +73,8 @@ class Content(Section):
                 return seeds
             case Symmetry(seeds=seeds):
                 return seeds or self.seeds
+            case Remedies():
+                return self.seeds
             case chosen:
                 return [chosen.seed]
 
@@ -83,6 +87,7 @@ class Content(Section):
                 0 in (e := model.probe_epochs) and max(e) for model in self.systems[system].models.values()
             ),
             "classes": len(self.classes(system)) > 1,
+            "held_out": bool(self.unseen(system)),
             "conserved": bool(self.system(system).conserved),
             "dial": any(model.shares for model in self.systems[system].models.values()),
             "turns": any(not (x or y) for x, y in shifts[1:]),
@@ -97,6 +102,12 @@ class Content(Section):
         """The models of a system that are told how far to predict, if the study asks for that."""
         models = self.systems[system].models.items()
         return [name for name, model in models if self.leads and model.call and model.call.lead]
+
+    def early(self, system: str) -> int:
+        """The epoch at which foresight looks: the chosen one, else the baseline's first probed one after 0."""
+        assert self.remedies
+        probed = self.systems[system].models[self.remedies.baseline].probe_epochs
+        return self.remedies.early or next((epoch for epoch in probed if epoch), 0)
 
     def actions(self, system: str) -> list[str]:
         """The symmetries at whose images a system's networks are looked at, shifts only if they are asked for."""

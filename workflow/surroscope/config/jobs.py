@@ -176,7 +176,9 @@ class Tables(Job):
 
     shares: model -> what it is known to share between classes and between times, of those of which it is known
     held_out: of a model that was trained elsewhere, whether it is known not to have seen probe trajectories
+    without: what networks that are trained here are not trained on, see `Train`
     shared_lags: whether the half-life counts those at which transitions share snapshots that a network is given
+    unseen: classes of which nothing is trained on
     """
 
     system: str
@@ -185,8 +187,11 @@ class Tables(Job):
     normalization: str
     shares: dict[str, dict[str, float]]
     held_out: dict[str, bool] = {}
+    without: list[tuple[str, int, int]] = []
     solver: str
     shared_lags: str
+    remedies: sections.Remedies | None = None
+    unseen: list[str] = []
 
     @classmethod
     def of(cls, study: Study, system: str) -> Self:
@@ -194,7 +199,18 @@ class Tables(Job):
         architectures = {name: PUBLISHED.get(model.factory, "") for name, model in models.items() if theirs}
         shares = {name: dict(model.shares) for name, model in models.items() if model.shares}
         held_out = {name: known for name, model in models.items() if (known := study.held_out(model)) is not None}
-        found = {"models": list(models), "architectures": architectures, "shares": shares, "held_out": held_out}
+        found: dict[str, Any] = {
+            "models": list(models),
+            "architectures": architectures,
+            "shares": shares,
+            "held_out": held_out,
+            "without": study.unseen(system),
+            "unseen": [
+                ic for ic in study.classes(system) if study.split.held_out and ic in study.split.held_out.classes
+            ],
+        }
+        if study.remedies:
+            found["remedies"] = study.remedies.model_copy(update={"early": study.early(system)})
         return cls.take(study.influence, system=system, solver=study.influence.solvers[0], **found)
 
 

@@ -280,6 +280,14 @@ class Leads(Section):
         return steps
 
 
+class Remedies(Section):
+    """Of all models of a system, which differ in how they are trained; early: the first epoch after 0, if left out"""
+
+    baseline: Name
+    steps: Count = 16
+    early: Count | None = None
+
+
 class Figures(Section):
     heatmap_limit: Annotated[Positive, Field(le=1e6)] = 7.0
     dpi: Annotated[int, Field(ge=1, le=1200)] = 150

@@ -7,7 +7,7 @@ from pydantic import ValidationError, model_validator
 from surroscope.config.base import alike, renamed, require_bounded, require_known
 from surroscope.config.content import Content
 from surroscope.config.messages import line
-from surroscope.config.sections import Probe
+from surroscope.config.sections import Probe, Remedies
 from surroscope.data import pdegym
 from surroscope.errors import UserError
 from surroscope.influence.solvers import SOLVERS
@@ -118,6 +118,8 @@ class Study(Content):
                 )
         if self.leads:
             self._leads_fit(self.leads.steps)
+        if self.remedies:
+            self._remedies_fit(self.remedies)
         self._holds_out()
         own = self.influence.damping
         if (
@@ -168,6 +170,25 @@ class Study(Content):
                     f"leads.steps holds {max(steps)}, which leaves fewer than two starts of probe.snapshots, "
                     f"{self.probe.snapshots}; raise that or lower it"
                 )
+
+    def _remedies_fit(self, asked: Remedies) -> None:
+        """Raise ValueError unless every system has the baseline and arms beside it, early enough and with long runs."""
+        for name, system in self.systems.items():
+            require_known("remedies.baseline", [asked.baseline], tuple(system.models))
+            if len(system.models) < 2:
+                raise ValueError(f"remedies compares the models of systems.{name}, which has one; add another")
+            if self.history(name) + asked.steps > self.data.snapshots:
+                raise ValueError(
+                    f"remedies.steps is {asked.steps}, but data.snapshots is {self.data.snapshots}, so that no rollout "
+                    f"of systems.{name} is so long; lower it"
+                )
+            early = self.early(name)
+            for label, model in system.models.items():
+                if early not in model.probe_epochs or early == model.probe_epochs[-1]:
+                    raise ValueError(
+                        f"remedies looks ahead from epoch {early}, but systems.{name}.models.{label}.probe_epochs is "
+                        f"{model.probe_epochs}; probe that and a later one, or say another in remedies.early"
+                    )
 
     def _split_fits(self, name: str) -> None:
         """Raise ValueError where what was trained on must be known and is not, or leaves too little."""

@@ -11,6 +11,7 @@ from surroscope.report import (
     fidelity_figures,
     influence_figures,
     network_figures,
+    remedy_figures,
     response_figures,
 )
 from surroscope.report.influence_figures import OF_OBSERVABLES
@@ -21,6 +22,7 @@ FIGURES = {
     for question in Question
     for figures in (
         network_figures,
+        remedy_figures,
         coupling_figures,
         dial_figures,
         influence_figures,
@@ -35,13 +37,14 @@ OF_PAPER = {"mass": "T: mass", "energy": "T: energy"}
 MODULES = sorted({spec.draw.partition(":")[0] for spec in FIGURES.values()})
 # What of a configuration asks for tables: sections, the shares of models, which ask for those of a dial, and several
 # classes; and what is for readers and drawn nowhere.
-SECTIONS = {"classes", "sensitivity", "cross", "maps", "symmetry", "dial", "fidelity", "leads"}
+SECTIONS = {"classes", "sensitivity", "cross", "maps", "symmetry", "dial", "fidelity", "leads", "remedies", "held_out"}
 FOR_READERS: dict[str, tuple[str, ...]] = {
     "scalars": (),
     "attribution": ("cross",),
     "dial": ("dial",),
     "fidelity_lag": ("fidelity",),
     "leads_error": ("leads",),
+    "held_out": ("held_out",),
 }
 
 

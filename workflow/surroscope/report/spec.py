@@ -12,6 +12,7 @@ class Question(StrEnum):
     """What a figure answers, in the order of the report and of the gallery."""
 
     ACCURATE = "Is it accurate?"
+    REMEDIES = "Which way of training helps, and what foretells it?"
     SHARED = "What does it share between times and classes?"
     TIMES = "Does a step in time help other times?"
     CLASSES = "Does a step in one class help other classes?"

@@ -10,7 +10,18 @@ import xarray as xr
 from surroscope.config import jobs
 from surroscope.diagnostics.scalars import Measured
 from surroscope.runtime import cli, store
-from surroscope.tables import coupling, dial, fidelity, influence, leads, parts, rollouts, scalars
+from surroscope.tables import (
+    coupling,
+    dial,
+    fidelity,
+    held_out,
+    influence,
+    leads,
+    parts,
+    remedies,
+    rollouts,
+    scalars,
+)
 from surroscope.tables.reading import read_csv
 
 # These tables are of one kind of influence, the study's first solver's, and so say which.
@@ -38,7 +49,7 @@ def stage(
     flights = [store.read(path) for path in evaluations]
     history = pd.concat([read_csv(path) for path in histories], ignore_index=True)
     frames: dict[str, list[pd.DataFrame]] = {path.stem: [] for path in tables}
-    numbers, verdicts, finals = {}, {}, []
+    numbers, verdicts, finals, arms = {}, {}, [], {}
     for model in settings.models:
         epochs = sorted({m.attrs["epoch"] for m in matrices if m.attrs["model"] == model})
         by_epoch = {
@@ -54,6 +65,7 @@ def stage(
         }
         last, errors = measured[epochs[-1]], history[history.model == model]
         finals.append(last)
+        arms[model] = measured
         final, final_flights = zip(*by_epoch[epochs[-1]], strict=True)
         kind = influence.kind(final)
         names = [str(name) for name in final[0]["response_class"].values]
@@ -79,6 +91,8 @@ def stage(
                 "checkpoints": scalars.checkpoints(measured, kernel, errors),
             }
         )
+        if settings.without and model not in settings.held_out:
+            of_model["held_out"] = held_out.of_model(last, kernel[epochs[-1]]["trained"][0], names, settings.without)
         for name in OF_ONE_QUANTITY:
             of_model[name].insert(0, "quantity", kind)
         for name, table in of_model.items():
@@ -89,6 +103,7 @@ def stage(
             *(numbers[model], last, kernel[epochs[-1]], names, settings.system),
             likelier=next(iter(likelier), ""),
             held_out=settings.held_out.get(model),
+            zero_shot=held_out.told(last, names, settings.without) if "held_out" in of_model else [],
         ) | {"influence": kind}
     frames["scalars"].append(scalars.main_numbers(numbers, settings.system, settings.architectures))
     idle = min(finals, key=lambda m: m.first)
@@ -100,6 +115,17 @@ def stage(
     if settings.shares:
         for name, table in dial.tables(solved, pd.concat(frames["checkpoints"]), settings.shares).items():
             frames[name].append(table)
+    if settings.remedies:
+        found, sentences = remedies.tables(
+            *(arms, solved, pd.concat(frames["checkpoints"]), history, settings.remedies.model_dump()),
+            names=names,
+            unseen=settings.unseen,
+            planted=[model for model, shares in settings.shares.items() if min(shares.values()) < 1],
+        )
+        for name, table in found.items():
+            frames[name].append(table)
+        for model, sentence in sentences.items():
+            verdicts[model]["details"] = [*verdicts[model]["details"], sentence]
     for model in settings.models:
         if of_leads := [d for path in told if (d := store.read(path).load()).attrs["model"] == model]:
             for name, table in leads.of_model(of_leads).items():

@@ -9,7 +9,9 @@ TEXT = frozenset(
     {
         *(
             "action",
+            "arms",
             "class",
+            "classes",
             "cut",
             "description",
             "kind",
@@ -20,6 +22,7 @@ TEXT = frozenset(
             "name",
             "normalization",
         ),
+        "outcome",
         *("observable", "predictor", "quantity", "relation", "role", "statistic", "step", "system", "weights"),
         *("channel", "response_channel", "perturbation_channel"),
         *("response_class", "perturbation_class", "test_class", "train_class"),
