@@ -7,6 +7,8 @@ import numpy as np
 import pandas as pd
 import pytest
 
+from surroscope.plots import signature as plots
+from surroscope.plots import style
 from surroscope.runtime import claims, cli, provenance, store
 from surroscope.tables import signature as tables
 from surroscope.tables.published import SOURCE
@@ -100,6 +102,15 @@ def test_a_study_without_kernel_and_trained_epochs_of_another_system_is_drawn(
     assert set(drawn["study"]) == {"bare"}
     assert drawn["kernel_transfer_time"].isna().all()
     assert Path("results/signature.png").is_file()
+
+
+def test_a_long_list_of_networks_takes_no_room_from_the_panels() -> None:
+    table = pd.concat([tables.gathered({("a", "CE"): checkpoints(model=f"net{number}")}) for number in range(20)])
+    with style.styled():
+        figure = plots.signature(table, tables.theirs(["CE"]), style.Options())
+        figure.draw_without_rendering()
+    heights = [panel.get_position().height for panel in figure.axes]
+    assert max(heights) < 1.01 * min(heights)
 
 
 def test_published_marks_follow_from_the_published_curves() -> None:
