@@ -8,7 +8,7 @@ SURROGATES := .venv-surrogates
 BIN := $(CURDIR)/$(VENV)/bin
 export PATH := $(BIN):$(PATH)
 
-.PHONY: run audit test test-slow test-surrogates test-gpu test-slurm test-browser recover archive verify drill estimate gallery schema lint format bench bench-linearize bench-reduction bench-peers bench-reader bench-ingest bench-groups bench-statistics bench-solvers bench-coupling snakemake-report clean
+.PHONY: run audit test test-slow test-surrogates test-gpu test-slurm test-browser recover archive verify drill estimate gallery signature schema lint format bench bench-linearize bench-reduction bench-peers bench-reader bench-ingest bench-groups bench-statistics bench-solvers bench-coupling snakemake-report clean
 .DEFAULT_GOAL := run
 
 run: $(VENV)/ready
@@ -75,6 +75,10 @@ estimate: $(VENV)/ready
 # docs/gallery.md and docs/signature.md, of the study that has every figure, once it is finished.
 gallery: $(VENV)/ready
 	python -P -m surroscope.tools.gallery $(if $(CONFIG),"$(CONFIG)")
+
+# How influence narrows as the error falls, of every finished study, or of STUDIES="results/a results/b".
+signature: $(VENV)/ready
+	python -P -m surroscope.tools.signature $(STUDIES)
 
 # What editors complete a configuration by, after a change of surroscope/config/.
 schema: $(VENV)/ready

@@ -29,13 +29,7 @@ def open_study(path: str | Path) -> xr.DataTree:
     written.
     """
     folder = Path(path)
-    try:
-        record = json.loads((folder / provenance.FILE).read_text())
-    except FileNotFoundError:
-        found = "is not there" if not folder.is_dir() else f"has no {provenance.FILE}, so the study is not finished"
-        raise UserError(f"{folder}: {found}; expected results/{{study}} of a study that ran to its end") from None
-    if store.record_of(folder / provenance.FILE).is_file():
-        store.require_whole(folder / provenance.FILE)
+    record = recorded(folder)
     nodes: dict[str, xr.Dataset] = {"/": xr.Dataset(attrs={"config": record["config"], "versions": record["versions"]})}
     for system, chosen in record["config"]["systems"].items():
         for model, network in chosen["models"].items():
@@ -49,6 +43,23 @@ def open_study(path: str | Path) -> xr.DataTree:
                     ),
                 )
     return xr.DataTree.from_dict(nodes)
+
+
+def recorded(folder: Path) -> dict[str, Any]:
+    """What a finished study's provenance.json says.
+
+    Raises UserError where the study is not finished, and DamagedStoreError where the file is not what was written.
+    """
+    path = folder / provenance.FILE
+    if not path.is_file():
+        found = "is not there" if not folder.is_dir() else f"has no {provenance.FILE}, so the study is not finished"
+        raise UserError(f"{folder}: {found}; expected results/{{study}} of a study that ran to its end")
+    if store.record_of(path).is_file():
+        store.require_whole(path)
+    try:
+        return json.loads(path.read_text())
+    except ValueError as error:
+        raise UserError(f"{path}: damaged ({error}); delete it and run the study again") from None
 
 
 def _opened(folder: Path, name: str, seed: int, epoch: int, record: dict[str, Any]) -> xr.Dataset:

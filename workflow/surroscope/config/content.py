@@ -87,6 +87,7 @@ class Content(Section):
                 0 in (e := model.probe_epochs) and max(e) for model in self.systems[system].models.values()
             ),
             "classes": len(self.classes(system)) > 1,
+            "held_out": bool(self.unseen(system)),
             "conserved": bool(self.system(system).conserved),
             "dial": any(model.shares for model in self.systems[system].models.values()),
             "turns": any(not (x or y) for x, y in shifts[1:]),

@@ -176,8 +176,9 @@ class Tables(Job):
 
     shares: model -> what it is known to share between classes and between times, of those of which it is known
     held_out: of a model that was trained elsewhere, whether it is known not to have seen probe trajectories
+    without: what networks that are trained here are not trained on, see `Train`
     shared_lags: whether the half-life counts those at which transitions share snapshots that a network is given
-    unseen: classes that no network is trained on
+    unseen: classes of which nothing is trained on
     """
 
     system: str
@@ -186,6 +187,7 @@ class Tables(Job):
     normalization: str
     shares: dict[str, dict[str, float]]
     held_out: dict[str, bool] = {}
+    without: list[tuple[str, int, int]] = []
     solver: str
     shared_lags: str
     remedies: sections.Remedies | None = None
@@ -202,11 +204,13 @@ class Tables(Job):
             "architectures": architectures,
             "shares": shares,
             "held_out": held_out,
+            "without": study.unseen(system),
+            "unseen": [
+                ic for ic in study.classes(system) if study.split.held_out and ic in study.split.held_out.classes
+            ],
         }
         if study.remedies:
             found["remedies"] = study.remedies.model_copy(update={"early": study.early(system)})
-            held = study.split.held_out.classes if study.split.held_out else []
-            found["unseen"] = [ic for ic in study.classes(system) if ic in held]
         return cls.take(study.influence, system=system, solver=study.influence.solvers[0], **found)
 
 

@@ -3,7 +3,7 @@
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
-from surroscope.config.networks import Model
+from surroscope.config.networks import Model, Training
 from surroscope.config.study import Study
 from surroscope.influence.normalize import UNITS
 from surroscope.influence.solvers import SOLVERS
@@ -94,17 +94,43 @@ def training(study: Study) -> Iterator[str]:
                     f"{label} on {name}: {model.factory}{options(model.options)}{called(model)}; {rule.epochs} epochs "
                     f"of AdamW, "
                     f"learning rate {rule.learning_rate:g}, weight decay {rule.weight_decay:g}, {rule.batch} "
-                    f"transitions a step, {rule.precision}{', compiled' if rule.compile else ''}; probed after epoch "
+                    f"transitions a step, {rule.precision}{more(rule)}; probed after epoch "
                     f"{listed(model.probe_epochs)}{' (0: as initialised)' if 0 in model.probe_epochs else ''}."
                 )
     if not any(model.training for system in study.systems.values() for model in system.models.values()):
         yield f"Splits, which tell probe trajectories, are drawn by {seeds(study.seeds)}."
         return
-    yield (
-        "The loss is the SMSE of one step, the mean over channels c and cells of (ŷ − y)² / (RMS_c(y) + 10⁻⁶), over "
-        f"the transitions between snapshots 0 and {study.probe.snapshots - 1}."
+    unless = any(
+        model.training and model.training.strategy
+        for system in study.systems.values()
+        for model in system.models.values()
     )
+    yield (
+        f"The loss is{', where no other is named,' * unless} the SMSE of one step, the mean over channels c and cells "
+        f"of (ŷ − y)² / (RMS_c(y) + 10⁻⁶), over the transitions between snapshots 0 and {study.probe.snapshots - 1}."
+    )
+    if held := study.split.held_out:
+        times = [f"transitions from times {held.times[0]} to {held.times[1]}"] if held.times else []
+        yield (
+            f"Nothing was trained or validated on of {listed([*held.classes, *times])}, at as many steps as if it had "
+            "been; it is probed and rolled out like the rest."
+        )
     yield f"Trained with {seeds(study.seeds)}: a seed fixes a split, initial weights and an order of batches."
+
+
+def more(rule: Training) -> str:
+    """What else a training does."""
+    told = {
+        "compiled": rule.compile,
+        f"a budget of {rule.budget or 0:g} forwards in equal parts": rule.budget,
+        f"gradients clipped to a norm of {rule.clip or 0:g}": rule.clip,
+        f"warm-up over {rule.warmup:.0%}": rule.warmup,
+        "a cosine of the learning rate to 0": rule.schedule == "cosine",
+        f"the moving average of the weights of decay {rule.average or 0:g}": rule.average,
+    }
+    if rule.strategy:
+        told[f"by {rule.strategy.factory}{options(rule.strategy.options)}"] = True
+    return "".join(f", {text}" for text, asked in told.items() if asked)
 
 
 def called(model: Model) -> str:

@@ -68,6 +68,7 @@ class Evidence:
     controls: whether the control networks are of the same system
     likelier: of a network that was trained elsewhere and errs, how it may be meant to be called
     overlap: whether transitions of the first and the last window of times share snapshots
+    zero_shot: sentences about what was held out
     held_out: of one that was trained elsewhere, whether it is known not to have seen the probe trajectories
     """
 
@@ -84,6 +85,7 @@ class Evidence:
     likelier: str = ""
     held_out: bool | None = None
     overlap: bool = False
+    zero_shot: Sequence[str] = ()
 
 
 class Verdict(NamedTuple):
@@ -122,7 +124,7 @@ def verdict(evidence: Evidence) -> Verdict:
         f"Of what random steps change in its predictions it shares {spelled(evidence.times)} between the first and the "
         f"last times{between}."
     )
-    lines = [*LEAKAGE[evidence.held_out], *details(evidence), f"{accuracy}."]
+    lines = [*LEAKAGE[evidence.held_out], *evidence.zero_shot, *details(evidence), f"{accuracy}."]
     return Verdict(label_of(values, evidence.times.value), sentence, lines)
 
 

@@ -37,13 +37,14 @@ OF_PAPER = {"mass": "T: mass", "energy": "T: energy"}
 MODULES = sorted({spec.draw.partition(":")[0] for spec in FIGURES.values()})
 # What of a configuration asks for tables: sections, the shares of models, which ask for those of a dial, and several
 # classes; and what is for readers and drawn nowhere.
-SECTIONS = {"classes", "sensitivity", "cross", "maps", "symmetry", "dial", "fidelity", "leads", "remedies"}
+SECTIONS = {"classes", "sensitivity", "cross", "maps", "symmetry", "dial", "fidelity", "leads", "remedies", "held_out"}
 FOR_READERS: dict[str, tuple[str, ...]] = {
     "scalars": (),
     "attribution": ("cross",),
     "dial": ("dial",),
     "fidelity_lag": ("fidelity",),
     "leads_error": ("leads",),
+    "held_out": ("held_out",),
 }
 
 

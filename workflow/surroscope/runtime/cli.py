@@ -221,16 +221,25 @@ def tool(call: Callable[..., object], **texts: str) -> None:
     """Call a tool with what its command line says; a UserError ends it in one line and exit code 1.
 
     The command line follows from the signature: a parameter is a path, a keyword an option, and one that is False by
-    default is a switch. Its help is the docstring of the module, and of each parameter `texts`, or else its default.
+    default is a switch; *name takes any number of paths. Its help is the docstring of the module, and of each parameter
+    `texts`, or else its default.
     """
     working_folder_last()
+
+    def path(text: str) -> Path:
+        return Path(text).expanduser()
+
     parser = argparse.ArgumentParser(
         description=sys.modules[call.__module__].__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
-    for name, parameter in inspect.signature(call).parameters.items():
+    parameters = inspect.signature(call).parameters
+    several = [name for name, parameter in parameters.items() if parameter.kind is parameter.VAR_POSITIONAL]
+    for name, parameter in parameters.items():
         text, default = texts.get(name, "[%(default)s]"), parameter.default
-        if parameter.kind is not parameter.KEYWORD_ONLY:
-            parser.add_argument(name, type=lambda text: Path(text).expanduser(), nargs="?", default=default, help=text)
+        if parameter.kind is parameter.VAR_POSITIONAL:
+            parser.add_argument(name, type=path, nargs="*", help=text)
+        elif parameter.kind is not parameter.KEYWORD_ONLY:
+            parser.add_argument(name, type=path, nargs="?", default=default, help=text)
         elif default is False:
             parser.add_argument(f"--{name}", action="store_true", help=text)
         else:
@@ -238,7 +247,8 @@ def tool(call: Callable[..., object], **texts: str) -> None:
     _end_by_key()
     try:
         with disk.unhidden():
-            call(**vars(parser.parse_args()))
+            arguments = vars(parser.parse_args())
+            call(*[each for name in several for each in arguments.pop(name)], **arguments)
     except UserError as error:
         sys.exit(f"error: {error}")
     except OSError as error:

@@ -10,7 +10,18 @@ import xarray as xr
 from surroscope.config import jobs
 from surroscope.diagnostics.scalars import Measured
 from surroscope.runtime import cli, store
-from surroscope.tables import coupling, dial, fidelity, influence, leads, parts, remedies, rollouts, scalars
+from surroscope.tables import (
+    coupling,
+    dial,
+    fidelity,
+    held_out,
+    influence,
+    leads,
+    parts,
+    remedies,
+    rollouts,
+    scalars,
+)
 from surroscope.tables.reading import read_csv
 
 # These tables are of one kind of influence, the study's first solver's, and so say which.
@@ -80,6 +91,8 @@ def stage(
                 "checkpoints": scalars.checkpoints(measured, kernel, errors),
             }
         )
+        if settings.without and model not in settings.held_out:
+            of_model["held_out"] = held_out.of_model(last, kernel[epochs[-1]]["trained"][0], names, settings.without)
         for name in OF_ONE_QUANTITY:
             of_model[name].insert(0, "quantity", kind)
         for name, table in of_model.items():
@@ -90,6 +103,7 @@ def stage(
             *(numbers[model], last, kernel[epochs[-1]], names, settings.system),
             likelier=next(iter(likelier), ""),
             held_out=settings.held_out.get(model),
+            zero_shot=held_out.told(last, names, settings.without) if "held_out" in of_model else [],
         ) | {"influence": kind}
     frames["scalars"].append(scalars.main_numbers(numbers, settings.system, settings.architectures))
     idle = min(finals, key=lambda m: m.first)

@@ -108,7 +108,7 @@ def epochs(
         torch.manual_seed(seeding.integer(seed, "training", epoch, *([group.rank] if group.rank else [])))
         network.train()
         total, seen, number, spent, rate, forward.spent = 0.0, 0, 0, before, recipe.learning_rate, 0
-        while number < parts if recipe.budget is None else spent < recipe.budget * epoch / until:
+        while not number or (number < parts if recipe.budget is None else spent < recipe.budget * epoch / until):
             left = left or batches()
             indices, number = left.pop(0), number + 1
             mine = group.share(indices)

@@ -1,0 +1,214 @@
+"""The loop of training: resumed bit by bit by any strategy, budgets as hooks count them, averages, what is held out."""
+
+from typing import Any
+
+import pytest
+import torch
+from arms import EULER, NAMES, SHAPE, UNET, Scale, built, data, window
+from torch import Tensor
+
+from surroscope.errors import UserError
+from surroscope.runtime import fingerprint
+from surroscope.system import System
+from surroscope.training import loop, windows
+from surroscope.training.recipe import Recipe
+from surroscope.training.strategies import pushforward, unrolled
+from surroscope.training.strategy import Counted, Strategy, Window, check, load, next_state, price
+
+FULL = Recipe(
+    learning_rate=1e-3, batch=8, budget=1500.0, clip=0.5, warmup=0.2, schedule="cosine", average=0.9, weight_decay=1e-4
+)
+
+
+@pytest.mark.parametrize("recipe", [FULL, Recipe(learning_rate=1e-3, batch=8, weight_decay=0.0)], ids=["full", "plain"])
+@pytest.mark.parametrize("name", ["one_step", *NAMES, "weighted"])
+def test_training_resumes_bit_by_bit(name: str, recipe: Recipe, tmp_path: Any) -> None:
+    def run(until: int, resume: dict[str, Any] | None = None, stop: int | None = None) -> dict[str, Any]:
+        network, strategy = built(name)
+        rule: dict[str, Any] = {"seed": 1, "until": until, "classes": 3, "strategy": strategy, "resume": resume}
+        for state in loop.epochs(network, *data(), recipe, **rule):
+            if state["epoch"] == (stop or until):
+                torch.save(state, tmp_path / "state.pt")
+                break
+        return torch.load(tmp_path / "state.pt", weights_only=True)
+
+    straight = run(4)
+    resumed = run(4, run(4, stop=2))
+    for key in ("network", "average"):
+        assert all(torch.equal(resumed[key][part], tensor) for part, tensor in straight[key].items()), key
+    for left, right in zip(straight["history"], resumed["history"], strict=True):
+        assert {k: v for k, v in left.items() if k != "seconds"} == {k: v for k, v in right.items() if k != "seconds"}
+    assert bool(straight["average"]) == (recipe.average is not None)
+
+
+@pytest.mark.parametrize("name", ["one_step", *NAMES])
+def test_a_budget_is_what_hooks_count(name: str) -> None:
+    network, strategy = built(name)
+    seen = {"forward": 0, "backward": 0}
+
+    def forward(_: Any, given: tuple[Tensor, ...], __: Any) -> None:
+        if network.training:
+            seen["forward"] += len(given[0])
+
+    def backward(_: Any, gradients: tuple[Tensor, ...], __: Any) -> None:
+        seen["backward"] += len(gradients[0])
+
+    network.register_forward_hook(forward)
+    # Of the last layer, since inputs of a network need no gradient.
+    network.register_full_backward_hook(lambda module, _, gradients: backward(module, gradients, None))
+    recipe = Recipe(learning_rate=1e-3, batch=8, budget=700.0)
+    rows = [
+        dict(state["history"][-1])
+        for state in loop.epochs(network, *data(), recipe, seed=1, until=2, classes=3, strategy=strategy)
+    ]
+    spent = rows[-1]["forwards"]
+    assert spent == seen["forward"] + 2 * seen["backward"]
+    most = 8 * 6  # of a batch
+    assert all(0 <= row["forwards"] - 350 * part < most for part, row in enumerate(rows, 1))
+    if name != "strides":  # which gives more
+        assert rows[-1]["flops"] == spent * loop.flops(network, window(1, network).given().float()[:1])
+
+
+def test_prices_of_a_window() -> None:
+    expected = {"one_step": 3, "noise": 3, "symmetry": 3, "strides": 3, "unrolled": 6, "fish": 3}
+    for name, forwards in expected.items():
+        network, strategy = built(name)
+        assert price(strategy, network, SHAPE) == forwards, name
+    network, _ = built("pushforward")
+    assert price(pushforward.build(share=1.0), network, SHAPE) == 4
+    assert price(pushforward.build(), network, SHAPE, draws=200) == pytest.approx(3.5, abs=0.1)
+
+
+def test_the_learning_rate_rises_and_falls() -> None:
+    recipe = Recipe(learning_rate=2.0, warmup=0.25, schedule="cosine")
+    assert [recipe.rate(done) for done in (0, 0.125, 0.25, 0.625, 1)] == pytest.approx([0, 1, 2, 1, 0])
+    assert Recipe(learning_rate=2.0).rate(0.0) == Recipe(learning_rate=2.0).rate(1.0) == 2.0
+
+
+def test_the_average_is_the_recurrence_and_is_what_is_validated() -> None:
+    kept: list[dict[str, Tensor]] = []
+    network, strategy = built("one_step")
+    start = {name: tensor.detach().clone() for name, tensor in network.named_parameters()}
+    noting = Strategy(
+        strategy.loss,
+        stepped=lambda net, _: kept.append({name: tensor.detach().clone() for name, tensor in net.named_parameters()}),
+    )
+    recipe = Recipe(learning_rate=1e-2, batch=8, average=0.5)
+    (state,) = loop.epochs(network, *data(), recipe, seed=1, until=1, classes=3, strategy=noting)
+    expected = start
+    for step, weights in enumerate(kept, 1):
+        decay = min(0.5, (1 + step) / (10 + step))
+        expected = {name: decay * expected[name] + (1 - decay) * tensor for name, tensor in weights.items()}
+    for name, tensor in expected.items():
+        assert torch.allclose(state["average"][name], tensor, rtol=1e-4, atol=1e-6), name
+        assert torch.equal(dict(network.named_parameters())[name], kept[-1][name])
+    with loop.averaged(network, state["average"]):
+        assert loop.one_step(network, data()[1], 8, classes=3) == state["history"][-1]["validation"]
+
+
+def test_gradients_are_clipped_to_their_norm() -> None:
+    steps = []
+    for clip in (None, 1e-3):
+        network = Scale().float()
+        recipe = Recipe(learning_rate=1e-3, batch=100, clip=clip, weight_decay=0.0)
+        list(loop.epochs(network, *data(), recipe, seed=1, until=1, classes=3))
+        steps.append(abs(float(network.weight.grad)))
+    assert steps[0] > 1e-3
+    assert steps[1] == pytest.approx(1e-3, rel=1e-3)
+
+
+def test_windows_that_hold_what_is_held_out_are_left_out() -> None:
+    trajectories, length, classes = torch.zeros(6, 8, *SHAPE), 3, 3
+    without = [(0, 0, 6), (1, 2, 3)]
+    kept = windows.allowed(trajectories, classes, without, following=length - 1)
+    expected = [
+        number
+        for number in range(6 * (8 - length + 1))
+        if (ic := number // 6 // 2, start := number % 6)
+        and not any(c == ic and first <= t <= last for c, first, last in without for t in (start, start + 1))
+    ]
+    assert kept.tolist() == expected
+
+
+def test_what_is_held_out_is_never_seen_and_steps_stay_as_many() -> None:
+    states, validation = data()
+    states[:2] += 100  # the first class
+    validation[:1] += 100
+    seen: list[float] = []
+
+    def noted(forward: Any, of: Window) -> Tensor:
+        seen.append(float(of.snapshots.max()))
+        return next_state().loss(forward, of)
+
+    counts = []
+    for without in ([], [(0, 0, 6)]):
+        seen.clear()
+        (state,) = loop.epochs(
+            built("one_step")[0],
+            *(states, validation, Recipe(learning_rate=1e-4, batch=8)),
+            **{"seed": 1, "until": 1, "classes": 3, "strategy": Strategy(noted), "without": without},
+        )
+        counts.append((len(seen), max(seen) > 50, state["history"][-1]["validation"] > 10))
+    assert counts == [(6, True, True), (6, False, False)]
+    rule: dict[str, Any] = {"seed": 1, "until": 1, "classes": 3, "without": [(c, 0, 6) for c in range(3)]}
+    with pytest.raises(UserError, match="leaves nothing"):
+        list(loop.epochs(built("one_step")[0], *data(), Recipe(learning_rate=1e-4), **rule))
+
+
+def test_an_edit_of_a_strategy_trains_its_own_arm_again(monkeypatch: pytest.MonkeyPatch) -> None:
+    arms: dict[str, dict[str, Any]] = {"one_step": {}} | {
+        name: {"strategy": {"factory": f"surroscope.training.strategies.{name}:build"}} for name in NAMES
+    }
+
+    def codes() -> dict[str, str]:
+        fingerprint.of_code.cache_clear()
+        return {name: fingerprint.of_stage("train", {"factory": UNET[0]} | arm) for name, arm in arms.items()}
+
+    before, outline = codes(), fingerprint._outline
+    edited = "surroscope.training.strategies.noise"
+    monkeypatch.setattr(
+        fingerprint, "_outline", lambda m, p: (outline(m, p)[0] + "!" * (m == edited), outline(m, p)[1])
+    )
+    after = codes()
+    fingerprint.of_code.cache_clear()
+    assert [name for name in arms if before[name] != after[name]] == ["noise"]
+
+
+def test_a_network_within_a_network_counts_among_the_code() -> None:
+    told = {"factory": "surroscope.models.wrapped:conserving", "options": {"factory": "surroscope.models.vit:build"}}
+    alone = {"factory": "surroscope.models.wrapped:conserving", "options": {}}
+    assert fingerprint.of_stage("train", told) != fingerprint.of_stage("train", alone)
+
+
+def wrong_shape() -> Strategy:
+    return Strategy(lambda forward, of: forward(of.given()).mean()[None])
+
+
+def no_strategy(system: System) -> str:
+    return system.name
+
+
+def test_strategies_of_a_users_own_are_checked_before_hours_are_spent() -> None:
+    network = built("one_step")[0]
+    with pytest.raises(UserError, match=r"loss of shape \(1,\) for 3 samples"):
+        check(wrong_shape(), network, SHAPE, 8, "mine")
+    with pytest.raises(UserError, match=r"a window has 5 snapshots, but probe\.snapshots is 4"):
+        check(unrolled.build(4), network, SHAPE, 4, "unrolled")
+    failing = Strategy(lambda forward, of: forward(of.given()[:, :1]).sum((1, 2, 3)))
+    with pytest.raises(UserError, match=r"'mine' fails on windows \(3, 2, 4, 6, 6\)"):
+        check(failing, network, SHAPE, 8, "mine")
+    with pytest.raises(UserError, match="gives str; expected"):
+        load("test_training_loop:no_strategy", {}, EULER)
+    with pytest.raises(UserError, match=r"options .* fails"):
+        load("surroscope.training.strategies.noise:build", {"strength": 1}, EULER)
+    check(next_state(), network, SHAPE, 8, "one step")
+    assert all(parameter.grad is None for parameter in network.parameters())
+
+
+def test_counted_passes() -> None:
+    forward = Counted(Scale().float())
+    given = torch.ones(5, *SHAPE)
+    forward(given)
+    with torch.no_grad():
+        forward(given)
+    assert forward.spent == 5 * 3 + 5
