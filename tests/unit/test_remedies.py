@@ -13,6 +13,8 @@ from test_tables import history, kernel, measured
 
 from surroscope.config.jobs import settings
 from surroscope.config.study import check
+from surroscope.diagnostics import arms as diagnosed
+from surroscope.diagnostics.arms import Flown
 from surroscope.diagnostics.scalars import Measured
 from surroscope.errors import UserError
 from surroscope.influence.responses import MATRIX
@@ -27,12 +29,17 @@ def scaled(m: Measured, factor: float) -> Measured:
     return replace(m, error=factor * m.error, drift=factor * m.drift)
 
 
+def flying(m: Measured) -> Flown:
+    return Flown(m.seeds, m.error, m.drift, m.first, m.influence.shape[2])
+
+
 def made(
     arms: dict[str, Measured], unseen: tuple[str, ...] = ("c",), solvers: tuple[str, ...] = ("subspace", "cosine")
 ) -> tuple[dict[str, pd.DataFrame], dict[str, str]]:
     """Tables of networks of which both epochs are alike but for their errors at the last."""
     early = next(iter(arms.values()))
     of = {name: {EARLY: early, LAST: m} for name, m in arms.items()}
+    rollouts = {name: {epoch: flying(m) for epoch, m in arm.items()} for name, arm in of.items()}
     rows, errors = [], pd.concat([history().assign(epoch=epoch) for epoch in (EARLY, LAST)])
     errors = errors.assign(forwards=100.0 * errors["epoch"], seconds=errors["epoch"] + errors["seed"])
     for number, (name, arm) in enumerate(of.items()):
@@ -51,7 +58,9 @@ def made(
     ]
     asked = {"baseline": "base", "steps": STEPS, "early": EARLY}
     past = pd.concat([errors.assign(model=name) for name in arms])
-    return remedies.tables(of, matrices, pd.concat(rows), past, asked, names=NAMES, unseen=unseen, planted=["bad"])
+    return remedies.tables(
+        rollouts, matrices, pd.concat(rows), past, asked, names=NAMES, unseen=unseen, planted=["bad"]
+    )
 
 
 def test_a_network_that_errs_so_many_times_as_much_has_that_ratio_without_an_interval() -> None:
@@ -77,7 +86,7 @@ def test_a_network_that_errs_so_many_times_as_much_has_that_ratio_without_an_int
 
 def test_outcomes_are_sums_over_the_steps_of_every_start() -> None:
     m = measured()  # 4 probed transitions of 7 snapshots
-    found = remedies.outcomes(m, 0, STEPS, [0, 2])
+    found = diagnosed.outcomes(flying(m), 0, STEPS, [0, 2])
     for n, c, start in np.ndindex(6, 2, 3):
         steps = sum(m.error[n, 2 * c, start, start + step] for step in range(1, STEPS + 1))
         assert found["rollout"][n, c, start] == pytest.approx(steps)
@@ -86,11 +95,36 @@ def test_outcomes_are_sums_over_the_steps_of_every_start() -> None:
     np.testing.assert_allclose(found["beyond"][..., 0], m.error[:, [0, 2], 0, 5:].sum(axis=-1))
     np.testing.assert_array_equal(found["drift"][..., 0], m.drift[:, [0, 2], STEPS - 1].max(axis=-1))
     # Beside a network that is given two snapshots more, its first two starts are left out.
-    later = remedies.outcomes(m, 2, STEPS, [0, 2])
+    later = diagnosed.outcomes(flying(m), 2, STEPS, [0, 2])
     np.testing.assert_allclose(later["rollout"], found["rollout"][..., 2:])
     np.testing.assert_array_equal(later["one_step"], found["one_step"][..., 2:])
     none = replace(m, error=m.error[:, :, :4, :5], drift=m.drift[..., :0])
-    assert set(remedies.outcomes(none, 0, STEPS, [0])) == {"rollout", "one_step"}
+    assert set(diagnosed.outcomes(flying(none), 0, STEPS, [0])) == {"rollout", "one_step"}
+
+
+def test_rollouts_of_further_trajectories_are_pooled_with_those_of_probe_batches() -> None:
+    random = np.random.default_rng(0)
+    dims = {"error": ("start", "snapshot"), "drift": ("step", "conserved")}
+    sizes = {"error": (4, 5), "drift": (4, 2)}
+    flights = [
+        xr.Dataset(
+            {
+                f"{of}{name}": (("class", axis, *rest), random.uniform(size=(3, count, *sizes[name])))
+                for of, axis, count in (("", "probe", 2), ("further_", "further", 1))
+                for name, rest in dims.items()
+            },
+            attrs={"seed": seed},
+        )
+        for seed in (7, 3)
+    ]
+    found = remedies.flown(flights, 1, 2)
+    assert found.seeds.tolist() == [7, 7, 7, 3, 3, 3]
+    assert found.counts == {"n_seeds": 2, "n_probes": 3}
+    np.testing.assert_array_equal(found.error[5, 2], flights[1]["further_error"].values[2, 0, 1:, 1:])
+    np.testing.assert_array_equal(found.error[1, 0], flights[0]["error"].values[0, 1, 1:, 1:])
+    np.testing.assert_array_equal(found.drift[2, 1], flights[0]["further_drift"].values[1, 0])
+    alone = [flight.drop_dims("further") for flight in flights]
+    np.testing.assert_array_equal(remedies.flown(alone, 0, 2).error[3, 1], flights[1]["error"].values[1, 1])
 
 
 def test_rollouts_that_blew_up_are_counted_and_leave_the_median() -> None:
@@ -130,7 +164,7 @@ def test_an_interval_holds_the_true_ratio_as_often_as_it_says() -> None:
         base = random.uniform(0.1, 10, size=(24, 2, 5))
         of_seed, of_unit = random.normal(size=6)[seeds], random.normal(size=24)
         logs = truth + 0.1 * (of_seed + of_unit)[:, None, None] + 0.1 * random.normal(size=base.shape)
-        found = remedies.compared(base * np.exp(logs), base, seeds)
+        found = diagnosed.compared(base * np.exp(logs), base, seeds)
         held += found["low"] < 0.8 < found["high"]
     assert 0.88 < held / studies <= 1
 
@@ -192,7 +226,10 @@ def test_what_training_changed_is_less_what_was_there_before() -> None:
     ]
     table = pd.DataFrame(rows).assign(**dict.fromkeys(("intra_class_lag_1", "class_off_diagonal"), 1.0))
     table["kernel_transfer_class"] = 2.0
-    arms = {name: {epoch: replace(measured(), seeds=np.repeat([3, 1, 7], 2)) for epoch in (0, 1, 5)} for name in "ab"}
+    arms = {
+        name: {epoch: flying(replace(measured(), seeds=np.repeat([3, 1, 7], 2))) for epoch in (0, 1, 5)}
+        for name in "ab"
+    }
     matrices = [xr.Dataset(coords={"solver": ["subspace"]}, attrs=row) for row in rows]
     found = foresight.numbers(arms, matrices, table, [0]).set_index(["model", "seed", "epoch"])[
         "kernel_transfer_time_gained"
@@ -212,7 +249,9 @@ def test_the_early_epoch_is_the_first_after_training_began_and_is_read_by_tables
     study, other = check(config(), "a.yaml"), check(config() | {"remedies": {"baseline": "vit"}}, "a.yaml")
     assert "remedies" in study.parts("CE")
     asked = json.loads(settings(study, "tables", system="CE"))
-    assert asked["remedies"] == {"baseline": "unet", "steps": 16, "early": 2}
+    assert asked["remedies"] | {"trajectories": None} == {
+        **{"baseline": "unet", "steps": 16, "early": 2, "trajectories": None},
+    }
     assert asked["unseen"] == []
     at = {"system": "CE", "model": "unet", "seed": "10", "epoch": "2"}
     assert settings(study, "evaluate", **at) == settings(other, "evaluate", **at)
