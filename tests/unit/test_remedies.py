@@ -76,8 +76,10 @@ def test_a_network_that_errs_so_many_times_as_much_has_that_ratio_without_an_int
     # Seeds err differently, and so has the error itself an interval.
     assert (table["error_low"] < table["error_high"]).all()
     base = sentences["base"]
-    assert "the best of 3 others is better, 0.70 times (0.70 to 0.70); better with an interval below 1: better" in base
-    assert "worse with one above 1: 2; planted to be bad: bad ranks 4" in base
+    assert "On classes trained on the best of 3 others is better, 0.70 times (0.70 to 0.70); better with an " in base
+    assert "below 1: better, by 20% or more: better; worse with one above 1: worse, bad; planted to be bad: bad" in base
+    small = made({"base": measured(), "x": scaled(measured(), 0.9), "bad": scaled(measured(), 1.1)})[1]["base"]
+    assert "below 1: x, by 20% or more: none; worse with one above 1: bad; planted to be bad: bad ranks 3" in small
     assert (
         "4-step rollouts against base, paired: on classes trained on 1.50 times (1.50 to 1.50), rank 3"
         in (sentences["worse"])

@@ -11,6 +11,8 @@ from surroscope.diagnostics.arms import Flown, compared, log_ratio, outcomes
 from surroscope.tables import foresight
 
 TRAINED, HELD_OUT = "trained on", "held out"
+# A ratio that is worth telling of.
+LARGE = 0.8
 COST = ("forwards", "flops", "seconds")
 
 
@@ -101,19 +103,24 @@ def sentences(table: pd.DataFrame, foreseen: pd.DataFrame, baseline: str, steps:
     lines = []
     for kind, rows in rollouts.groupby("classes", sort=False):
         others = rows[rows["model"] != baseline].sort_values("ratio")
-        sure = others[others["high"] < 1]
-        best = next(others.itertuples())
-        line = f"the best of {len(others)} others is {best.model}, {spelled(best)}; "
-        line += f"better with an interval below 1: {', '.join(sure['model']) or 'none'}"
-        worse = int((others["low"] > 1).sum())
+        sure, best = others[others["high"] < 1], next(others.itertuples())
         placed = [f"{row.model} ranks {row.rank:.0f}" for row in others[others["planted"]].itertuples()]
-        line += f"; worse with one above 1: {worse}" + f"; planted to be bad: {', '.join(placed)}" * bool(placed)
-        lines.append(f"on classes {kind} {line}")
+        lines.append(
+            f"On classes {kind} the best of {len(others)} others is {best.model}, {spelled(best)}; better with an "
+            f"interval below 1: {listed(sure)}, by {1 - LARGE:.0%} or more: {listed(sure[sure['ratio'] <= LARGE])}; "
+            f"worse with one above 1: {listed(others[others['low'] > 1])}"
+            + f"; planted to be bad: {', '.join(placed)}"
+            * bool(placed)
+        )
     found[baseline] = (
-        f"Remedies: errors of {steps}-step rollouts in units of those of {baseline}, paired: {'. '.join(lines)}. "
+        f"Remedies: errors of {steps}-step rollouts over those of {baseline}, paired. {'. '.join(lines)}. "
         f"{foresight.sentence(foreseen)}"
     )
     return found
+
+
+def listed(rows: pd.DataFrame) -> str:
+    return ", ".join(rows["model"]) or "none"
 
 
 def spelled(row: Any) -> str:
