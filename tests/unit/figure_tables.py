@@ -7,6 +7,9 @@ import pandas as pd
 
 from surroscope.plots.dial import SHOWN as DIALLED
 from surroscope.plots.dynamics import SHOWN
+from surroscope.plots.retraining import KEPT as SAID
+from surroscope.plots.retraining import MAPS as MAPPED
+from surroscope.plots.retraining import RELATIONS as JUDGED
 
 MODELS = ("vit", "unet")  # not alphabetical: order must come from the table
 CLASSES = ("RP", "CRP")
@@ -21,6 +24,7 @@ PARTS = (
     "fidelity",
     "leads",
     "remedies",
+    "retraining",
     "pbrf",
     "epochs",
     "turns",
@@ -111,6 +115,44 @@ def dial_tables(random):
         for threshold, x, y in ((np.inf, 0.0, 0.0), (2.0, 0.0, 0.5), (1.0, 0.5, 1.0), (0.0, 1.0, 1.0))
     ]
     return {"dial_measures": values, "dial_roc": pd.DataFrame(measures).merge(pd.DataFrame(points), how="cross")}
+
+
+def retraining_tables(random):
+    """Effects of leaving groups out beside what measures say, a ceiling of one model missing, and what is kept."""
+    windows = ("0-3", "4-7")
+    names = {"class": CLASSES, "window": windows, "group": [f"{ic} {w}" for ic in CLASSES for w in windows]}
+    maps, kept = [], []
+    for level, of in names.items():
+        measures = [*MAPPED, *(("whole",) if level != "group" else ())]
+        maps += keys(model=MODELS, level=(level,), measure=measures, response=of, perturbation=of)
+        if level != "group":
+            kept += keys(model=MODELS, level=(level,), left_out=of, measure=("whole", "retraining", *SAID))
+    maps = pd.DataFrame(maps)
+    maps["value"] = (maps["response"] == maps["perturbation"]) + 0.3 * random.normal(size=len(maps))
+    scores = [
+        row
+        for (score, relation) in JUDGED
+        for row in keys(model=MODELS, score=(score,), relation=(relation,), measure=MAPPED, seed=("all", "10", "35"))
+    ]
+    scores = pd.DataFrame(scores)
+    scores["value"] = random.uniform(-0.5, 0.9, size=len(scores))
+    single = scores["seed"] != "all"
+    scores = scores.assign(
+        low=np.where(single, np.nan, scores["value"] - 0.2),
+        high=np.where(single, np.nan, scores["value"] + 0.1),
+        reliability=0.5,
+        ceiling=np.where(scores["model"] == MODELS[0], 0.8, np.nan),
+    )
+    kept = pd.DataFrame(kept)
+    kept["value"] = random.uniform(-0.5, 1, size=len(kept))
+    found = {
+        "retraining_maps": maps.assign(seed_noise=0.1),
+        "retraining_scores": scores,
+        "retraining_kept": kept.assign(
+            low=kept["value"] - 0.1, high=kept["value"] + 0.1, error_without=0.02, error_all=0.01, persistence=0.04
+        ),
+    }
+    return {name: table.assign(n_seeds=2) for name, table in found.items()}
 
 
 def training_tables(random):
@@ -272,6 +314,7 @@ def all_tables(rows: int = 4, columns: int = 4) -> dict[str, pd.DataFrame]:
     } | (
         coupling_tables(np.random.default_rng(1))
         | dial_tables(np.random.default_rng(2))
+        | retraining_tables(np.random.default_rng(3))
         | response_tables(random, fields)
         | training_tables(random)
         | fidelity_tables(np.random.default_rng(2))

@@ -304,6 +304,7 @@ def test_a_part_brings_the_tables_of_its_figures() -> None:
         "fidelity_lag",
         "dial",
         "leads_error",
+        "retraining_locking",
     }
     assert set(tables_for(PARTS)) == every
     assert len(tables_for(PARTS)) == len(every)
@@ -317,6 +318,7 @@ def test_a_part_brings_the_tables_of_its_figures() -> None:
         "dial": {"dial", "dial_measures", "dial_roc"},
         "leads": {"leads", "leads_error"},
         "remedies": {"remedies", "foresight", "foresight_arms"},
+        "retraining": {"retraining_maps", "retraining_scores", "retraining_kept", "retraining_locking"},
     }
     assert every - set(tables_for()) == set.union(*optional.values())
     for part, own in optional.items():

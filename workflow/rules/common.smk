@@ -20,6 +20,7 @@ from surroscope.influence.normalize import UNITS
 from surroscope.influence.solvers import SOLVERS
 from surroscope.report.catalogue import MODULES, caption, figure, figures_for, tables_for
 from surroscope.config import jobs, memory
+from surroscope.config.retraining import members
 from surroscope.config.study import check
 from surroscope.errors import UserError
 
@@ -66,6 +67,7 @@ except UserError as error:
 RESULTS = f"results/{STUDY.study}"
 CHECKPOINT = f"{RESULTS}/{{system}}/{{model}}/seed{{seed}}"
 EPOCH = f"{CHECKPOINT}/epoch{{epoch}}"
+RETRAINED = f"{CHECKPOINT}/retraining/{{member}}.zarr"
 NETWORK = f"{RESULTS}/{{system}}/{{model}}"
 CALIBRATION = f"{NETWORK}/linearization.json"
 MEASURED = CALIBRATION if STUDY.gradients.method == "measured" else []

@@ -33,6 +33,8 @@ rule tables:
         maps=part("maps", "maps.zarr"),
         fidelities=part("fidelity", "fidelity.zarr"),
         told=part("leads", "leads.zarr"),
+        retrained=bank,
+        foretold=part("retraining", "cross.zarr"),
     output:
         tables=expand(f"{RESULTS}/{{system}}/tables/{{table}}.csv", table=TABLES, allow_missing=True),
         verdict=f"{RESULTS}/{{system}}/tables/verdict.json",

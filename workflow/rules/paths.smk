@@ -81,10 +81,20 @@ def part(name, file):
 
     def of_system(wildcards):
         system, seeds = wildcards.system, STUDY.seeds_of(name)
-        models = STUDY.told_leads(system) if name == "leads" else STUDY.systems[system].models
+        models = STUDY.models_of(name, system)
         return checkpoints(system, f"{EPOCH}/{file}", last=True, seeds=seeds, models=models)
 
     return of_system
+
+
+def bank(wildcards):
+    """The trainings without some groups of transitions; none if they were not asked for."""
+    system, seeds = wildcards.system, STUDY.seeds_of("retraining")
+    return [
+        path
+        for model in STUDY.models_of("retraining", system)
+        for path in expand(RETRAINED, system=system, model=model, seed=seeds, member=members(STUDY, system, model))
+    ]
 
 
 def images(wildcards):

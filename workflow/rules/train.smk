@@ -59,6 +59,32 @@ rule train:
         )
 
 
+rule retrain:
+    input:
+        stores=stores,
+        split=SPLIT,
+    output:
+        retrained=directory(RETRAINED),
+    log:
+        RETRAINED.removesuffix(".zarr") + ".log",
+    benchmark:
+        RETRAINED.removesuffix(".zarr") + ".benchmark.tsv"
+    wildcard_constraints:
+        model=one_of(model for model in MODELS if model not in ADOPTED),
+        member=r"[\w.-]+",
+    conda:
+        "../../envs/torch.yaml"
+    resources:
+        **growing(mem_mb=lambda wildcards: memory.retraining_mb(STUDY, wildcards.system), runtime=480),
+        gpu=0,
+    params:
+        **job("retrain"),
+    message:
+        "Train {wildcards.model} on {wildcards.system}, seed {wildcards.seed}, again: {wildcards.member}"
+    shell:
+        command("retrain", launch=GPUS)
+
+
 rule adopt:
     input:
         saved=saved,

@@ -9,6 +9,7 @@ from pydantic import Field
 from surroscope.config.base import Folder, Name, Section, Seeds
 from surroscope.config.data import Data
 from surroscope.config.networks import Factory, Model
+from surroscope.config.retraining import Retraining
 from surroscope.config.sections import (
     Coupling,
     Cross,
@@ -56,12 +57,13 @@ class Content(Section):
     fidelity: Fidelity | None = None
     leads: Leads | None = None
     remedies: Remedies | None = None
+    retraining: Retraining | None = None
     figures: Figures = Figures()
 
     @property
     def asked(self) -> tuple[str, ...]:
         """The optional parts that this study asks for, sections of the configuration."""
-        every = ("sensitivity", "cross", "maps", "symmetry", "fidelity", "leads", "remedies")
+        every = ("sensitivity", "cross", "maps", "symmetry", "fidelity", "leads", "remedies", "retraining")
         return tuple(key for key in every if getattr(self, key))
 
     def seeds_of(self, part: str) -> list[int]:
@@ -69,7 +71,7 @@ class Content(Section):
         match getattr(self, part):
             case None:
                 return []
-            case Sensitivity(seeds=seeds) | Fidelity(seeds=seeds) | Leads(seeds=seeds):
+            case Sensitivity(seeds=seeds) | Fidelity(seeds=seeds) | Leads(seeds=seeds) | Retraining(seeds=seeds):
                 return seeds
             case Symmetry(seeds=seeds):
                 return seeds or self.seeds
@@ -95,7 +97,7 @@ class Content(Section):
             "box": any(x and y for x, y in shifts),
             "pbrf": self.fidelity is not None and self.fidelity.pbrf > 0,
         }
-        asked = (part for part in self.asked if part != "leads" or self.told_leads(system))
+        asked = (part for part in self.asked if self.models_of(part, system))
         return (*asked, *(part for part, there in has.items() if there))
 
     def told_leads(self, system: str) -> list[str]:
@@ -108,6 +110,16 @@ class Content(Section):
         assert self.remedies
         probed = self.systems[system].models[self.remedies.baseline].probe_epochs
         return self.remedies.early or next((epoch for epoch in probed if epoch), 0)
+
+    def models_of(self, part: str, system: str) -> list[str]:
+        """The models of a system that an optional part looks at, if it was asked for."""
+        if part == "leads":
+            return self.told_leads(system)
+        if part != "retraining":
+            return list(self.systems[system].models)
+        chosen = self.retraining.models if self.retraining else []
+        models = self.systems[system].models.items()
+        return [name for name, model in models if model.training and (chosen is None or name in chosen)]
 
     def actions(self, system: str) -> list[str]:
         """The symmetries at whose images a system's networks are looked at, shifts only if they are asked for."""

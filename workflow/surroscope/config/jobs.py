@@ -10,7 +10,7 @@ from collections.abc import Mapping
 from dataclasses import replace
 from typing import Any, Self
 
-from surroscope.config import data, methods, networks, sections
+from surroscope.config import data, methods, sections
 from surroscope.config.checkpoint_jobs import (
     Adopt,
     Calibrate,
@@ -31,9 +31,10 @@ from surroscope.config.checkpoint_jobs import (
     Sensitivity,
     Validate,
 )
-from surroscope.config.job import Job, Network, network, strategic
+from surroscope.config.job import Job
 from surroscope.config.stores import stores
 from surroscope.config.study import Study
+from surroscope.config.training_jobs import Retrain, Train
 from surroscope.config.weights import digest
 from surroscope.data import pdegym
 from surroscope.data.splits import Listed
@@ -148,29 +149,6 @@ class Split(Job):
         return cls.take(study.split, study.systems[system], **known)
 
 
-class Train(networks.Training, Network):
-    """without: class, first and last time of transitions that are held out; equations: for a strategy"""
-
-    seed: int
-    snapshots: int
-    save_epochs: list[int]
-    without: list[tuple[str, int, int]] = []
-    equations: System | None = None
-
-    @classmethod
-    def of(cls, study: Study, system: str, model: str, seed: str) -> Self:
-        trained = study.systems[system].models[model]
-        assert trained.training
-        values = network(study, system, model) | {"seed": seed, "save_epochs": trained.probe_epochs}
-        values |= {"without": study.unseen(system), "equations": strategic(study, system, model)}
-        return cls.take(study.probe, trained.training, **values)
-
-    @property
-    def recipe(self) -> dict[str, Any]:
-        """Of `training.recipe.Recipe`."""
-        return {name: getattr(self, name) for name in networks.RECIPE}
-
-
 class Tables(Job):
     """architectures: model -> the architecture of arXiv 2509.00024 that it is: unet, vit or neither
 
@@ -255,6 +233,7 @@ JOBS: Mapping[str, Any] = {
             Split,
             Contract,
             Train,
+            Retrain,
             Adopt,
             Validate,
             Calibrate,

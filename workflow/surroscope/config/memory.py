@@ -44,9 +44,17 @@ def training_mb(study: Study, system: str) -> int:
     """What training needs, in MB: its trajectories, unless they are mapped, and 2 GB to work in."""
     if study.data.reader == "mapped":
         return 2000
-    states = sum(train + validation for train, validation, _ in study.counts(system).values()) * study.probe.snapshots
+    return 2000 + _trajectories_mb(study, system, sum(t + v for t, v, _ in study.counts(system).values()))
+
+
+def retraining_mb(study: Study, system: str) -> int:
+    """The same, for a training that is tested at the end: with all trajectories, which are in memory."""
+    return 2000 + _trajectories_mb(study, system, sum(map(sum, study.counts(system).values())))
+
+
+def _trajectories_mb(study: Study, system: str, count: int) -> int:
     rows, columns = study.data.grid
-    return 2000 + states * len(study.system(system).stored) * rows * columns * 4 // 10**6
+    return count * study.probe.snapshots * len(study.system(system).stored) * rows * columns * 4 // 10**6
 
 
 def of_job(study: Study, job: str, parameters: int, **wildcards: str) -> int:

@@ -31,6 +31,9 @@ PARTS = {
     "remedies": "Remedies: all networks of a system against {baseline}, paired by seed, trajectory, class and start; "
     "rollouts of {steps} steps, medians of paired ratios of errors. Foresight: rank correlation over the networks of a "
     "number at an early epoch with that ratio after the last.",
+    "retraining": "Retraining: networks trained again without each group, a class and a window of {window} times, "
+    "without whole classes and windows, and on random halves of the groups, {subsets} of them, from the same initial "
+    "weights, with the same batches, as many steps and the losses of what is left out taken as zero, of {seeds}.",
     "maps": "Response maps: the change of a prediction, cell by cell, after a step on another transition, of {seeds}.",
 }
 LEAKAGE = {
@@ -182,7 +185,7 @@ def influence(study: Study) -> Iterator[str]:
             f"What responds to steps on smse in {name}: {listed(study.observables_of(name))}"
             f"{'; also ' + listed(pairs) if pairs else ''}."
         )
-    for part in ("sensitivity", "cross", "maps", "fidelity", "leads"):
+    for part in ("sensitivity", "cross", "maps", "fidelity", "leads", "retraining"):
         if found := getattr(study, part):
             told = found.model_dump() | {"seeds": seeds(study.seeds_of(part))}
             several = {key: listed(told[key]) for key in ("kinds", "steps") if key in told}

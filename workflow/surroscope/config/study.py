@@ -7,6 +7,7 @@ from pydantic import ValidationError, model_validator
 from surroscope.config.base import alike, renamed, require_bounded, require_known
 from surroscope.config.content import Content
 from surroscope.config.messages import line
+from surroscope.config.retraining import require_trainable
 from surroscope.config.sections import Probe, Remedies
 from surroscope.data import pdegym
 from surroscope.errors import UserError
@@ -121,6 +122,7 @@ class Study(Content):
         if self.remedies:
             self._remedies_fit(self.remedies)
         self._holds_out()
+        require_trainable(self)
         own = self.influence.damping
         if (
             self.sensitivity

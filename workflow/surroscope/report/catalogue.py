@@ -13,6 +13,7 @@ from surroscope.report import (
     network_figures,
     remedy_figures,
     response_figures,
+    retraining_figures,
 )
 from surroscope.report.influence_figures import OF_OBSERVABLES
 from surroscope.report.spec import FigureSpec, Question
@@ -28,6 +29,7 @@ FIGURES = {
         influence_figures,
         response_figures,
         fidelity_figures,
+        retraining_figures,
     )
     for name, spec in figures.FIGURES.items()
     if spec.question == question
@@ -37,7 +39,10 @@ OF_PAPER = {"mass": "T: mass", "energy": "T: energy"}
 MODULES = sorted({spec.draw.partition(":")[0] for spec in FIGURES.values()})
 # What of a configuration asks for tables: sections, the shares of models, which ask for those of a dial, and several
 # classes; and what is for readers and drawn nowhere.
-SECTIONS = {"classes", "sensitivity", "cross", "maps", "symmetry", "dial", "fidelity", "leads", "remedies", "held_out"}
+SECTIONS = {
+    *("classes", "sensitivity", "cross", "maps", "symmetry", "dial", "fidelity", "leads", "remedies", "held_out"),
+    "retraining",
+}
 FOR_READERS: dict[str, tuple[str, ...]] = {
     "scalars": (),
     "attribution": ("cross",),
@@ -45,6 +50,7 @@ FOR_READERS: dict[str, tuple[str, ...]] = {
     "fidelity_lag": ("fidelity",),
     "leads_error": ("leads",),
     "held_out": ("held_out",),
+    "retraining_locking": ("retraining",),
 }
 
 

@@ -19,6 +19,7 @@ from surroscope.tables import (
     leads,
     parts,
     remedies,
+    retraining,
     rollouts,
     scalars,
 )
@@ -42,6 +43,8 @@ def stage(
     maps: Sequence[Path] = (),
     fidelities: Sequence[Path] = (),
     told: Sequence[Path] = (),
+    retrained: Sequence[Path] = (),
+    foretold: Sequence[Path] = (),
 ) -> None:
     solved = [store.read(path).load() for path in influences]
     matrices = [dataset.isel(solver=0) for dataset in solved]
@@ -140,6 +143,13 @@ def stage(
         for name, table in of_model.items():
             table.insert(0, "model", model)
             frames[name].append(table)
+    trainings, crossed = ([store.read(path) for path in paths] for paths in (retrained, foretold))
+    for model in settings.models:
+        if of_bank := [d.load() for d in trainings if d.attrs["model"] == model]:
+            whole = [d for d in crossed if d.attrs["model"] == model]
+            of_kernel = [kernel for kernel in kernels if of(kernel) == of(whole[0])]
+            for name, table in retraining.of_model(of_bank, whole, of_kernel).items():
+                frames[name].append(table)
     for path in tables:
         with store.atomic(path) as temporary:
             # A system without symmetries has no images.

@@ -47,6 +47,7 @@ TORCH = (
     "simulate",
     "contract",
     "train",
+    "retrain",
     "adopt",
     "validate",
     "calibrate",
@@ -232,6 +233,12 @@ class Model:
         shape = self.shape(job.system)
         strategy = load(job.strategy.factory, job.strategy.options, job.equations)
         return price(strategy, surrogate.build(**job.network, shape=shape, seed=0), shape)
+
+    def _retrain(self, job: jobs.Retrain, **_: str) -> Work:
+        work = self._train(job)
+        times, classes = job.snapshots - job.given["history"], self.study.classes(job.system)
+        missing = sum(last - first + 1 for _, first, last in job.left_out) / (times * len(classes))
+        return Work((1 - missing) * work.seconds, (1 - missing) * work.operations, size=2e4)
 
     def _adopt(self, job: jobs.Adopt, **_: str) -> Work:
         size = 4.0 * self.network(job.system, job.model).parameters

@@ -1,0 +1,356 @@
+"""Trainings without groups: which there are, what they give where the answer is known, and the statistics of them."""
+
+import copy
+import json
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+import xarray as xr
+import yaml
+from response_study import SNAPSHOTS, Study
+from scipy.stats import spearmanr
+from test_project import ROOT
+
+from surroscope.config import jobs
+from surroscope.config.retraining import groups, members
+from surroscope.config.study import check
+from surroscope.cost_function import smse
+from surroscope.data import transitions
+from surroscope.diagnostics import retraining
+from surroscope.errors import UserError
+from surroscope.models import context, surrogate
+from surroscope.runtime import fingerprint, store
+from surroscope.stages import retrain, train
+from surroscope.tables.retraining import bank
+from surroscope.training import strategy
+from surroscope.training.masked import masked
+
+SPLIT = {"factory": "surroscope.models.controls:split_convolution", "options": {"groups": 2, "kernel": 3}}
+# Of two classes and three times, each a window.
+GROUPS = [(ic, time, time) for ic in ("CE-RP", "CE-CRP") for time in range(3)]
+
+
+def config(**retraining: Any) -> dict[str, Any]:
+    found = yaml.safe_load((ROOT / "config.yaml").read_text())
+    return found | {"retraining": {"seeds": [10, 35], "models": ["unet"]} | retraining}
+
+
+def trained(study: Study, member: str, left_out: list[tuple[str, int, int]], **changes: Any) -> xr.Dataset:
+    made = {key: study.common[key] for key in ("system", "boundary", "model", "seed", "snapshots")} | SPLIT
+    rule = {"epochs": 3, "save_epochs": [], "learning_rate": 1e-2, "batch": 6}
+    path = study.folder / f"{member}.zarr"
+    settings = jobs.Retrain(**made | rule | {"member": member, "left_out": left_out} | changes)
+    retrain.stage(settings, stores=study.stores, split=study.split, retrained=path)
+    return store.read(path).load()
+
+
+@pytest.fixture(scope="module")
+def separable(study: Study) -> list[xr.Dataset]:
+    """A network of one convolution a class: all, without each group, and without the first class."""
+    without = {f"without_{ic}_{time}": [(ic, time, time)] for ic, time, _ in GROUPS}
+    left_out = {"all": []} | without | {"class_CE-RP": [("CE-RP", 0, 2)]}
+    return [trained(study, member, found) for member, found in left_out.items()]
+
+
+def test_what_shares_nothing_is_exactly_block_diagonal(separable: list[xr.Dataset]) -> None:
+    found = bank(separable)
+    errors = np.stack([found.error[name] for name in found.named("without")])
+    effect = retraining.effects(errors, found.error["all"], found.window)
+    assert effect.shape == (1, 6, 6)
+    between = retraining.relations(2, 3)["between classes"]
+    assert (effect[0][between] == 0).all()
+    assert (effect[0][~between] != 0).all()
+    # Without a whole class it is as untrained there, but for the decay of its weights, and as ever at the other.
+    first, second = (found.error["class_CE-RP"][:, c] / found.error["all"][:, c] for c in (0, 1))
+    assert (second == 1).all()
+    assert (first > 1).all()
+
+
+def test_without_a_whole_class_its_parameters_only_decay(study: Study, separable: list[xr.Dataset]) -> None:
+    left_out = [("CE-RP", 0, 2)]
+    other = trained(study, "other", left_out, weight_decay=0.0)
+    untrained = trained(study, "untrained", [*left_out, ("CE-CRP", 0, 2)], weight_decay=0.0)
+    # Nothing at all is left there: every step is one by a gradient of zero.
+    np.testing.assert_array_equal(other["error"][0], untrained["error"][0])
+    assert (other["error"][1].mean() < untrained["error"][1].mean()).item()
+
+
+def test_a_training_on_all_is_the_one_of_the_study(study: Study, separable: list[xr.Dataset]) -> None:
+    """The bank's errors are those of the checkpoint that influence is of."""
+    rule = {"learning_rate": 1e-2, "batch": 6, "epochs": 3, "save_epochs": [3]}
+    made = {key: study.common[key] for key in ("system", "boundary", "model", "seed", "snapshots")}
+    names = {name: study.folder / f"own_{name}" for name in ("weights", "history.csv", "checkpoints", "mapping")}
+    outputs = {name.partition(".")[0]: path for name, path in names.items()}
+    train.stage(jobs.Train(**made | SPLIT | rule), stores=study.stores, split=study.split, **outputs)
+    network = surrogate.build(**SPLIT, shape=(4, 8, 8), seed=1)
+    surrogate.load_weights(network, outputs["weights"], 3)
+    probe = transitions.probes(study.stores, study.split, [("test", 1)], SNAPSHOTS)[0]
+    given = context.of(network, torch.from_numpy(probe.snapshots), torch.from_numpy(probe.labels))
+    with torch.no_grad():
+        errors = smse(network(given), torch.from_numpy(probe.targets), torch.from_numpy(probe.inputs))
+    np.testing.assert_allclose(separable[0]["error"][:, 1].values.ravel(), errors.numpy(), rtol=1e-6)
+    assert separable[0]["number"][:, 1].values.tolist() == list(probe.trajectories)
+    still = smse(*(torch.from_numpy(part) for part in (probe.inputs, probe.targets, probe.inputs)))
+    np.testing.assert_allclose(separable[0]["persistence"][:, 1].values.ravel(), still.numpy(), rtol=1e-6)
+
+
+def test_windows_that_hold_a_transition_that_is_left_out_count_nothing() -> None:
+    seen = []
+
+    def loss(forward: Any, window: strategy.Window) -> torch.Tensor:
+        seen.append(window.labels.tolist())
+        return forward(window.snapshots).flatten(1).sum(dim=1)
+
+    labels = torch.tensor([[c, t] for c in range(2) for t in range(5)])
+    window = strategy.Window(torch.nn.Identity(), torch.ones(10, 3, 1, 1, 1), labels)
+    rule = masked(strategy.Strategy(loss, following=2), [(1, 2, 3)])
+    losses = rule.loss(lambda x: x, window)
+    # A window from time 1 on holds the transition from time 2.
+    assert [label for label, value in zip(labels.tolist(), losses.tolist(), strict=True) if not value] == [
+        [1, 1],
+        [1, 2],
+        [1, 3],
+    ]
+    assert losses[losses != 0].tolist() == [3.0] * 7
+    assert seen == [[label for label in labels.tolist() if label not in ([1, 1], [1, 2], [1, 3])]]
+    parameter = torch.ones(1, requires_grad=True)
+    nothing = masked(strategy.Strategy(loss), [(0, 0, 4), (1, 0, 4)]).loss(lambda x: x * parameter, window)
+    nothing.sum().backward()
+    assert (nothing == 0).all()
+    assert parameter.grad is not None
+    assert parameter.grad.item() == 0
+
+
+def test_members_stay_as_they_are_when_more_are_asked_for() -> None:
+    few, many = (check(config(subsets=n), "config.yaml") for n in (3, 40))
+    found, more = members(few, "CE", "unet"), members(many, "CE", "unet")
+    assert len(found) == 1 + 12 + 3 + 4 + 3
+    assert found == {name: more[name] for name in found}
+    assert list(more)[: len(found)] == list(found)
+    halves = [more[f"subset_{n}"] for n in range(40)]
+    assert {len(half) for half in halves} == {6}
+    assert len({json.dumps(half) for half in halves}) > 35
+    # Every group is in about half of them.
+    share = [sum(group in half for half in halves) for group in groups(many, "CE", "unet").values()]
+    assert 8 < min(share) <= max(share) < 32
+    assert found["window_3"] == [(ic, 12, 15) for ic in ("CE-RP", "CE-CRP", "CE-RPUI")]
+    assert members(check(config(window=5), "config.yaml"), "CE", "unet")["without_CE-RP_2"] == [("CE-RP", 10, 15)]
+
+
+def test_a_training_reads_what_it_leaves_out_and_no_more() -> None:
+    def read(member: str, **changes: Any) -> str:
+        return jobs.settings(check(config() | changes, "c"), "retrain", **of, member=member)
+
+    of = {"system": "CE", "model": "unet", "seed": "10"}
+    other = copy.deepcopy(config())
+    other["systems"]["CE"]["models"]["unet"]["probe_epochs"] = [5, 13]
+    for member in ("all", "without_CE-CRP_2", "subset_1"):
+        assert read(member) == jobs.settings(check(other, "c"), "retrain", **of, member=member)
+        assert read(member) == jobs.settings(check(config(subsets=70), "c"), "retrain", **of, member=member)
+        assert read(member) == read(member, coupling={"draws": 24})
+    narrow = check(config(window=2) | {"cross": {"seed": 10, "train": 5}}, "c")
+    assert read("all") == jobs.settings(narrow, "retrain", **of, member="all")
+    assert read("without_CE-CRP_2") != jobs.settings(narrow, "retrain", **of, member="without_CE-CRP_2")
+    other["systems"]["CE"]["models"]["unet"]["training"]["learning_rate"] = 1e-3
+    assert read("all") != jobs.settings(check(other, "c"), "retrain", **of, member="all")
+
+
+def test_an_edit_of_what_is_concluded_trains_nothing_again() -> None:
+    closure: set[str] = set()
+    fingerprint._collect("surroscope.stages.retrain", "surroscope", closure)
+    assert "surroscope.training.masked" in closure
+    above = ("surroscope.diagnostics", "surroscope.tables", "surroscope.influence", "surroscope.plots")
+    assert not [name for name in closure if name.startswith(above)]
+
+
+@pytest.mark.parametrize(
+    ("changes", "words"),
+    [
+        ({"cross": None}, ["retraining", "ask for cross too"]),
+        ({"retraining": {"seeds": [11]}}, ["retraining asks for seed 11", "[10, 35, 42]"]),
+        ({"retraining": {"seeds": [10], "models": ["net"]}}, ["retraining.models", "'net'", "unet, vit"]),
+        ({"retraining": {"seeds": [10], "window": 3}}, ["cross.every is 4", "retraining.window, 3"]),
+        ({"retraining": {"seeds": [10], "subsets": -1}}, ["retraining.subsets"]),
+        (
+            {"retraining": {"seeds": [10], "window": 9}, "systems.CE.classes": ["CE-RP"]},
+            ["retraining.window is 9", "systems.CE.models.unet"],
+        ),
+        ({"systems.CE.models.unet.training.budget": 1e5}, ["systems.CE.models.unet.training.budget", "epochs"]),
+    ],
+)
+def test_what_cannot_be_is_refused(changes: dict[str, Any], words: list[str]) -> None:
+    values = copy.deepcopy(config())
+    for key, value in changes.items():
+        *path, last = key.split(".")
+        place = values
+        for part in path:
+            place = place[part]
+        place[last] = value
+    with pytest.raises(UserError) as error:
+        check(values, "config.yaml")
+    assert all(word in str(error.value) for word in words), error.value
+
+
+def test_networks_of_others_are_not_trained_again(tmp_path: Path) -> None:
+    values = yaml.safe_load((ROOT / "config.yaml").read_text())
+    for model in values["systems"]["CE"]["models"].values():
+        del model["training"]
+        model |= {"weights": str(tmp_path / "{seed}.pt"), "probe_epochs": [1]}
+    values |= {"retraining": {"seeds": [10]}, "split": {"trained": "split"}, "fidelity": None}
+    with pytest.raises(UserError, match="networks that are trained here"):
+        check(values, "config.yaml")
+
+
+# The statistics
+
+
+def test_spearman_brown_is_what_more_replicates_give() -> None:
+    draw = np.random.default_rng(0)
+    signal = draw.normal(size=40_000)
+    replicates = signal + 1.5 * draw.normal(size=(6, len(signal)))
+    pair = np.corrcoef(replicates[0], replicates[1])[0, 1]
+    means = replicates[:3].mean(axis=0), replicates[3:].mean(axis=0)
+    assert retraining.spearman_brown(pair, 3) == pytest.approx(np.corrcoef(*means)[0, 1], abs=0.02)
+    # The truth itself, the best prediction there is, reaches the ceiling.
+    assert retraining.ceiling(pair, 3) == pytest.approx(np.corrcoef(signal, means[0])[0, 1], abs=0.01)
+    assert retraining.spearman_brown(0.4, 1) == pytest.approx(0.4)
+    assert np.isnan(retraining.ceiling(-0.1, 3))
+
+
+def test_between_seeds_is_the_mean_over_pairs() -> None:
+    maps = np.random.default_rng(0).normal(size=(3, 20))
+    pairs = [spearmanr(maps[i], maps[j]).statistic for i, j in ((0, 1), (0, 2), (1, 2))]
+    assert retraining.between_seeds(maps) == pytest.approx(np.mean(pairs))
+    assert np.isnan(retraining.between_seeds(maps[:1]))
+
+
+def ridge(design: np.ndarray, targets: np.ndarray) -> np.ndarray:
+    return np.linalg.solve(design.T @ design + 1e-3 * np.eye(design.shape[1]), design.T @ targets)
+
+
+def test_the_score_of_a_linear_model_is_that_of_its_closed_form() -> None:
+    """Ridge regression, each group with columns of its own: what subsets do to an error adds up over groups exactly."""
+    draw, groups, each, size = np.random.default_rng(0), 6, 8, 3
+    design = np.zeros((groups, each, groups * size))
+    for g in range(groups):
+        design[g, :, g * size : (g + 1) * size] = draw.normal(size=(each, size))
+    targets = design @ draw.normal(size=groups * size) + 0.1 * draw.normal(size=(groups, each))
+    test = draw.normal(size=(groups, groups * size))
+
+    def predicted(kept: np.ndarray) -> np.ndarray:
+        return test @ ridge(design[kept].reshape(-1, groups * size), targets[kept].ravel())
+
+    everything = np.ones(groups, dtype=bool)
+    # What group g gives to the prediction at r, by training without it, and from its own normal equations.
+    effect = np.stack([predicted(everything) - predicted(everything & (np.arange(groups) != g)) for g in range(groups)])
+    own = [slice(g * size, (g + 1) * size) for g in range(groups)]
+    closed = np.stack([test[:, s] @ ridge(design[g][:, s], targets[g]) for g, s in enumerate(own)])
+    np.testing.assert_allclose(effect, closed, atol=1e-12)
+    kept = draw.permuted(np.tile(np.arange(groups) < groups // 2, (40, 1)), axis=1)
+    outcome = np.stack([predicted(one) for one in kept])
+    for others in (False, True):
+        assert retraining.datamodelling(outcome, kept, effect.T, others) == pytest.approx(1, abs=1e-12)
+        assert retraining.datamodelling(-outcome, kept, effect.T, others) == pytest.approx(-1, abs=1e-12)
+
+
+def test_the_score_under_noise_is_that_of_normal_variables() -> None:
+    """Of two normal variables with correlation ρ the rank correlation is 6/π asin(ρ/2)."""
+    draw, groups, m = np.random.default_rng(1), 60, 6000
+    predicted = draw.normal(size=(groups, groups))
+    kept = draw.uniform(size=(m, groups)) < 0.5
+    signal = kept @ predicted.T
+    outcome = signal + signal.std(axis=0) * draw.normal(size=signal.shape)
+    expected = 6 / np.pi * np.arcsin(np.sqrt(0.5) / 2)
+    assert retraining.datamodelling(outcome, kept, predicted) == pytest.approx(expected, abs=0.01)
+    few = slice(100)
+    value, low, high = retraining.datamodelled(outcome[few], kept[few], predicted)
+    assert low < value < high
+    assert high - low < 0.2
+
+
+def test_the_score_of_others_knows_nothing_of_the_group_itself() -> None:
+    draw, groups = np.random.default_rng(2), 8
+    kept = draw.uniform(size=(400, groups)) < 0.5
+    alone = np.eye(groups)
+    outcome = 5 * kept + draw.normal(size=kept.shape)
+    assert retraining.datamodelling(outcome, kept, alone) > 0.8
+    assert np.isnan(retraining.datamodelling(outcome, kept, alone, others=True))
+    mixed = alone + 0.1 * draw.normal(size=alone.shape)
+    assert abs(retraining.datamodelling(outcome, kept, mixed, others=True)) < 0.1
+    assert retraining.outcomes_agree(kept, others=True)(outcome, outcome) == pytest.approx(1)
+
+
+@pytest.mark.parametrize("classes", [1, 3])
+def test_relations_part_the_entries(classes: int) -> None:
+    found = retraining.relations(classes, 4)
+    total = found["within a class"].sum() + found.get("between classes", np.zeros(1)).sum() + classes * 4
+    assert total == found["all"].sum() == (classes * 4) ** 2
+    assert ("between classes" in found) == (classes > 1)
+
+
+def test_a_strong_diagonal_agrees_with_any_other_and_off_it_with_none() -> None:
+    """Why a measure has to beat what knows no network, and off the diagonal."""
+    draw, shape = np.random.default_rng(0), (2, 12, 12)
+    memoriser = np.eye(12) + 1e-3 * draw.normal(size=shape)
+    unrelated = 5 * np.eye(12) + draw.normal(size=shape)
+    masks = retraining.relations(3, 4)
+    value, low, high = retraining.agreement(memoriser, unrelated, masks["all"])
+    assert low < value < high
+    assert value > 0.2
+    off, low, high = retraining.agreement(memoriser, unrelated, masks["off the diagonal"])
+    assert low < 0 < high
+    assert abs(off) < 0.2
+    assert retraining.agreement(memoriser, memoriser, masks["all"])[0] == pytest.approx(1)
+
+
+def test_effects_sum_and_helps_are_medians_by_group() -> None:
+    draw = np.random.default_rng(0)
+    window = np.array([0, 0, 1, 1, 1])
+    error = np.exp(draw.normal(size=(4, 2, 2, 3, 5)))
+    everything = np.exp(draw.normal(size=(2, 2, 3, 5)))
+    found = retraining.effects(error, everything, window)
+    assert found.shape == (2, 4, 4)
+    expected = np.median(np.log(error[2, 1, 1][:, 2:] / everything[1, 1][:, 2:]))
+    assert found[1, 3, 2] == pytest.approx(expected)
+    sums = retraining.summed(found, 2, 2)
+    assert sums["class"][0, 1, 0] == pytest.approx(found[0, 2:, :2].sum() / 2)
+    assert sums["window"][0, 1, 0] == pytest.approx(found[0][np.ix_([1, 3], [0, 2])].sum() / 2)
+    h, responds, steps = draw.normal(size=(6, 8)), np.repeat([0, 1], 3), np.arange(8) % 2
+    assert retraining.helped(h, responds, steps, 2)[1, 0] == pytest.approx(np.median(h[3:, ::2].sum(axis=1)))
+
+
+def test_locking_of_maps_whose_answer_is_known() -> None:
+    """A memoriser, one that cannot memorise, and one whose help falls by half with each window."""
+    windows = np.arange(4)
+    memoriser = np.eye(12)
+    assert retraining.locking(memoriser, 3, 4, 4) == {
+        "off_diagonal_ratio": 0,
+        "class_transfer": 0,
+        "half_life": pytest.approx(2),
+    }
+    assert all(np.isnan(list(retraining.locking(np.zeros((12, 12)), 3, 4, 4).values())))
+    even = retraining.locking(np.ones((12, 12)), 3, 4, 4)
+    assert even == {"off_diagonal_ratio": 3, "class_transfer": 1, "half_life": np.inf}
+    decays = np.kron(np.eye(3), 0.5 ** np.abs(np.subtract.outer(windows, windows)))
+    assert retraining.locking(decays + 1e-9 * np.eye(12), 3, 4, 4)["half_life"] == pytest.approx(4, rel=1e-6)
+
+
+def test_the_share_of_the_gain_that_is_kept() -> None:
+    persistence, everything = np.full(4, 5.0), np.full(4, 1.0)
+    assert retraining.gain_kept(np.full(4, 2.0), everything, persistence) == 0.75
+    assert retraining.gain_kept(np.full(4, 6.0), everything, persistence) == -0.25
+    assert np.isnan(retraining.gain_kept(everything, persistence, persistence))
+    said = retraining.nearest_other(np.array([[2.0, 1.0, -1.0], [0.0, -1.0, 3.0], [1.0, 4.0, 4.0]]))
+    np.testing.assert_array_equal(said, [0.5, np.nan, 1.0])
+
+
+def test_noise_between_seeds_beside_the_spread_of_entries() -> None:
+    draw = np.random.default_rng(0)
+    maps = 3 * draw.normal(size=(60, 60)) + draw.normal(size=(4, 60, 60))
+    found = retraining.noise(maps, np.ones((60, 60), dtype=bool))
+    assert found["seed_noise"] == pytest.approx(1, abs=0.05)
+    assert found["spread"] == pytest.approx(np.sqrt(9.25), abs=0.15)
+    assert np.isnan(retraining.noise(maps[:1], np.ones((60, 60), dtype=bool))["seed_noise"])

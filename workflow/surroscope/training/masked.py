@@ -1,0 +1,33 @@
+"""Training without some transitions, so that nothing changes for the others: when they are seen, what they count.
+
+What influence estimates is the loss of the terms of some transitions in the cost. Batches filled up with others would
+show these more often, and mix what they gain by that into what the missing ones had given.
+"""
+
+from dataclasses import replace
+
+import torch
+from torch import Tensor
+
+from surroscope.training.strategy import Forward, Strategy, Window
+from surroscope.training.windows import Without
+
+
+def masked(strategy: Strategy, left_out: Without) -> Strategy:
+    """The strategy, where the loss of a window that holds a transition of `left_out` is 0, and is not computed.
+
+    Batches are those of all windows; the gradient of each is the sum over the others, over the number of all. One
+    without any others is a step by a gradient of 0.
+    """
+
+    def loss(forward: Forward, window: Window) -> Tensor:
+        kept = torch.ones(len(window.labels), dtype=torch.bool, device=window.labels.device)
+        for ic, first, last in left_out:
+            time = window.labels[:, 1]
+            kept &= (window.labels[:, 0] != ic) | (time + strategy.following - 1 < first) | (time > last)
+        if not kept.any():
+            return 0 * strategy.loss(forward, window)
+        found = strategy.loss(forward, Window(window.network, window.snapshots[kept], window.labels[kept]))
+        return torch.zeros(len(kept), dtype=found.dtype, device=found.device).masked_scatter(kept, found)
+
+    return replace(strategy, loss=loss)
