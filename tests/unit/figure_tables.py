@@ -258,7 +258,11 @@ def remedy_tables(random):
     arms = arms.assign(value=random.uniform(size=len(arms)), ratio=np.exp(random.normal(size=len(arms))))
     arms.loc[0, "value"] = np.inf
     return {
-        "remedies": outcomes.assign(planted=outcomes["model"] == MODELS[1], n_seeds=3, n_probes=6),
+        "remedies": outcomes.assign(
+            **{mark: outcomes["model"] == name for mark, name in zip(("baseline", "planted"), MODELS, strict=True)},
+            n_seeds=3,
+            n_probes=6,
+        ),
         "foresight": foretold,
         "foresight_arms": arms.assign(planted=arms["model"] == MODELS[1]),
     }

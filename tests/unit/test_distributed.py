@@ -18,8 +18,10 @@ import torch
 from torch import nn
 
 from surroscope.config import jobs
+from surroscope.config.networks import Factory
 from surroscope.models import surrogate
 from surroscope.runtime import launch
+from surroscope.system import SYSTEMS
 
 ROOT = Path(__file__).parents[2]
 STAGE = "surroscope.stages.train"
@@ -101,7 +103,18 @@ def make(tmp_path_factory: pytest.TempPathFactory) -> Callable[..., Job]:
 
 
 @pytest.mark.parametrize(
-    "network", [{}, {"factory": "surroscope.models.unet:build", "options": UNET}], ids=["ViT", "UNet"]
+    "network",
+    [
+        {},
+        {"factory": "surroscope.models.unet:build", "options": UNET},
+        # Two forwards before a backward.
+        {
+            "strategy": Factory(factory="surroscope.training.strategies.unrolled:build"),
+            "equations": SYSTEMS["CE"],
+            **{"clip": 1.0, "average": 0.9, "warmup": 0.1, "schedule": "cosine"},
+        },
+    ],
+    ids=["ViT", "UNet", "unrolled"],
 )
 def test_two_processes_train_the_weights_of_one(
     make: Callable[..., Job], tmp_path: Path, network: dict[str, Any]

@@ -7,6 +7,8 @@ import numpy as np
 import pandas as pd
 import pytest
 
+from surroscope.plots import signature as plots
+from surroscope.plots import style
 from surroscope.runtime import claims, cli, provenance, store
 from surroscope.tables import signature as tables
 from surroscope.tables.published import SOURCE
@@ -102,6 +104,15 @@ def test_a_study_without_kernel_and_trained_epochs_of_another_system_is_drawn(
     assert Path("results/signature.png").is_file()
 
 
+def test_a_long_list_of_networks_takes_no_room_from_the_panels() -> None:
+    table = pd.concat([tables.gathered({("a", "CE"): checkpoints(model=f"net{number}")}) for number in range(20)])
+    with style.styled():
+        figure = plots.signature(table, tables.theirs(["CE"]), style.Options())
+        figure.draw_without_rendering()
+    heights = [panel.get_position().height for panel in figure.axes]
+    assert max(heights) < 1.01 * min(heights)
+
+
 def test_published_marks_follow_from_the_published_curves() -> None:
     marks = tables.theirs(["CE"]).set_index("model")
     assert marks.loc["vit", "lag_1_ratio"].tolist() == pytest.approx([1.4 / 6.4] * 2)
@@ -116,11 +127,16 @@ def test_what_cannot_be_drawn_is_named_and_left_out(capsys: pytest.CaptureFixtur
     finished(Path("results/good"), CE=checkpoints())
     finished(Path("results/old"), CE=checkpoints().drop(columns="alignment_lag_8"))
     finished(Path("results/failed"), CE=checkpoints().assign(validation=np.nan))
-    assert set(signature.tables(tuple(sorted(Path("results").iterdir())))) == {("good", "CE")}
+    once = checkpoints()
+    once.loc[2, "validation"] = np.inf
+    finished(Path("results/once"), CE=once)
+    found = signature.tables(tuple(sorted(Path("results").iterdir())))
+    assert {study: len(table) for (study, _), table in found.items()} == {"good": 6, "once": 5}
     said = capsys.readouterr().err.splitlines()
-    assert [line.split(":")[0] for line in said] == ["results/failed, CE", "results/old, CE"]
-    assert "column validation has nan" in said[0]
+    assert [line.split(":")[0] for line in said] == ["results/failed, CE", "results/old, CE", "results/once, CE"]
+    assert "no checkpoint has a validation error" in said[0]
     assert "no column alignment_lag_8" in said[1]
+    assert "1 checkpoints without" in said[2]
 
 
 def run(monkeypatch: pytest.MonkeyPatch, *arguments: str) -> str:

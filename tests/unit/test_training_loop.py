@@ -5,8 +5,10 @@ from typing import Any
 import pytest
 import torch
 from arms import EULER, NAMES, SHAPE, UNET, Scale, built, data, window
+from default_study import ROOT
 from torch import Tensor
 
+from surroscope.cost_function import smse
 from surroscope.errors import UserError
 from surroscope.runtime import fingerprint
 from surroscope.system import System
@@ -212,3 +214,14 @@ def test_counted_passes() -> None:
     with torch.no_grad():
         forward(given)
     assert forward.spent == 5 * 3 + 5
+
+
+def test_the_strategy_in_the_documentation_can_be_trained() -> None:
+    text = (ROOT / "docs/remedies.md").read_text()
+    names: dict[str, Any] = {}
+    exec(text.split("```python\n")[1].split("```")[0], names)
+    strategy = names["two_steps"](weight=0.25)
+    of = window(2)
+    one, two = (smse(0.7 * of.snapshots[:, t], of.snapshots[:, t + 1], of.snapshots[:, t + 1]) for t in (0, 1))
+    assert torch.allclose(strategy.loss(of.network, of), 0.75 * one + 0.25 * two, rtol=1e-12)
+    check(strategy, built("one_step")[0], SHAPE, 8, "two steps")

@@ -248,13 +248,20 @@ def typical_pairs(study: Study, system: str) -> list[tuple[str, int, str, int]]:
 
 
 class Evaluate(Checkpoint):
+    """further: trajectories of each class that are rolled out beside those of the probe batches"""
+
     probes: int
+    further: int = 0
     actions: list[str]
 
     @classmethod
     def of(cls, study: Study, **wildcards: str) -> Self:
-        actions = study.actions(wildcards["system"])
-        return cls(**checkpoint(study, **wildcards), probes=study.probe.batches, actions=actions)
+        system, probes = wildcards["system"], study.probe.batches
+        values = {"probes": probes, "actions": study.actions(system)}
+        if study.remedies:
+            test = min(test for _, _, test in study.counts(system).values())
+            values["further"] = max(0, min(study.remedies.trajectories or test, test) - probes)
+        return cls(**checkpoint(study, **wildcards) | values)
 
 
 class Orbits(Linearized):

@@ -281,11 +281,15 @@ class Leads(Section):
 
 
 class Remedies(Section):
-    """Of all models of a system, which differ in how they are trained; early: the first epoch after 0, if left out"""
+    """Of all models of a system, which differ in how they are trained; early: the first epoch after 0, if left out
+
+    trajectories: of each class that are rolled out, if it is not all that test
+    """
 
     baseline: Name
     steps: Count = 16
     early: Count | None = None
+    trajectories: Count | None = None
 
 
 class Figures(Section):

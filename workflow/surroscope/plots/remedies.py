@@ -7,7 +7,7 @@ import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.axis import Axis
 from matplotlib.figure import Figure
-from matplotlib.ticker import LogLocator, NullFormatter, ScalarFormatter
+from matplotlib.ticker import NullLocator
 
 from surroscope.plots.style import COLOURS, DOUBLE_COLUMN, REFERENCE, Options, by_model, footnote, panels, sample_size
 
@@ -31,11 +31,6 @@ def face(planted: bool, colour: str = COLOURS[0]) -> dict[str, Any]:
     return {"color": colour, "markerfacecolor": "white" if planted else colour}
 
 
-def is_planted(table: pd.DataFrame) -> pd.Series:
-    """Which rows are of networks that are bad by construction."""
-    return table.get("planted", pd.Series(False, table.index)).astype(str) == "True"
-
-
 def rows_down(panel: Axes, names: list[str]) -> None:
     """A row a name, the first on top, named on the first panel of a row of panels alone."""
     panel.set_yticks(range(len(names)), [name.replace("_", " ") for name in names], fontsize=6)
@@ -45,10 +40,20 @@ def rows_down(panel: Axes, names: list[str]) -> None:
 
 
 def ratios(axis: Axis) -> None:
-    """Write a logarithmic axis's numbers as ratios are read: 0.5, 1, 2."""
-    axis.set_major_locator(LogLocator(subs=(1.0, 2.0, 5.0), numticks=6))
-    axis.set_major_formatter(ScalarFormatter())
-    axis.set_minor_formatter(NullFormatter())
+    """Number a logarithmic axis by powers of a step, so that 1 is among them: 0.5, 1, 2."""
+    low, high = np.log(axis.get_view_interval())
+    steps = np.log([1.1, 1.2, 1.5, 2, 3, *10.0 ** np.arange(1, 99)])
+    step = steps[np.argmax(high - low < 5 * steps)]
+    ticks = np.exp(step * np.arange(np.ceil(low / step), np.floor(high / step) + 1))
+    axis.set_minor_locator(NullLocator())
+    axis.set_ticks(ticks.tolist(), [f"{tick:.2g}" for tick in ticks])
+
+
+def of_rows(count: int, height: float) -> Figure:
+    """A figure of so many rows with names, which are wider at one resolution than at another."""
+    figure = Figure(figsize=(DOUBLE_COLUMN, height + ROW * count))
+    figure.set_layout_engine("constrained", w_pad=0.12)
+    return figure
 
 
 def outcomes(table: pd.DataFrame, options: Options) -> Figure:
@@ -56,12 +61,12 @@ def outcomes(table: pd.DataFrame, options: Options) -> Figure:
     there = [key for key in PANELS if ((table["outcome"] == key[0]) & (table["classes"] == key[1])).any()]
     parts = {key: table[(table["outcome"] == key[0]) & (table["classes"] == key[1])] for key in there}
     order = parts[there[0]].sort_values(["rank", "model"])["model"].tolist()
-    figure = Figure(figsize=(DOUBLE_COLUMN, 1.3 + ROW * len(order)), layout="constrained")
+    figure = of_rows(len(order), 1.3)
     for panel, (key, rows) in zip(
         figure.subplots(1, len(there), squeeze=False, sharey=True)[0], parts.items(), strict=True
     ):
         panel.axvline(1, color=REFERENCE, linewidth=0.6)
-        for row, planted in zip(rows.itertuples(), is_planted(rows), strict=True):
+        for row, planted in zip(rows.itertuples(), rows["planted"].astype(bool), strict=True):
             place = order.index(row.model)
             if np.isinf(row.ratio):
                 panel.plot(1, place, "x", color="black", transform=panel.get_yaxis_transform(), clip_on=False)
@@ -73,7 +78,11 @@ def outcomes(table: pd.DataFrame, options: Options) -> Figure:
         ratios(panel.xaxis)
         panel.set(title=PANELS[key], xlabel="error over the baseline's\n(ratio)")
         rows_down(panel, order)
-    notes = [f"rollouts of {table['steps'].iloc[0]:g} steps", "median of paired ratios, 95 % interval"]
+    notes = [
+        f"baseline: {table['model'][table['baseline'].astype(bool)].iloc[0]}",
+        f"rollouts of {table['steps'].iloc[0]:g} steps",
+        "median of paired ratios, 95 % interval",
+    ]
     if blown := table.loc[table["blown_up"] > 0, "model"].nunique():
         notes.append(f"networks of which some rollouts blew up: {blown}")
     footnote(figure, sample_size(table), *notes)
@@ -82,10 +91,10 @@ def outcomes(table: pd.DataFrame, options: Options) -> Figure:
 
 def foresight(table: pd.DataFrame, options: Options) -> Figure:
     """A row a measure, a panel a kind of classes; rivals last."""
-    rivals = table.get("rival", pd.Series(False, table.index)).astype(str) == "True"
+    rivals = table["rival"].astype(bool)
     names = list(dict.fromkeys([*table["measure"][~rivals], *table["measure"][rivals]]))
     kinds = list(dict.fromkeys(table["classes"]))
-    figure = Figure(figsize=(DOUBLE_COLUMN, 1.4 + ROW * len(names)), layout="constrained")
+    figure = of_rows(len(names), 1.4)
     for panel, kind in zip(figure.subplots(1, len(kinds), squeeze=False, sharey=True)[0], kinds, strict=True):
         rows = table[table["classes"] == kind]
         panel.axvline(0, color="black", linewidth=0.6)
@@ -102,7 +111,12 @@ def foresight(table: pd.DataFrame, options: Options) -> Figure:
             panel.plot(row.spearman, place, "o", **face(not whole), zorder=2 if whole else 3)
             if whole:
                 panel.plot(row.partial, place, "x", color=COLOURS[1], zorder=4)
-        panel.set(xlim=(-1.05, 1.05), title=f"classes {kind}", xlabel="rank correlation, 1: foretells\n(dimensionless)")
+        panel.set(
+            xlim=(-1.05, 1.05),
+            xticks=(-1, -0.5, 0, 0.5, 1),
+            title=f"classes {kind}",
+            xlabel="rank correlation, 1: foretells\n(dimensionless)",
+        )
         rows_down(panel, names)
     arms = int(table["n_arms"].max())
     footnote(
@@ -123,11 +137,11 @@ def arms(table: pd.DataFrame, options: Options) -> Figure:
         rows = table[table["measure"] == name]
         panel.axhline(1, color=REFERENCE, linewidth=0.6)
         for model, row, look in by_model(rows, options):
-            hollow = face(bool(is_planted(row).iloc[0]), look["color"])
+            hollow = face(bool(row["planted"].astype(bool).iloc[0]), look["color"])
             shown = row[np.isfinite(row["value"]) & np.isfinite(row["ratio"])]
             panel.plot(shown["value"], shown["ratio"], look["marker"], **hollow, label=model)
         panel.set(xlabel=SHOWN.get(name, f"{name} (dimensionless)"), yscale="log")
-        ratios(panel.yaxis)
+    ratios(axes[0].yaxis)
     for panel in axes[:: -(-len(axes) // (1 if len(axes) <= 3 else 2))]:
         panel.set_ylabel("rollout error over the\nbaseline's (ratio)")
     figure.legend(*axes[0].get_legend_handles_labels(), loc="outside upper center", ncols=4, fontsize=6)

@@ -26,9 +26,10 @@ FIGURES = {
             One-step error of the {system} surrogates against training epoch. Of {n}, the seeds count here; no probe
             batch enters. The error is the SMSE, the squared error of every channel over the root mean square of its
             target (dimensionless, logarithmic axis). Lines are medians over seeds and bands the range over seeds; the
-            dotted line predicts that nothing changes. A validation curve that leaves the training curve is ordinary
-            over-fitting; a small error on both does not tell learning from memorisation, which is what the influence
-            figures are for.
+            dotted line predicts that nothing changes. Of a network that is trained by a strategy the training curve is
+            its loss, such as the sum over steps that are unrolled. A validation curve that leaves the training curve is
+            ordinary over-fitting; a small error on both does not tell learning from memorisation, which is what the
+            influence figures are for.
             """,
     ),
     "rollout": FigureSpec(

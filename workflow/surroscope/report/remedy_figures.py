@@ -10,7 +10,7 @@ FIGURES = {
         columns=Columns(
             ("model", "outcome", "classes"),
             (),
-            ("ratio", "low", "high", "blown_up", "rank", "steps", "n_seeds", "n_probes"),
+            ("ratio", "low", "high", "blown_up", "rank", "steps", "baseline", "planted", "n_seeds", "n_probes"),
             infinite=("ratio",),
             single=("steps",),
         ),
@@ -32,7 +32,7 @@ FIGURES = {
         columns=Columns(
             ("classes", "arms", "measure"),
             (),
-            ("epoch", "n_arms", "n_seeds", "spearman", "low", "high", "partial", "critical"),
+            ("rival", "epoch", "n_arms", "n_seeds", "spearman", "low", "high", "partial", "critical"),
             missing=("spearman", "partial", "critical"),
             single=("epoch",),
         ),
@@ -57,7 +57,7 @@ FIGURES = {
         columns=Columns(
             ("classes", "measure", "model"),
             (),
-            ("value", "ratio"),
+            ("value", "ratio", "planted"),
             infinite=("value", "ratio"),
             missing=("value",),
         ),

@@ -68,7 +68,11 @@ def stage(
         }
         last, errors = measured[epochs[-1]], history[history.model == model]
         finals.append(last)
-        arms[model] = measured
+        if settings.remedies:
+            arms[model] = {
+                epoch: remedies.flown([flight for _, flight in pairs], m.first, m.influence.shape[2])
+                for (epoch, m), pairs in zip(measured.items(), by_epoch.values(), strict=True)
+            }
         final, final_flights = zip(*by_epoch[epochs[-1]], strict=True)
         kind = influence.kind(final)
         names = [str(name) for name in final[0]["response_class"].values]

@@ -9,8 +9,8 @@ import pandas as pd
 import xarray as xr
 
 from surroscope.diagnostics import bootstrap
+from surroscope.diagnostics.arms import Flown
 from surroscope.diagnostics.foresight import LEVEL, at_error, chance, critical, holm, partial, spearman
-from surroscope.diagnostics.scalars import Measured
 from surroscope.influence.matrices import responses_of
 from surroscope.influence.responses import MATRIX, Response
 
@@ -39,16 +39,6 @@ DIRECTIONS = MEASURES | {f"{name}_gained": 1 for name in GAINED} | RIVALS
 ALL, UNPLANTED = "all", "not planted"
 
 
-def short_rollouts(m: Measured, classes: Sequence[int]) -> np.ndarray:
-    """Median SMSE summed over a few steps, over all starts that have them, of each seed (seeds,)."""
-    error = m.error[:, classes]
-    starts = range(error.shape[2] + 1 - SHORT)
-    if not starts:
-        return np.full(len(set(m.seeds.tolist())), np.nan)
-    errors = np.stack([error[:, :, t, t + 1 : t + 1 + SHORT].sum(axis=-1) for t in starts])
-    return np.array([np.median(errors[:, m.seeds == seed]) for seed in dict.fromkeys(m.seeds.tolist())])
-
-
 def cosines(checkpoint: xr.Dataset) -> dict[str, float]:
     """Median cosine of two gradients of one class, and of two classes, of one checkpoint; empty if not computed."""
     if "cosine" not in checkpoint["solver"].values:
@@ -62,7 +52,7 @@ def cosines(checkpoint: xr.Dataset) -> dict[str, float]:
 
 
 def numbers(
-    arms: Mapping[str, Mapping[int, Measured]],
+    arms: Mapping[str, Mapping[int, Flown]],
     matrices: Sequence[xr.Dataset],
     checkpoints: pd.DataFrame,
     classes: Sequence[int],
@@ -73,7 +63,7 @@ def numbers(
         {"model": model, "seed": seed, "epoch": epoch, f"rollout_{SHORT}": value}
         for model, arm in arms.items()
         for epoch, m in arm.items()
-        for seed, value in zip(dict.fromkeys(m.seeds.tolist()), short_rollouts(m, classes), strict=True)
+        for seed, value in zip(dict.fromkeys(m.seeds.tolist()), m.by_seed(m.cumulative(SHORT, classes)), strict=True)
     ]
     gradients = [{key: m.attrs[key] for key in keys} | cosines(m) for m in matrices]
     table = checkpoints.merge(pd.DataFrame(short), on=keys).merge(pd.DataFrame(gradients), on=keys)
@@ -85,7 +75,7 @@ def numbers(
 
 
 def tables(
-    arms: Mapping[str, Mapping[int, Measured]],
+    arms: Mapping[str, Mapping[int, Flown]],
     matrices: Sequence[xr.Dataset],
     checkpoints: pd.DataFrame,
     ratios: Mapping[str, Mapping[str, np.ndarray]],

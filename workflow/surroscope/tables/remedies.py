@@ -1,7 +1,4 @@
-"""Tables of models that differ in how they are trained ("arms"): outcomes against a baseline, and what foretells them.
-
-Every comparison is paired: the same seed, probe trajectory, class and start. docs/remedies.md has the definitions.
-"""
+"""Tables of models that differ in how they are trained: outcomes against a baseline, and a sentence on each."""
 
 from collections.abc import Collection, Mapping, Sequence
 from typing import Any
@@ -10,68 +7,33 @@ import numpy as np
 import pandas as pd
 import xarray as xr
 
-from surroscope.diagnostics import bootstrap
-from surroscope.diagnostics.scalars import Measured
+from surroscope.diagnostics.arms import Flown, compared, log_ratio, outcomes
 from surroscope.tables import foresight
 
-# Of an arm at each of its probed epochs.
-Arm = Mapping[int, Measured]
 TRAINED, HELD_OUT = "trained on", "held out"
+# A ratio that is worth telling of.
+LARGE = 0.8
 COST = ("forwards", "flops", "seconds")
 
 
-def outcomes(m: Measured, first: int, steps: int, classes: Sequence[int]) -> dict[str, np.ndarray]:
-    """What a network ended at, (n, classes, pairs) each, the smaller the better; starts are from snapshot `first` on.
+def flown(flights: Sequence[xr.Dataset], first: int, times: int) -> Flown:
+    """The rollouts of one model at one epoch, all seeds pooled, those of further trajectories among them.
 
-    rollout: SMSE summed over so many steps, of every start that has them; one_step: of the probed times; beyond: of the
-    rollout from the first start, summed over the snapshots after those trained on; drift: of the conserved total that
-    drifts most, after so many steps of it. What a study lacks is left out.
+    first, times: see `Flown`
     """
-    later = first - m.first
-    error, times = m.error[:, classes, later:, later:], m.influence.shape[2] - later
-    found = {
-        "rollout": np.stack(
-            [error[:, :, t, t + 1 : t + 1 + steps].sum(axis=-1) for t in range(error.shape[2] + 1 - steps)], axis=-1
-        ),
-        "one_step": np.stack([error[:, :, t, t + 1] for t in range(times)], axis=-1),
-    }
-    if error.shape[-1] > times + 1:
-        found["beyond"] = error[:, :, 0, times + 1 :].sum(axis=-1, keepdims=True)
-    if m.drift.shape[-1]:
-        found["drift"] = m.drift[:, classes, steps - 1].max(axis=-1)[..., None]
-    return found
-
-
-def log_ratio(arm: np.ndarray, baseline: np.ndarray) -> np.ndarray:
-    """ln(arm / baseline), of one shape; 0 where both are equal, as of two rollouts that blew up."""
-    with np.errstate(divide="ignore", invalid="ignore"):
-        return np.where(arm == baseline, 0.0, np.log(arm) - np.log(baseline))
-
-
-def compared(arm: np.ndarray, baseline: np.ndarray, seeds: np.ndarray) -> dict[str, float]:
-    """One outcome of an arm, (n, classes, pairs), and its ratio to the baseline's, with intervals over the n units.
-
-    ratio: exp of the median of ln(arm / baseline) over all pairs, which a few rollouts that blew up do not move
-    geometric: exp of its mean, which they make infinite; better: share of pairs in which the arm errs less, ties half
-    blown_up, baseline_blown_up: share of rollouts that left the floating-point numbers
-    """
-    logs = log_ratio(arm, baseline)
-    low, high = bootstrap.median_interval(logs, seeds)
-    error_low, error_high = bootstrap.median_interval(arm, seeds, positive=True)
-    with np.errstate(over="ignore", invalid="ignore"):
-        geometric = float(np.exp(logs.mean()))
-    return {
-        **{"error": float(np.median(arm)), "error_low": error_low, "error_high": error_high},
-        **{"ratio": float(np.exp(np.median(logs))), "low": float(np.exp(low)), "high": float(np.exp(high))},
-        "geometric": geometric,
-        "better": float((logs < 0).mean() + (logs == 0).mean() / 2),
-        "blown_up": float(np.isinf(arm).mean()),
-        "baseline_blown_up": float(np.isinf(baseline).mean()),
-    }
+    errors, drifts = [], []
+    for flight in flights:
+        for of, axis in (("", "probe"), ("further_", "further")):
+            if axis in flight.dims:
+                errors.append(flight[f"{of}error"].transpose(axis, "class", "start", "snapshot").values)
+                drifts.append(flight[f"{of}drift"].transpose(axis, "class", "step", "conserved").values)
+    each = flights[0].sizes["probe"] + flights[0].sizes.get("further", 0)
+    seeds = np.repeat([flight.attrs["seed"] for flight in flights], each)
+    return Flown(seeds, np.concatenate(errors)[:, :, first:, first:], np.concatenate(drifts), first, times)
 
 
 def tables(
-    arms: Mapping[str, Arm],
+    arms: Mapping[str, Mapping[int, Flown]],
     matrices: Sequence[xr.Dataset],
     checkpoints: pd.DataFrame,
     history: pd.DataFrame,
@@ -83,7 +45,8 @@ def tables(
 ) -> tuple[dict[str, pd.DataFrame], dict[str, str]]:
     """remedies, foresight and foresight_arms; and a sentence on each arm.
 
-    matrices: influence of every checkpoint, all solvers; checkpoints: one row a checkpoint, every number a column
+    arms: model -> epoch -> its rollouts; matrices: influence of every checkpoint, all solvers
+    checkpoints: one row a checkpoint, every number a column; history: of training, as `training/` leaves it
     asked: baseline, steps and early; names: of classes; planted: arms that are bad by construction
     """
     baseline, steps = asked["baseline"], asked["steps"]
@@ -102,7 +65,8 @@ def tables(
                 for model, of in ended.items()
             ]
         ratios[kind] = {
-            model: by_seed(log_ratio(of["rollout"], ended[baseline]["rollout"]), seeds) for model, of in ended.items()
+            model: final[model].by_seed(log_ratio(of["rollout"], ended[baseline]["rollout"]))
+            for model, of in ended.items()
         }
     table = pd.DataFrame(rows)
     table["rank"] = table.groupby(["outcome", "classes"])["ratio"].rank(method="min")
@@ -111,11 +75,6 @@ def tables(
     foreseen, points = foresight.tables(arms, matrices, checkpoints, ratios, asked["early"], kinds[TRAINED], planted)
     found = {"remedies": table, "foresight": foreseen, "foresight_arms": points}
     return found, sentences(table, foreseen, baseline, steps)
-
-
-def by_seed(logs: np.ndarray, seeds: np.ndarray) -> np.ndarray:
-    """Median of (n, ...) over the units of each seed, (seeds,)."""
-    return np.array([np.median(logs[seeds == seed]) for seed in dict.fromkeys(seeds.tolist())])
 
 
 def costs(history: pd.DataFrame, last: Mapping[str, int]) -> pd.DataFrame:
@@ -144,19 +103,24 @@ def sentences(table: pd.DataFrame, foreseen: pd.DataFrame, baseline: str, steps:
     lines = []
     for kind, rows in rollouts.groupby("classes", sort=False):
         others = rows[rows["model"] != baseline].sort_values("ratio")
-        sure = others[others["high"] < 1]
-        best = next(others.itertuples())
-        line = f"the best of {len(others)} others is {best.model}, {spelled(best)}; "
-        line += f"better with an interval below 1: {', '.join(sure['model']) or 'none'}"
-        worse = int((others["low"] > 1).sum())
+        sure, best = others[others["high"] < 1], next(others.itertuples())
         placed = [f"{row.model} ranks {row.rank:.0f}" for row in others[others["planted"]].itertuples()]
-        line += f"; worse with one above 1: {worse}" + f"; planted to be bad: {', '.join(placed)}" * bool(placed)
-        lines.append(f"on classes {kind} {line}")
+        lines.append(
+            f"On classes {kind} the best of {len(others)} others is {best.model}, {spelled(best)}; better with an "
+            f"interval below 1: {listed(sure)}, by {1 - LARGE:.0%} or more: {listed(sure[sure['ratio'] <= LARGE])}; "
+            f"worse with one above 1: {listed(others[others['low'] > 1])}"
+            + f"; planted to be bad: {', '.join(placed)}"
+            * bool(placed)
+        )
     found[baseline] = (
-        f"Remedies: errors of {steps}-step rollouts in units of those of {baseline}, paired: {'. '.join(lines)}. "
+        f"Remedies: errors of {steps}-step rollouts over those of {baseline}, paired. {'. '.join(lines)}. "
         f"{foresight.sentence(foreseen)}"
     )
     return found
+
+
+def listed(rows: pd.DataFrame) -> str:
+    return ", ".join(rows["model"]) or "none"
 
 
 def spelled(row: Any) -> str:

@@ -76,6 +76,33 @@ trained again without a class or without half of the times did as the kernel say
 **Open**: whether the same holds for networks trained to errors of 10⁻³ and below, at 128 × 128, on the published data.
 Two architectures on 32 × 32 cells cannot settle it, and nothing here says that the published networks generalise.
 
+## As the error falls
+
+`make signature` draws every checkpoint of every finished study in `results/`, or of `STUDIES="results/a results/b"`,
+against its validation SMSE: `results/signature.png`, `.pdf` and, as numbers, `.csv`. The error falls to the right. A
+look is a network of a study, a point one seed at one epoch, hollow before training; a faint line follows a seed through
+training, and a cross on the upper edge is infinite. Diamonds are what was published, at the published error; a
+published half-life is where the curve, linear between lags 0 and 1, falls to half. Data, and with them errors, differ
+between studies: compare along a line first, and take networks of other data as other lines.
+
+The left column is what the published figures show, the signed, standardised influence. Beside it are its two factors:
+in the middle what the network shares between inputs whatever is left to learn there, on the right how alike what is
+left to learn is. Read a row from left to right:
+
+- The left falls while the middle does not and the right falls: the ridge narrows by the residuals. The network shares
+  as much as before, and what it still gets wrong has less in common.
+- The middle falls with the left: the ridge narrows by the kernel. A network that memorises by construction is at zero
+  in the middle from its first epoch on ([dial.md](dial.md)).
+- Both fall: by both, and the figure does not say in which shares.
+
+The measures in the middle are not equally strict. *Explained*, and *kernel transfer* with it, weigh the leading
+directions, so that a few modes such as means may take them near 1; *matched transfer* asks that a step mend the same
+pattern of error at both inputs ([coupling.md](coupling.md)).
+
+The command also prints Spearman's correlation of −log(validation SMSE / persistence) with a number of each column, over
+the trained checkpoints of each network, its seeds pooled. Checkpoints of one training follow from each other, so there
+is no test of significance; with fewer than four there is no correlation. Nothing is fitted and nothing extrapolated.
+
 ## The numbers
 
 """

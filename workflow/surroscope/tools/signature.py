@@ -8,6 +8,7 @@ error.
 import sys
 from pathlib import Path
 
+import numpy as np
 import pandas as pd
 
 from surroscope.errors import UserError
@@ -21,10 +22,8 @@ from surroscope.tables.signature import CORRELATED, FEWEST, LAGS, TAKEN, correla
 from surroscope.tools.verify import RESULTS
 
 DRAWN = RESULTS / "signature"
-NUMBERS = (*LAGS, *TAKEN)
-EXPECTED = Columns(
-    ("model",), ("seed", "epoch"), ("validation", "persistence", *NUMBERS), infinite=NUMBERS, missing=NUMBERS
-)
+NUMBERS = ("validation", "persistence", *LAGS, *TAKEN)
+EXPECTED = Columns(("model",), ("seed", "epoch"), NUMBERS, infinite=NUMBERS, missing=NUMBERS)
 
 
 def tables(folders: tuple[Path, ...]) -> dict[tuple[str, str], pd.DataFrame]:
@@ -41,12 +40,17 @@ def tables(folders: tuple[Path, ...]) -> dict[tuple[str, str], pd.DataFrame]:
             try:
                 table = read_table(folder, system, "checkpoints")
                 check(table, "checkpoints", EXPECTED)
+                placed = table[np.isfinite(table["validation"]) & (table["validation"] > 0)]
+                if placed.empty:
+                    raise ValueError("no checkpoint has a validation error above zero")
             except store.DamagedStoreError:
                 raise
             except (UserError, ValueError) as error:
                 print(f"{folder}, {system}: left out: {error}", file=sys.stderr)
-            else:
-                found[label, system] = table
+                continue
+            if rest := len(table) - len(placed):
+                print(f"{folder}, {system}: left out: {rest} checkpoints without a validation error", file=sys.stderr)
+            found[label, system] = placed
     if not found:
         raise UserError(
             f"{', '.join(map(str, folders))}: no table `checkpoints` that can be drawn; finish a study by this version"

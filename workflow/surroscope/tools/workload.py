@@ -256,8 +256,8 @@ class Model:
     def _evaluate(self, job: jobs.Evaluate, **_: str) -> Work:
         network, snapshots = self.network(job.system, job.model), self.study.data.snapshots
         classes = len(self.study.classes(job.system))
-        passes = snapshots * (snapshots - 1) / 2 + snapshots - 1 + (job.snapshots - 1) * len(job.actions)
-        passes *= classes * job.probes
+        passes = (job.probes + job.further) * (snapshots * (snapshots - 1) / 2 + snapshots - 1)
+        passes = classes * (passes + job.probes * (job.snapshots - 1) * len(job.actions))
         size = 8.0 * classes * snapshots * math.prod(self.shape(job.system))
         return Work(passes * network.forward, passes * network.operations, size=size)
 
