@@ -1,4 +1,4 @@
-"""A bank of trainings without groups: it is made by one run, grows, and is not made again for what is concluded of it."""
+"""A bank of trainings without groups: one run makes it, it grows, and no edit of what is concluded makes it again."""
 
 from pathlib import Path
 
