@@ -52,6 +52,7 @@ def test_without_the_further_columns_the_place_tells_the_stage(tmp_path: Path) -
         ("results/s/CE/unet/linearization", "calibrate"),
         ("results/s/CE/unet/seed1/epoch1/gradients/shard0", "gradients"),
         ("results/s/CE/unet/seed1/epoch1/cross/shard0", "cross_gradients"),
+        ("results/s/CE/unet/seed1/retraining/without_CE-RP_0", "retrain"),
         ("results/s/CE/unet/seed1/epoch1/cross", "cross"),
         ("results/s/CE/unet/seed1/epoch1/full_sweep", "full_sweep"),
         ("results/s/CE/tables/tables", "tables"),

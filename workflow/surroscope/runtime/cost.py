@@ -17,7 +17,7 @@ import pandas as pd
 
 SUFFIX = ".benchmark.tsv"
 # Files that are not called after their stage, as they lie in data/ and in results/.
-BY_FOLDER = {"splits": "split", "gradients": "gradients", "cross": "cross_gradients"}
+BY_FOLDER = {"splits": "split", "gradients": "gradients", "cross": "cross_gradients", "retraining": "retrain"}
 BY_NAME = {"linearization": "calibrate", "evaluation": "evaluate"}
 
 
