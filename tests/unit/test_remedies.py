@@ -218,6 +218,21 @@ def test_gradients_have_a_cosine_within_and_between_classes() -> None:
     assert np.isnan(foresight.cosines(one)["cosine_between"])
 
 
+def test_what_reaches_held_out_classes_is_of_those_that_were_trained_on_alone() -> None:
+    m = measured()
+    n = len(m.seeds)
+    h, shares = np.ones((n, 3, 4, 3, 4)), np.full((n, 2, 3, 3), 0.5)
+    h[:, 2, :, :2] = 0.25  # class 2 responds
+    h[:, 2, :, 2] = 9
+    shares[:, :, 2, 1], shares[:, :, 2, 2] = 0.3, 1.0
+    coupled = replace(kernel(m)["trained"][0], explained_class=shares)
+    found = foresight.towards({5: replace(m, standardised=h)}, {5: coupled}, [2])
+    assert found["seed"].tolist() == [0, 1, 2]
+    assert found["influence_held_out"].tolist() == [0.25] * 3  # within a class it is 1, 1 and 9
+    assert found["kernel_held_out"].tolist() == pytest.approx([0.4] * 3)
+    assert list(foresight.towards({5: m}, {5: coupled}, [])) == ["seed", "epoch"]
+
+
 def test_what_training_changed_is_less_what_was_there_before() -> None:
     rows = [
         {"model": name, "seed": seed, "epoch": epoch, "kernel_transfer_time": epoch + seed + 10 * (name == "b")}

@@ -14,6 +14,7 @@ from surroscope.tables import (
     coupling,
     dial,
     fidelity,
+    foresight,
     held_out,
     influence,
     leads,
@@ -52,7 +53,7 @@ def stage(
     flights = [store.read(path) for path in evaluations]
     history = pd.concat([read_csv(path) for path in histories], ignore_index=True)
     frames: dict[str, list[pd.DataFrame]] = {path.stem: [] for path in tables}
-    numbers, verdicts, finals, arms = {}, {}, [], {}
+    numbers, verdicts, finals, arms, reached = {}, {}, [], {}, []
     for model in settings.models:
         epochs = sorted({m.attrs["epoch"] for m in matrices if m.attrs["model"] == model})
         by_epoch = {
@@ -68,14 +69,16 @@ def stage(
         }
         last, errors = measured[epochs[-1]], history[history.model == model]
         finals.append(last)
+        names = [str(name) for name in by_epoch[epochs[-1]][0][0]["response_class"].values]
         if settings.remedies:
+            trained, held = {epoch: of["trained"][0] for epoch, of in kernel.items()}, map(names.index, settings.unseen)
+            reached.append(foresight.towards(measured, trained, list(held)).assign(model=model))
             arms[model] = {
                 epoch: remedies.flown([flight for _, flight in pairs], m.first, m.influence.shape[2])
                 for (epoch, m), pairs in zip(measured.items(), by_epoch.values(), strict=True)
             }
         final, final_flights = zip(*by_epoch[epochs[-1]], strict=True)
         kind = influence.kind(final)
-        names = [str(name) for name in final[0]["response_class"].values]
         numbers[model] = scalars.sampled(
             last, errors, epochs[-1], kernel[epochs[-1]], measured.get(0) if epochs[-1] else None
         )
@@ -124,7 +127,8 @@ def stage(
             frames[name].append(table)
     if settings.remedies:
         found, sentences = remedies.tables(
-            *(arms, solved, pd.concat(frames["checkpoints"]), history, settings.remedies.model_dump()),
+            *(arms, solved, pd.concat(frames["checkpoints"]).merge(pd.concat(reached)), history),
+            settings.remedies.model_dump(),
             names=names,
             unseen=settings.unseen,
             planted=[model for model, shares in settings.shares.items() if min(shares.values()) < 1],

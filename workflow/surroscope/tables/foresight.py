@@ -10,7 +10,9 @@ import xarray as xr
 
 from surroscope.diagnostics import bootstrap
 from surroscope.diagnostics.arms import Flown
+from surroscope.diagnostics.coupling import Coupled, pairs_of_classes
 from surroscope.diagnostics.foresight import LEVEL, at_error, chance, critical, holm, partial, spearman
+from surroscope.diagnostics.scalars import Measured
 from surroscope.influence.matrices import responses_of
 from surroscope.influence.responses import MATRIX, Response
 
@@ -34,7 +36,9 @@ MEASURES = {
 GAINED = ("intra_class_lag_1", "class_off_diagonal", "kernel_transfer_class", "kernel_transfer_time")
 # What has the same at the same moment for the price of a few forwards, or of gradients alone.
 RIVALS = {"validation": -1, f"rollout_{SHORT}": -1, "cosine_within": 1, "cosine_between": 1}
-DIRECTIONS = MEASURES | {f"{name}_gained": 1 for name in GAINED} | RIVALS
+# Towards the held-out classes, where there are any.
+TOWARDS = {"influence_held_out": 1, "kernel_held_out": 1}
+DIRECTIONS = MEASURES | TOWARDS | {f"{name}_gained": 1 for name in GAINED} | RIVALS
 # Which arms are looked at: those that are bad by construction may make a correlation alone.
 ALL, UNPLANTED = "all", "not planted"
 
@@ -49,6 +53,30 @@ def cosines(checkpoint: xr.Dataset) -> dict[str, float]:
     itself = np.eye(h.shape[1] * h.shape[2], dtype=bool).reshape(h.shape[1:])
     found = {"cosine_within": h[:, same & ~itself], "cosine_between": h[:, ~same]}
     return {name: float(np.median(values)) if values.size else np.nan for name, values in found.items()}
+
+
+def towards(measured: Mapping[int, Measured], kernels: Mapping[int, Coupled], held: Sequence[int]) -> pd.DataFrame:
+    """What steps on classes trained on do for held-out ones: seed, epoch and TOWARDS, columns only if there are such.
+
+    influence_held_out: median H_std at equal times over that within a class; kernel_held_out: kernel transfer, median
+    held: indices of the classes that are held out
+    """
+    rows = []
+    for epoch, seed in ((epoch, seed) for epoch, m in measured.items() for seed in dict.fromkeys(m.seeds.tolist())):
+        rows.append({"seed": seed, "epoch": epoch})
+        if not held:
+            continue
+        m, c = measured[epoch], kernels[epoch]
+        h = m.standardised[m.seeds == seed]
+        seen = [number for number in range(m.classes) if number not in held]
+        medians = np.median(np.einsum("natbt->abnt", h).reshape(m.classes, m.classes, -1), axis=-1)
+        shared = pairs_of_classes(c.take(np.flatnonzero(c.seeds == seed)))
+        influence, kernel = (float(np.median(of[np.ix_(held, seen)])) for of in (medians, shared))
+        rows[-1] |= {
+            "influence_held_out": influence / float(np.median(np.diagonal(medians))),
+            "kernel_held_out": kernel,
+        }
+    return pd.DataFrame(rows)
 
 
 def numbers(
