@@ -144,6 +144,16 @@ def test_what_a_network_is_known_to_share_is_read_by_tables_alone() -> None:
     assert "dial" not in check(other, "dial.yaml").parts("AD")
 
 
+def test_what_cannot_be_ordered_has_no_tables() -> None:
+    """One network that shares little, as it is planted among ways of training, is no dial."""
+    values = config()
+    for name, model in values["systems"]["AD"]["models"].items():
+        model["shares"] = {"class": 1, "time": 0} if name == "by_time" else None
+    assert "dial" not in check(values, "dial.yaml").parts("AD")
+    values["systems"]["AD"]["models"]["one"]["shares"] = {"time": 1}
+    assert "dial" in check(values, "dial.yaml").parts("AD")
+
+
 @pytest.mark.parametrize(("shares", "found"), [({"class": 1.5}, "1.5"), ({"place": 1}, "'class' or 'time'")])
 def test_shares_that_cannot_be_are_refused(shares: dict[str, float], found: str) -> None:
     values = config()

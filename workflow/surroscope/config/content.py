@@ -91,7 +91,7 @@ class Content(Section):
             "classes": len(self.classes(system)) > 1,
             "held_out": bool(self.unseen(system)),
             "conserved": bool(self.system(system).conserved),
-            "dial": any(model.shares for model in self.systems[system].models.values()),
+            "dial": self.dialled(system),
             "turns": any(not (x or y) for x, y in shifts[1:]),
             "lines": any((x > 0) != (y > 0) for x, y in shifts),
             "box": any(x and y for x, y in shifts),
@@ -99,6 +99,11 @@ class Content(Section):
         }
         asked = (part for part in self.asked if self.models_of(part, system))
         return (*asked, *(part for part, there in has.items() if there))
+
+    def dialled(self, system: str) -> bool:
+        """Whether some networks are known to share half or more between classes, or times, and others less."""
+        told = [model.shares or {} for model in self.systems[system].models.values()]
+        return any(len({shares[kind] >= 0.5 for shares in told if kind in shares}) > 1 for kind in ("class", "time"))
 
     def told_leads(self, system: str) -> list[str]:
         """The models of a system that are told how far to predict, if the study asks for that."""

@@ -122,7 +122,7 @@ def stage(
     frames["rollout"].append(labelled(rollouts.rollout(idle.persistence, idle.seeds, idle.first), "persistence", idle))
     for name, table in parts.optional(sensitivities, crosses, maps).items():
         frames[name].append(table)
-    if settings.shares:
+    if settings.shares and "dial" in frames:
         for name, table in dial.tables(solved, pd.concat(frames["checkpoints"]), settings.shares).items():
             frames[name].append(table)
     if settings.remedies:
