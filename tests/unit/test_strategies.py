@@ -94,6 +94,8 @@ def test_strides_tell_the_network_its_lead_time_and_cover_the_whole_window() -> 
     assert seen == {*((t, 1) for t in range(4)), *((t, 2) for t in range(3)), (0, 4)}
     with pytest.raises(UserError, match=r"call\.lead"):
         strategy.loss(Scale(), window(4))
+    with pytest.raises(UserError, match=r"steps is .*; expected numbers of snapshots"):
+        strides.build((0, 1))
 
 
 def derivative(value: Callable[[float], float], at: float) -> float:

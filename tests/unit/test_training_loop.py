@@ -8,11 +8,13 @@ from arms import EULER, NAMES, SHAPE, UNET, Scale, built, data, window
 from default_study import ROOT
 from torch import Tensor
 
+from surroscope.config.networks import Factory
 from surroscope.cost_function import smse
 from surroscope.errors import UserError
 from surroscope.runtime import fingerprint
 from surroscope.system import System
 from surroscope.training import loop, windows
+from surroscope.training.distributed import Group
 from surroscope.training.recipe import Recipe
 from surroscope.training.strategies import pushforward, unrolled
 from surroscope.training.strategy import Counted, Strategy, Window, check, load, next_state, price
@@ -225,3 +227,66 @@ def test_the_strategy_in_the_documentation_can_be_trained() -> None:
     one, two = (smse(0.7 * of.snapshots[:, t], of.snapshots[:, t + 1], of.snapshots[:, t + 1]) for t in (0, 1))
     assert torch.allclose(strategy.loss(of.network, of), 0.75 * one + 0.25 * two, rtol=1e-12)
     check(strategy, built("one_step")[0], SHAPE, 8, "two steps")
+
+
+def test_a_budget_that_does_not_pay_for_every_epoch_is_told() -> None:
+    recipe = Recipe(learning_rate=1e-3, batch=8, budget=10.0)
+    with pytest.raises(UserError, match=r"a budget of 10 forwards in 5 epochs is spent before epoch 2 .* raise"):
+        list(loop.epochs(built("one_step")[0], *data(), recipe, seed=1, until=5, classes=3))
+
+
+def test_rates_are_of_the_middle_of_a_step_by_either_way_of_counting() -> None:
+    rates = []
+    for budget in (None, 6 * 7 * 3.0):  # of a pass over all windows
+        seen: list[float] = []
+        recipe = Recipe(learning_rate=1.0, batch=6, budget=budget, warmup=0.5, schedule="cosine")
+        network = Scale(0.0).float()
+        noting = Strategy(
+            lambda forward, of: 0 * forward(of.given()).sum((1, 2, 3)),
+            stepped=lambda net, _, seen=seen: seen.append(1.0),
+        )
+        history = [
+            state["history"][-1]["learning_rate"]
+            for state in loop.epochs(network, *data(), recipe, seed=1, until=1, classes=3, strategy=noting)
+        ]
+        rates.append((len(seen), *history))
+    assert rates[0] == pytest.approx(rates[1])
+    assert rates[0] == pytest.approx((7, recipe.rate(6.5 / 7)))
+
+
+def test_what_fish_validates_and_keeps_is_not_an_inner_step() -> None:
+    network, strategy = built("fish")
+    recipe = Recipe(learning_rate=1e-2, batch=8, budget=200.0)  # a round of six domains, and a part of the next
+    (state,) = loop.epochs(network, *data(), recipe, seed=1, until=1, classes=3, strategy=strategy)
+    assert state["memory"]["steps"] % state["memory"]["domains"]
+    own = dict(network.named_parameters())
+    assert any(not torch.equal(tensor, own[name]) for name, tensor in state["weights"].items())
+    with loop.averaged(network, state["weights"]):
+        assert loop.one_step(network, data()[1], 8, classes=3) == state["history"][-1]["validation"]
+
+
+def test_a_network_with_a_past_is_given_nothing_from_the_midst_of_held_out_times() -> None:
+    trajectories = torch.zeros(1, 12, *SHAPE)
+    kept = windows.allowed(trajectories, 1, [(0, 4, 6)], history=3)
+    times = windows.labels(trajectories, kept, 1, history=3, length=4)[:, 1]
+    assert times.tolist() == [2, 3, 9, 10]
+
+
+def test_windows_are_put_together_where_their_snapshots_are() -> None:
+    states = torch.rand(3, 3, *SHAPE, device="meta")
+    of = Window(Scale().float(), states, torch.zeros(3, 2, dtype=torch.long, device="meta"))
+    assert of.given().device == of.given(torch.zeros(3, dtype=torch.long, device="meta")).device == states.device
+
+
+def test_a_batch_smaller_than_the_processes_is_told() -> None:
+    with pytest.raises(UserError, match="a batch of 1 transitions for 2 processes"):
+        loop.require_shares(1, Group(0, 2, 0))
+
+
+def test_factories_within_options_are_told_and_checked() -> None:
+    outer = Factory(
+        factory="surroscope.models.wrapped:told", options={"factory": "mine:net", "options": {"factory": "residual"}}
+    )
+    assert [inner.factory for inner in outer.within()] == ["mine:net"]
+    assert Factory(factory="a.b:c", options={"factory": "http://x: y"}).within() == []
+    assert fingerprint.of_stage("train", {"factory": UNET[0], "options": {"factory": "residual"}})

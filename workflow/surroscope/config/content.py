@@ -185,7 +185,13 @@ class Content(Section):
             for key, model in models.items()
             if model.training and model.training.strategy
         }
-        return models | strategies | {f"observables.{name}": factory for name, factory in self.observables.items()}
+        made = models | strategies | {f"observables.{name}": factory for name, factory in self.observables.items()}
+        within = {
+            f"{key}{'.options' * depth}": inner
+            for key, factory in made.items()
+            for depth, inner in enumerate(factory.within(), 1)
+        }
+        return made | within
 
     def weights(self, system: str, model: str, seed: int, epoch: int) -> Path:
         """The file of a network of weights. Raises UserError unless there is one, and that looks like weights."""

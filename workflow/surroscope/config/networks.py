@@ -15,6 +15,17 @@ class Factory(Section):
     factory: ImportPath
     options: Annotated[dict[str, Any], AfterValidator(plain)] = {}
 
+    def within(self) -> list["Factory"]:
+        """The factories that its options name: of a network within a network."""
+        named = self.options.get("factory")
+        if not isinstance(named, str) or ":" not in named:
+            return []
+        try:
+            inner = Factory(factory=named, options=self.options.get("options", {}))
+        except ValidationError:  # something else of that name
+            return []
+        return [inner, *inner.within()]
+
     @property
     def module(self) -> str:
         """The module of the factory's import path."""

@@ -184,6 +184,11 @@ class Study(Content):
                     f"remedies.steps is {asked.steps}, but data.snapshots is {self.data.snapshots}, so that no rollout "
                     f"of systems.{name} is so long; lower it"
                 )
+            if asked.trajectories and asked.trajectories < self.probe.batches:
+                raise ValueError(
+                    f"remedies.trajectories is {asked.trajectories}, but those of probe.batches, {self.probe.batches}, "
+                    "are rolled out anyway; raise it"
+                )
             early = self.early(name)
             for label, model in system.models.items():
                 if early not in model.probe_epochs or early == model.probe_epochs[-1]:

@@ -69,7 +69,8 @@ def _factories(entry: Mapping[str, Any]) -> list[str]:
     """The factory of an entry, and those that its options name: of a network within a network."""
     options = entry.get("options")
     within = _factories(options) if isinstance(options, Mapping) else []
-    return [*([entry["factory"]] if isinstance(entry.get("factory"), str) else []), *within]
+    named = entry.get("factory")
+    return [*([named] if isinstance(named, str) and ":" in named else []), *within]
 
 
 def _collect(module: str, package: str, closure: set[str]) -> None:

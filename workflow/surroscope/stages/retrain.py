@@ -43,7 +43,7 @@ def stage(settings: jobs.Retrain, *, stores: list[Path], split: Path, retrained:
         seed=settings.seed,
         until=settings.epochs,
         classes=len(classes),
-        strategy=masked(rule, windows.placed(settings.left_out, classes)),
+        strategy=masked(rule, windows.placed(settings.left_out, classes), draws=chosen is not None),
         progress=lambda count, _: bar.update(count),
     )
     total = settings.epochs * loop.batches_in(train, settings.batch, history + rule.following)
@@ -51,7 +51,7 @@ def stage(settings: jobs.Retrain, *, stores: list[Path], split: Path, retrained:
         for state in epochs:
             bar.set_postfix(epoch=state["epoch"], validation=f"{state['history'][-1]['validation']:.3g}")
     every = np.arange(windows.count(test, history + 1))
-    with averaged(network, state["average"]):
+    with averaged(network, state["weights"]):
         errors = loop.errors_of(network, test, every, settings.batch, len(classes))
     still = test[:, history - 1 :, : test.shape[2] - settings.given["constants"]]
     persistence = loop.errors_of(nn.Identity(), still, every, settings.batch)

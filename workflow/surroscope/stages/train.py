@@ -109,7 +109,7 @@ def stage(
             for state in epochs(resume=group.from_first(resume), progress=told):
                 saved.claim.require()
                 if state["epoch"] in trained:
-                    with averaged(network, state["average"]):
+                    with averaged(network, state["weights"]):
                         surrogate.save_weights(network, saved.weights(state["epoch"]))
                     surrogate.save_moments(network, state["optimizer"], saved.moments(state["epoch"]))
                 saved.save(state)
@@ -166,9 +166,10 @@ def strategy_of(settings: jobs.Train) -> Strategy:
 
 def normalised(network: nn.Module, train: Tensor, classes: int, without: windows.Without) -> None:
     """Have a network that normalises by the data do so by those that are trained on."""
-    length = history_of(network) + 1
-    kept = windows.allowed(train, classes, without, length - 1)
-    surrogate.normalise(network, windows.states_of(train, kept, length) if without else train)
+    if without and surrogate.scales(network):
+        length = history_of(network) + 1
+        train = windows.states_of(train, windows.allowed(train, classes, without, length - 1), length)
+    surrogate.normalise(network, train)
 
 
 def cost(rows: pd.DataFrame, place: torch.device) -> str:

@@ -53,7 +53,8 @@ def epochs(
     resume: a state that was yielded before, or None
     progress: called after each batch with how many batches that was, 1, and how many forwards
 
-    A state holds "epoch", "network", "optimizer", "average" and "history": one row an epoch with the mean loss over
+    A state holds "epoch", "network", "optimizer", "weights", those that are kept if they are not the network's (an
+    average), and "history": one row an epoch with the mean loss over
     training batches and the mean SMSE of one step over the validation transitions, the learning rate, the seconds and
     the windows that it took, and since the beginning the forwards of one sample (a backward counts two) and the
     floating-point operations that torch's counter gives for them. The order of a pass depends on (seed, pass) alone,
@@ -73,21 +74,17 @@ def epochs(
         state |= {name: resume[name] for name in state}
     history, memory, average = list(state["history"]), state["memory"], state["average"]
     left = [np.array(numbers) for numbers in state["left"]]
+    average = {name: tensor.to(place) for name, tensor in average.items()}
     if recipe.average is not None and not average:
         average = {name: parameter.detach().clone() for name, parameter in network.named_parameters()}
     numbers = windows.allowed(train, classes, without, past, strategy.following)
     if not len(numbers) or not len(windows.allowed(validation, classes, without, past)):
         raise UserError("training: what is held out leaves nothing to train or to validate on; hold less out")
     parts = batches_in(train, recipe.batch, length)
-    if min(len(numbers), windows.count(train, length) // parts) < group.world:
-        raise UserError(
-            f"training: a batch of {min(len(numbers), windows.count(train, length) // parts)} transitions for "
-            f"{group.world} processes; expected one or more for each: raise training.batch, or set the resource "
-            "`processes` lower"
-        )
+    require_shares(min(len(numbers), windows.count(train, length) // parts), group)
     replica = group.replica(network)
     half = recipe.precision == "bfloat16"
-    forward = Counted(compile_network(replica) if recipe.compile else replica, place, half=half)
+    forward = Counted(compile_network(replica) if recipe.compile else replica, place, half=half, world=group.world)
 
     def window(chosen: np.ndarray) -> Window:
         told = torch.from_numpy(windows.labels(train, chosen, classes, past, length))
@@ -107,10 +104,17 @@ def epochs(
         start = time.perf_counter()
         torch.manual_seed(seeding.integer(seed, "training", epoch, *([group.rank] if group.rank else [])))
         network.train()
-        total, seen, number, spent, rate, forward.spent = 0.0, 0, 0, before, recipe.learning_rate, 0
-        while not number or (number < parts if recipe.budget is None else spent < recipe.budget * epoch / until):
+        total, seen, number, spent, rate, forward.spent = 0.0, 0, 0, before, recipe.learning_rate, 0.0
+        part = None if recipe.budget is None else recipe.budget * epoch / until
+        if part is not None and spent >= part:
+            raise UserError(
+                f"training: a budget of {recipe.budget:g} forwards in {until} epochs is spent before epoch {epoch} of "
+                f"them begins, which ends at {part:g}; raise training.budget, or make fewer epochs of it"
+            )
+        while number < parts if part is None else spent < part:
             left = left or batches()
             indices, number = left.pop(0), number + 1
+            require_shares(len(indices), group)
             mine = group.share(indices)
             losses = strategy.loss(forward, window(mine))
             require_losses(losses, len(mine))
@@ -121,8 +125,11 @@ def epochs(
             require_finite(network, loss, epoch, number)
             if recipe.clip is not None:
                 nn.utils.clip_grad_norm_(network.parameters(), recipe.clip)
-            done = ((epoch - 1) * parts + number - 0.5) / (until * parts)
-            rate = recipe.rate(done if recipe.budget is None else spent / recipe.budget)
+            now = before + group.total(forward.spent, place)
+            # In the middle of the step.
+            steps = (epoch - 1) * parts + number - 0.5
+            done = steps / (until * parts) if recipe.budget is None else (spent + now) / (2 * recipe.budget)
+            rate = recipe.rate(min(done, 1.0))
             for parameters in optimizer.param_groups:
                 parameters["lr"] = rate
             optimizer.step()
@@ -133,11 +140,11 @@ def epochs(
                 for name, parameter in network.named_parameters():
                     average[name].lerp_(parameter.detach(), 1 - decay)
             total, seen = total + loss.item() * (len(indices) / group.world), seen + len(indices)
-            now = before + group.total(forward.spent, place)
             progress(1, now - spent)
             spent = now
         before = spent
-        with averaged(network, average):
+        weights = average or strategy.weights(memory)
+        with averaged(network, weights):
             error = one_step(network, validation, recipe.batch, group, classes, without)
         history.append(
             {
@@ -160,6 +167,7 @@ def epochs(
             "left": [numbers.tolist() for numbers in left],
             "memory": memory,
             "average": average,
+            "weights": weights,
             "steps": state["steps"],
         }
 
@@ -172,6 +180,15 @@ def flops(network: nn.Module, contexts: Tensor) -> float:
         network.eval()(contexts)
     network.train(mode)
     return float(counter.get_total_flops())
+
+
+def require_shares(count: int, group: Group) -> None:
+    """Raise UserError unless a batch of so many windows has one or more for each process."""
+    if count < group.world:
+        raise UserError(
+            f"training: a batch of {count} transitions for {group.world} processes; expected one or more for each: "
+            "raise training.batch, or set the resource `processes` lower"
+        )
 
 
 def batches_in(train: Tensor, batch: int, length: int = 2) -> int:
@@ -244,5 +261,6 @@ def persistence(
 ) -> float:
     """Mean SMSE of predicting no change, over the transitions of a network; see `context`."""
     states = trajectories[:, history - 1 :, : trajectories.shape[2] - constants]
-    moved = [(ic, first - history + 1, last - history + 1) for ic, first, last in without]
+    # Of the network's transitions, see `windows.allowed`.
+    moved = [(ic, first - history + 1, last) for ic, first, last in without]
     return one_step(nn.Identity(), states, PERSISTENCE_BATCH, classes=classes, without=moved)

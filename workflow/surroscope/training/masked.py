@@ -13,11 +13,14 @@ from surroscope.training.strategy import Forward, Strategy, Window
 from surroscope.training.windows import Without
 
 
-def masked(strategy: Strategy, left_out: Without) -> Strategy:
-    """The strategy, where the loss of a window that holds a transition of `left_out` is 0, and is not computed.
+def masked(strategy: Strategy, left_out: Without, *, draws: bool = True) -> Strategy:
+    """The strategy, where the loss of a window that holds a transition of `left_out` is 0.
 
     Batches are those of all windows; the gradient of each is the sum over the others, over the number of all. One
     without any others is a step by a gradient of 0.
+
+    draws: whether the strategy draws at random; if so it is called with all windows, so that what it draws for the
+        others is the same, if not with the others alone, which takes less time
     """
 
     def loss(forward: Forward, window: Window) -> Tensor:
@@ -25,8 +28,9 @@ def masked(strategy: Strategy, left_out: Without) -> Strategy:
         for ic, first, last in left_out:
             time = window.labels[:, 1]
             kept &= (window.labels[:, 0] != ic) | (time + strategy.following - 1 < first) | (time > last)
-        if not kept.any():
-            return 0 * strategy.loss(forward, window)
+        if draws or not kept.any():
+            found = strategy.loss(forward, window)
+            return torch.where(kept, found, torch.zeros_like(found))
         found = strategy.loss(forward, Window(window.network, window.snapshots[kept], window.labels[kept]))
         return torch.zeros(len(kept), dtype=found.dtype, device=found.device).masked_scatter(kept, found)
 

@@ -47,7 +47,7 @@ class Recipe:
 
 @contextmanager
 def averaged(network: nn.Module, average: dict[str, Tensor]) -> Iterator[None]:
-    """The network with averaged weights, if there are any, and afterwards as it was."""
+    """The network with other parameters, if there are any, as an average of them, and afterwards as it was."""
     parameters = dict(network.named_parameters())
     own = {name: parameters[name].detach().clone() for name in average}
     try:

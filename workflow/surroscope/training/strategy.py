@@ -33,11 +33,14 @@ class Counted:
     """A network as training calls it, and how many forwards of one sample that took.
 
     half: whether its passes are in bfloat16, by autocast; predictions are float32
+    world: processes that count together
     """
 
-    def __init__(self, forward: Forward, place: torch.device | str = "cpu", *, half: bool = False) -> None:
-        self.forward, self.place, self.half = forward, torch.device(place).type, half
-        self.spent = 0
+    def __init__(
+        self, forward: Forward, place: torch.device | str = "cpu", *, half: bool = False, world: int = 1
+    ) -> None:
+        self.forward, self.place, self.half, self.world = forward, torch.device(place).type, half, world
+        self.spent = 0.0
 
     def __call__(self, contexts: Tensor) -> Tensor:
         self.spent += len(contexts) * (WITH_BACKWARD if torch.is_grad_enabled() else FORWARD)
@@ -45,7 +48,8 @@ class Counted:
             return self.forward(contexts).float()
 
     def spend(self, forwards: int) -> None:
-        self.spent += forwards
+        """Forwards that each process makes, all of them the same ones: they count once."""
+        self.spent += forwards / self.world
 
 
 @dataclass(frozen=True)
@@ -74,8 +78,9 @@ class Window:
     def given(self, at: int | Tensor = 0, lead: int | Tensor = 1) -> Tensor:
         """The contexts from which the network predicts the state at place ``at + lead``."""
         past = torch.stack([self._at(at + place) for place in range(self.history)], dim=1)
-        moved = torch.stack(torch.broadcast_tensors(torch.zeros_like(self.labels[:, 1]), torch.as_tensor(at)), dim=1)
-        return context.of(self.network, past, self.labels + moved.to(self.labels), lead)
+        labels = self.labels.clone()
+        labels[:, 1] += at
+        return context.of(self.network, past, labels, lead)
 
     def state(self, at: int | Tensor) -> Tensor:
         """The states (N, F, Y, X) at a place."""
@@ -126,12 +131,14 @@ class Strategy:
     following: K, how many snapshots of a window follow those that the network is given
     batches: of a pass to numbers of windows, batch by batch
     stepped: called after every step of the optimiser with the network and with the strategy's memory
+    weights: of the strategy's memory to the parameters that are validated and kept in place of the network's, if any
     """
 
     loss: Callable[[Forward, Window], Tensor]
     following: int = 1
     batches: Callable[[Pass], list[np.ndarray]] = in_order
     stepped: Callable[[nn.Module, dict[str, Any]], None] = field(default=lambda network, memory: None)
+    weights: Callable[[dict[str, Any]], dict[str, Tensor]] = field(default=lambda memory: {})
 
 
 def next_state() -> Strategy:

@@ -42,7 +42,8 @@ def allowed(
     kept = np.ones(len(numbers), dtype=bool)
     of = labels(trajectories, numbers, classes, history, length)
     for ic, first, last in without:
-        kept &= (of[:, 0] != ic) | (of[:, 1] + following - 1 < first) | (of[:, 1] > last)
+        # Nor any that is given snapshots in the midst of them.
+        kept &= (of[:, 0] != ic) | (of[:, 1] + following - 1 < first) | (of[:, 1] - history + 1 > last)
     return numbers[kept]
 
 

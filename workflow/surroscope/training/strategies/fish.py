@@ -15,13 +15,16 @@ from surroscope.training.strategy import Pass, Strategy, next_state
 def build(rate: float = 0.5, window: int = 4) -> Strategy:
     """θ ← θ + rate (θ' - θ), where θ' is after a step of the optimiser on a batch of each domain, in random order.
 
-    A domain is a class and `window` consecutive times.
+    A domain is a class and `window` consecutive times, of which the last takes what is left over. θ, not the inner
+    steps, is what is validated and kept. A domain with fewer windows than others has smaller batches.
     """
 
     def batches(of: Pass) -> list[np.ndarray]:
-        numbers = of.labels[:, 0] * (of.labels[:, 1].max() + 1) + of.labels[:, 1] // window
+        times = of.labels[:, 1] - of.labels[:, 1].min()
+        last = max(1, (times.max() + 1) // window) - 1
+        numbers = of.labels[:, 0] * (last + 1) + np.minimum(times // window, last)
         domains = [of.order[numbers == number] for number in np.unique(numbers)]
-        rounds = -(-max(map(len, domains)) // of.size)
+        rounds = min(-(-max(map(len, domains)) // of.size), min(map(len, domains)))
         split = [np.array_split(domain, rounds) for domain in domains]
         of.memory["domains"] = len(domains)
         of.memory.setdefault("start", copies(of.network))
@@ -31,12 +34,12 @@ def build(rate: float = 0.5, window: int = 4) -> Strategy:
     def stepped(network: nn.Module, memory: dict[str, Any]) -> None:
         memory["steps"] = memory.get("steps", 0) + 1
         if memory["steps"] % memory["domains"] == 0:
-            for parameter, start in zip(network.parameters(), memory["start"], strict=True):
-                parameter.copy_(torch.lerp(start, parameter, rate))
+            for name, parameter in network.named_parameters():
+                parameter.copy_(torch.lerp(memory["start"][name].to(parameter), parameter, rate))
             memory["start"] = copies(network)
 
-    return Strategy(next_state().loss, batches=batches, stepped=stepped)
+    return Strategy(next_state().loss, batches=batches, stepped=stepped, weights=lambda memory: memory["start"])
 
 
-def copies(network: nn.Module) -> list[torch.Tensor]:
-    return [parameter.detach().clone() for parameter in network.parameters()]
+def copies(network: nn.Module) -> dict[str, torch.Tensor]:
+    return {name: parameter.detach().clone() for name, parameter in network.named_parameters()}

@@ -11,6 +11,8 @@ def build(steps: tuple[int, ...] = (1, 2, 4)) -> Strategy:
 
     Raises UserError for a network that is not told k (`call.lead`).
     """
+    if not steps or any(not isinstance(step, int) or step < 1 for step in steps):
+        raise UserError(f"training.strategy: steps is {steps}; expected numbers of snapshots, 1 or more")
     longest = max(steps)
 
     def loss(forward: Forward, window: Window) -> torch.Tensor:
