@@ -148,7 +148,7 @@ def test_windows_that_hold_a_transition_that_is_left_out_count_nothing() -> None
 
     labels = torch.tensor([[c, t] for c in range(2) for t in range(5)])
     window = strategy.Window(torch.nn.Identity(), torch.ones(10, 3, 1, 1, 1), labels)
-    rule = masked(strategy.Strategy(loss, following=2), [(1, 2, 3)])
+    rule = masked(strategy.Strategy(loss, following=2), [(1, 2, 3)], draws=False)
     losses = rule.loss(lambda x: x, window)
     # A window from time 1 on holds the transition from time 2.
     assert [label for label, value in zip(labels.tolist(), losses.tolist(), strict=True) if not value] == [
@@ -158,6 +158,14 @@ def test_windows_that_hold_a_transition_that_is_left_out_count_nothing() -> None
     ]
     assert losses[losses != 0].tolist() == [3.0] * 7
     assert seen == [[label for label in labels.tolist() if label not in ([1, 1], [1, 2], [1, 3])]]
+    # Of a strategy that draws, those of the others are as if nothing were left out.
+    drawn = strategy.Strategy(lambda forward, of: loss(forward, of) + torch.rand(len(of.labels)), following=2)
+    torch.manual_seed(0)
+    every = drawn.loss(lambda x: x, window)
+    torch.manual_seed(0)
+    others = masked(drawn, [(1, 2, 3)]).loss(lambda x: x, window)
+    assert torch.equal(others[losses != 0], every[losses != 0])
+    assert (others[losses == 0] == 0).all()
     parameter = torch.ones(1, requires_grad=True)
     nothing = masked(strategy.Strategy(loss), [(0, 0, 4), (1, 0, 4)]).loss(lambda x: x * parameter, window)
     nothing.sum().backward()

@@ -241,10 +241,12 @@ def test_rates_are_of_the_middle_of_a_step_by_either_way_of_counting() -> None:
         seen: list[float] = []
         recipe = Recipe(learning_rate=1.0, batch=6, budget=budget, warmup=0.5, schedule="cosine")
         network = Scale(0.0).float()
-        noting = Strategy(
-            lambda forward, of: 0 * forward(of.given()).sum((1, 2, 3)),
-            stepped=lambda net, _, seen=seen: seen.append(1.0),
-        )
+
+        def loss(forward: Any, of: Window, seen: list[float] = seen) -> Tensor:
+            seen.append(1.0)
+            return 0 * forward(of.given()).sum((1, 2, 3))
+
+        noting = Strategy(loss)
         history = [
             state["history"][-1]["learning_rate"]
             for state in loop.epochs(network, *data(), recipe, seed=1, until=1, classes=3, strategy=noting)
