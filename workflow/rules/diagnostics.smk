@@ -38,6 +38,7 @@ rule tables:
     output:
         tables=expand(f"{RESULTS}/{{system}}/tables/{{table}}.csv", table=TABLES, allow_missing=True),
         verdict=f"{RESULTS}/{{system}}/tables/verdict.json",
+        explorer=f"{RESULTS}/{{system}}/tables/explorer.json",
     log:
         f"{RESULTS}/{{system}}/tables/tables.log",
     benchmark:

@@ -49,10 +49,12 @@ for SYSTEM in STUDY.systems:
 rule report:
     input:
         source("surroscope/report/page.html.j2"),
+        source("surroscope/report/explorer.js"),
         kept_shards(),
         contracts(),
         figures=all_figures(),
-        tables=all_tables() + expand(f"{RESULTS}/{{system}}/tables/verdict.json", system=STUDY.systems),
+        tables=all_tables()
+        + expand(f"{RESULTS}/{{system}}/tables/{{file}}.json", system=STUDY.systems, file=["verdict", "explorer"]),
         data=[path for system in STUDY.systems for path in expand(STORE, system=system, ic=STUDY.classes(system))],
     output:
         page=report(REPORT, caption="../report/page.rst", category="Report"),

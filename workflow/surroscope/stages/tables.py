@@ -24,6 +24,7 @@ from surroscope.tables import (
     rollouts,
     scalars,
 )
+from surroscope.tables.explorer import Explored, explored
 from surroscope.tables.reading import read_csv
 
 # These tables are of one kind of influence, the study's first solver's, and so say which.
@@ -39,6 +40,7 @@ def stage(
     histories: list[Path],
     tables: cli.Outputs,
     verdict: cli.Output,
+    explorer: cli.Output,
     sensitivities: Sequence[Path] = (),
     crosses: Sequence[Path] = (),
     maps: Sequence[Path] = (),
@@ -54,6 +56,8 @@ def stage(
     history = pd.concat([read_csv(path) for path in histories], ignore_index=True)
     frames: dict[str, list[pd.DataFrame]] = {path.stem: [] for path in tables}
     numbers, verdicts, finals, arms, reached = {}, {}, [], {}, []
+    seen: dict[str, Explored] = {}
+    flown: dict[str, Sequence[xr.Dataset]] = {}
     for model in settings.models:
         epochs = sorted({m.attrs["epoch"] for m in matrices if m.attrs["model"] == model})
         by_epoch = {
@@ -78,6 +82,10 @@ def stage(
                 for (epoch, m), pairs in zip(measured.items(), by_epoch.values(), strict=True)
             }
         final, final_flights = zip(*by_epoch[epochs[-1]], strict=True)
+        flown[model] = final_flights
+        seen[model] = {
+            epoch: (m, kernel[epoch]["trained"][0] if epoch in kernel else None) for epoch, m in measured.items()
+        }
         kind = influence.kind(final)
         numbers[model] = scalars.sampled(
             last, errors, epochs[-1], kernel[epochs[-1]], measured.get(0) if epochs[-1] else None
@@ -154,6 +162,8 @@ def stage(
             of_kernel = [kernel for kernel in kernels if of(kernel) == of(whole[0])]
             for name, table in retraining.of_model(of_bank, whole, of_kernel).items():
                 frames[name].append(table)
+    with store.atomic(explorer) as temporary:
+        temporary.write_text(json.dumps(explored(seen, flown, names), separators=(",", ":"), allow_nan=False))
     for path in tables:
         with store.atomic(path) as temporary:
             # A system without symmetries has no images.
