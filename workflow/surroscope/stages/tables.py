@@ -119,6 +119,7 @@ def stage(
         likelier = errors[errors["epoch"] == epochs[-1]].reindex(columns=["likelier"])["likelier"].dropna()
         verdicts[model] = scalars.conclusion(
             *(numbers[model], last, kernel[epochs[-1]], names, settings.system),
+            unseen=settings.unseen,
             likelier=next(iter(likelier), ""),
             held_out=settings.held_out.get(model),
             zero_shot=held_out.told(last, names, settings.without) if "held_out" in of_model else [],

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from surroscope.diagnostics import bootstrap, stability
+from surroscope.diagnostics import answer, bootstrap, stability
 from surroscope.diagnostics.coupling import SCALARS as KERNEL
 from surroscope.diagnostics.coupling import TRANSFER, Coupled, pairs_of_classes, transfer_class, transfer_time
 from surroscope.diagnostics.coupling import errors as draws_errors
@@ -238,9 +238,18 @@ def main_numbers(numbers: Mapping[str, Sampled], system: str, architectures: Map
 
 
 def conclusion(
-    of_model: Sampled, m: Measured, kernel: Kernel, classes: Sequence[str], system: str, **told: Any
+    of_model: Sampled,
+    m: Measured,
+    kernel: Kernel,
+    classes: Sequence[str],
+    system: str,
+    unseen: Sequence[str] = (),
+    **told: Any,
 ) -> dict[str, Any]:
-    """The verdict on a model, and the published signature: each a `label` and a `sentence`. told: more of Evidence"""
+    """The verdict on a model, and the published signature: each a `label` and a `sentence`; the verdict in plain words.
+
+    unseen: classes that it was not trained on; told: more of Evidence
+    """
     rows = of_model.table().set_index("name")[list(Estimate._fields)]
     names = ("half_life", "class_transfer_ratio", "kernel_transfer_time")
     half_life, transfer, times = (Estimate(*row) for row in rows.reindex(names).to_numpy())
@@ -271,7 +280,8 @@ def conclusion(
     label, sentence = signature(
         half_life, transfer if m.classes > 1 else None, *evidence.errors, reach=reach, shared=m.shared
     )
-    return verdict(evidence)._asdict() | {"signature": {"label": label, "sentence": sentence}}
+    plain = answer.told(evidence, trained_here=evidence.held_out is None, held_out=unseen)
+    return verdict(evidence)._asdict() | {"signature": {"label": label, "sentence": sentence}} | plain
 
 
 def overlap(c: Coupled, first: int) -> bool:

@@ -1,0 +1,73 @@
+"""The verdict in plain words: what it says of each place between the limits, and what to do next."""
+
+
+@pytest.mark.parametrize(
+    ("pairs", "times", "sentence"),
+    [
+        (
+            (0.95, 0.97, 0.99),
+            0.98,
+            "reaches the other times, and what it learns of one class reaches the other classes.",
+        ),
+        (
+            (0.1, 0.2, 0.97),
+            0.98,
+            "reaches the other times, and what it learns of one class reaches the other classes in",
+        ),
+        (
+            (0.0, 0.0, 0.1),
+            0.98,
+            "reaches the other times, but what it learns of one class does not reach the other classes.",
+        ),
+        (
+            (0.95, 0.97),
+            0.0,
+            "does not reach the other times, but what it learns of one class reaches the other classes.",
+        ),
+        ((), 0.5, "What this network learns at one time reaches the other times in part."),
+    ],
+)
+def test_the_answer_says_what_can_be_carried_over(pairs: tuple[float, ...], times: float, sentence: str) -> None:
+    assert sentence in answer.answer(evidence(*pairs, times=times))
+
+
+def test_of_what_was_not_learned_or_is_not_known_nothing_is_said() -> None:
+    assert "too little learned" in answer.answer(replace(evidence(0.9), errors=(0.03, 0.03)))
+    assert "moves its predictions" in answer.answer(evidence(np.nan, 0.5))
+    (bar, *_) = answer.bars(replace(evidence(0.9), times=Estimate(np.nan)))
+    assert (bar.value, bar.low, bar.high) == (None, None, None)
+
+
+def test_bars_are_of_times_and_of_the_classes_that_share_least_and_most() -> None:
+    found = answer.bars(evidence(0.7, 0.97, 0.75))
+    assert [(bar.what, bar.value) for bar in found] == [
+        ("first and last times", 0.98),
+        ("a and b, which share least", 0.7),
+        ("a and c, which share most", 0.97),
+    ]
+    assert [bar.what for bar in answer.bars(evidence(0.5))] == ["first and last times", "a and b"]
+    assert found[0].low == pytest.approx(0.97)
+
+
+def test_what_to_do_next_follows_from_what_was_found() -> None:
+    def texts(of: object, **known: object) -> list[str]:
+        return [f"{one.text}: {one.how}" for one in answer.advice(of, **known)]  # type: ignore[arg-type]
+
+    here = {"trained_here": True}
+    partly = texts(evidence(0.7, 0.97, 0.75), **here)
+    assert "hold it out: split: {held_out: {classes: [a]}}" in partly[0]
+    assert not any("hold it out" in text for text in texts(evidence(0.7, 0.97, 0.75), **here, held_out=["b"]))
+    assert any("times: […" in text for text in texts(evidence(0.95, times=0.5), **here))
+    assert texts(evidence(0.95, 0.95, 0.95), **here) == [
+        f"Check it by training again without classes and times: {answer.PROOF}"
+    ]
+    wide = replace(evidence(0.95), times=Estimate(0.91, 0.8, 0.99))
+    assert answer.unsettled(wide) == ["times"]
+    assert any(text.startswith("Settle it") for text in texts(wide, **here))
+    weak = replace(evidence(0.9), errors=(0.03, 0.03))
+    assert texts(weak, **here)[0].startswith("Train longer")
+    assert texts(weak, trained_here=False)[0].startswith("Look at how it is called")
+    others = replace(evidence(0.5), held_out=False)
+    assert [text for text in texts(others, trained_here=False) if "trained on" in text] == [
+        "Say what it was trained on, so that errors are of what it has not seen: split: {trained: …}"
+    ]
