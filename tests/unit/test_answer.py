@@ -1,5 +1,16 @@
 """The verdict in plain words: what it says of each place between the limits, and what to do next."""
 
+from dataclasses import replace
+from typing import Any
+
+import numpy as np
+import pytest
+from test_verdict import evidence
+
+from surroscope.diagnostics import answer
+from surroscope.diagnostics.signature import Estimate
+from surroscope.diagnostics.verdict import Evidence
+
 
 @pytest.mark.parametrize(
     ("pairs", "times", "sentence"),
@@ -7,22 +18,22 @@
         (
             (0.95, 0.97, 0.99),
             0.98,
-            "reaches the other times, and what it learns of one class reaches the other classes.",
+            "the other times, and what it learns of one class reaches the other classes.",
         ),
         (
             (0.1, 0.2, 0.97),
             0.98,
-            "reaches the other times, and what it learns of one class reaches the other classes in",
+            "times, and what it learns of one class reaches the other classes in part.",
         ),
         (
             (0.0, 0.0, 0.1),
             0.98,
-            "reaches the other times, but what it learns of one class does not reach the other classes.",
+            "times, but what it learns of one class does not reach the other classes.",
         ),
         (
             (0.95, 0.97),
             0.0,
-            "does not reach the other times, but what it learns of one class reaches the other classes.",
+            "does not reach the other times, but what it learns of one class reaches",
         ),
         ((), 0.5, "What this network learns at one time reaches the other times in part."),
     ],
@@ -50,8 +61,8 @@ def test_bars_are_of_times_and_of_the_classes_that_share_least_and_most() -> Non
 
 
 def test_what_to_do_next_follows_from_what_was_found() -> None:
-    def texts(of: object, **known: object) -> list[str]:
-        return [f"{one.text}: {one.how}" for one in answer.advice(of, **known)]  # type: ignore[arg-type]
+    def texts(of: Evidence, **known: Any) -> list[str]:
+        return [f"{one.text}: {one.how}" for one in answer.advice(of, **known)]
 
     here = {"trained_here": True}
     partly = texts(evidence(0.7, 0.97, 0.75), **here)

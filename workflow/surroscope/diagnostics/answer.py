@@ -11,6 +11,7 @@ REACHES = {
     "partly shared": "reaches {others} in part",
     "kept apart": "does not reach {others}",
 }
+PROOF = "snakemake --cores all --configfile workflow/presets/proof.yaml"
 
 
 class Bar(NamedTuple):
@@ -92,52 +93,6 @@ def advice(evidence: Evidence, *, trained_here: bool, held_out: Sequence[str] = 
     elif evidence.held_out is False:
         text = "Say what it was trained on, so that errors are of what it has not seen"
         found.append(Advice(text, "split: {trained: …}"))
-    return found
-
-
-def bar(what: str, estimate: Estimate) -> Bar:
-    return Bar(what, *(float(number) if number == number else None for number in estimate))
-
-
-def unsettled(evidence: Evidence) -> list[str]:
-    """Names of what an interval leaves on both sides of a limit."""
-    every = {"times": evidence.times} | {" and ".join(pair): estimate for pair, estimate in evidence.pairs.items()}
-    return [name for name, estimate in every.items() if any(map(estimate.spans, LIMITS))]
-
-
-def advice(evidence: Evidence, *, trained_here: bool, held_out: Sequence[str] = ()) -> list[Advice]:
-    """What to do next, the most useful first.
-
-    trained_here: whether the study trains the network; held_out: classes that it was not trained on
-    """
-    validation, persistence = evidence.errors
-    if not validation < WEAK * persistence:
-        if trained_here:
-            return [Advice("Train longer, or on more trajectories", "training: {epochs: …}, trajectories: …")]
-        return [Advice("Look at how it is called, and at its units", "docs/surrogates.md")]
-    found = []
-    apart = [pair for pair, estimate in evidence.pairs.items() if estimate.value < LIMITS[1]]
-    least = min(apart, key=lambda pair: evidence.pairs[pair].value, default=None)
-    if least and trained_here and not set(least) & set(held_out):
-        text = f"See what it does with {least[0]} if it was not trained on it: hold it out"
-        found.append(Advice(text, f"split: {{held_out: {{classes: [{least[0]}]}}}}"))
-    if evidence.times.value < LIMITS[1] and trained_here:
-        found.append(
-            Advice("See what it does at times that it was not trained on", "split: {held_out: {times: […, …]}}")
-        )
-    if unsettled(evidence):
-        found.append(Advice("Settle it: more seeds, then more probe batches", "seeds: […], probe: {batches: …}"))
-    if trained_here:
-        found.append(
-            Advice(
-                "Check it by training again without classes and times",
-                "snakemake --configfile workflow/presets/proof.yaml",
-            )
-        )
-    if not trained_here and evidence.held_out is False:
-        found.append(
-            Advice("Say what it was trained on, so that errors are of what it has not seen", "split: {trained: …}")
-        )
     return found
 
 
