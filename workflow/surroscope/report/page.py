@@ -4,6 +4,7 @@ import re
 from base64 import b64encode
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from hashlib import sha256
 from html import unescape
 from math import isfinite, isnan
 from pathlib import Path
@@ -13,6 +14,7 @@ from docutils.core import publish_parts
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from markupsafe import Markup
 
+from surroscope.diagnostics.verdict import LIMITS
 from surroscope.report.spec import Question
 from surroscope.runtime.cost import StageCost
 from surroscope.tables.scalars import notice
@@ -59,11 +61,24 @@ NUMBERS = {
 }
 
 
+# The numbers that stand before all others, in words.
+FIRST = {
+    "validation": "One-step error, validation",
+    "persistence": "One-step error of no change",
+    "kernel_transfer_time": "Kernel transfer, first and last times",
+    "kernel_transfer_class_least": "Kernel transfer, classes that share least",
+    "half_life": "Half-life of signed influence, steps",
+    "class_transfer_ratio": "Signed influence, other class over own",
+    "trust_horizon": "Steps until a rollout is worse than no change",
+    "conservation_drift": "Drift of the conserved total that drifts most",
+}
+
+
 @dataclass(frozen=True)
 class ReportFigure:
-    """A figure: name, title and question in the catalogue, caption, image, path of its table, and the table if small.
+    """A figure: name, title and question in the catalogue, caption, image (lossless WebP), and the path of its table.
 
-    suffix: the kind of image, png or gif, which moves; still: a PNG in its place, for readers who want no motion
+    number: in the order of the page; finding: what it shows in this study, in a sentence
     """
 
     name: str
@@ -71,10 +86,9 @@ class ReportFigure:
     question: Question
     caption_html: str
     image: bytes
-    suffix: str
     table: str
-    csv: bytes | None
-    still: bytes | None = None
+    number: int = 0
+    finding: str = ""
 
 
 @dataclass(frozen=True)
@@ -82,6 +96,7 @@ class Verdict:
     """What the audit concludes about one model of one system.
 
     details: what it rests on; signature: label and sentence of the published signature, by the kind of influence
+    answer, bars, unsettled, next: the same in plain words, see `diagnostics.answer`
     """
 
     system: str
@@ -91,6 +106,10 @@ class Verdict:
     details: Sequence[str]
     signature: Mapping[str, str]
     influence: str
+    answer: str = ""
+    bars: Sequence[Mapping[str, Any]] = ()
+    unsettled: Sequence[str] = ()
+    next: Sequence[Mapping[str, str]] = ()
 
 
 @dataclass(frozen=True)
@@ -122,7 +141,7 @@ class DataCard:
 class SystemSection:
     """What there is to say about one physical system.
 
-    folder: of all its tables; downloads: name -> bytes of those of the main numbers
+    folder: of all its tables; explorer: what the explorer reads, as JSON; "" where there is none
     """
 
     name: str
@@ -131,7 +150,7 @@ class SystemSection:
     scalars: tuple[MainNumber, ...]
     figures: tuple[ReportFigure, ...]
     folder: str
-    downloads: Mapping[str, bytes] = field(default_factory=dict)
+    explorer: str = ""
     cards: tuple[DataCard, ...] = ()
 
     @property
@@ -157,6 +176,17 @@ class SystemSection:
         return {name: {s.model: s for s in self.scalars if s.name == name} for name in names}
 
     @property
+    def first_numbers(self) -> dict[str, dict[str, MainNumber]]:
+        """In words -> model -> its number, of those that stand before all others."""
+        found = self.numbers
+        models = {verdict.model for verdict in self.verdicts}
+        return {
+            words: {model: scalar for model, scalar in found[name].items() if model in models}
+            for name, words in FIRST.items()
+            if name in found
+        }
+
+    @property
     def groups(self) -> dict[str, dict[str, dict[str, MainNumber]]]:
         """Heading -> name -> model -> its number."""
         found = self.numbers
@@ -177,6 +207,7 @@ class Audit:
     """The whole report; settings and provenance are nested mappings of plain values, shown as they are.
 
     subject: what was audited, in a line; methods: heading -> sentences of each part
+    archive: a zip of all tables that are not too large, by its name; facts: date, commit and machine
     """
 
     title: str
@@ -188,6 +219,8 @@ class Audit:
     settings: Mapping[str, Any] = field(default_factory=dict)
     provenance: Mapping[str, Any] = field(default_factory=dict)
     costs: tuple[StageCost, ...] = ()
+    archive: tuple[str, bytes] | None = None
+    facts: Mapping[str, str] = field(default_factory=dict)
 
     @property
     def core_hours(self) -> float:
@@ -230,7 +263,8 @@ def caption_html(text: str) -> str:
 
 def render(study: Audit) -> str:
     """The page as text; the same study gives the same page."""
-    loader = FileSystemLoader(Path(__file__).parent)
+    folder = Path(__file__).parent
+    loader, script = FileSystemLoader(folder), (folder / "explorer.js").read_text(encoding="utf-8")
     environment = Environment(
         loader=loader, autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True
     )
@@ -238,8 +272,11 @@ def render(study: Audit) -> str:
         number=number,
         alternative_text=alternative_text,
         base64=lambda data: b64encode(data).decode("ascii"),
-        trusted=Markup,  # captions only: docutils has escaped them
+        trusted=Markup,  # captions, which docutils has escaped, our script, and JSON without "<"
+        inert=lambda text: Markup(text.replace("<", "\\u003c")),
+        share=lambda value: f"{100 * min(max(value, 0.0), 1.0):.1f}",
         initial=lambda text: text[:1].upper() + text[1:],
         slug=lambda text: re.sub(r"[^a-z0-9]+", "-", text.lower()).strip("-"),
     )
-    return environment.get_template("page.html.j2").render(study=study)
+    digest = b64encode(sha256(script.encode()).digest()).decode("ascii")
+    return environment.get_template("page.html.j2").render(study=study, script=script, digest=digest, limits=LIMITS)

@@ -5,6 +5,7 @@ from collections.abc import Sequence
 from io import BytesIO
 from pathlib import Path
 from typing import Annotated, Any
+from zipfile import ZIP_DEFLATED, ZipFile, ZipInfo
 
 from PIL import Image
 
@@ -21,6 +22,7 @@ from surroscope.report.page import (
     caption_html,
     render,
 )
+from surroscope.report.spec import Question
 from surroscope.runtime import cli, cost, fingerprint, store
 from surroscope.runtime.provenance import record, stores_of
 from surroscope.tables.reading import read_csv
@@ -50,7 +52,7 @@ def stage(
     systems = []
     for name in settings.config["systems"]:
         own = {path.stem: path for path in tables if path.parents[1].name == name}
-        drawn = [path for path in figures if path.parents[1].name == name and path.suffix in (".png", ".gif")]
+        drawn = [path for path in figures if path.parents[1].name == name and path.suffix == ".png"]
         verdicts = json.loads(own["verdict"].read_text())
         systems.append(
             SystemSection(
@@ -61,22 +63,9 @@ def stage(
                     for model, verdict in verdicts.items()
                 ),
                 scalars=tuple(MainNumber(**row) for row in read_csv(own["scalars"]).to_dict("records")),
-                figures=tuple(
-                    ReportFigure(
-                        name=path.stem,
-                        title=spec.title,
-                        question=spec.question,
-                        caption_html=caption_html(caption(path.stem, name, settings.n, settings.unit)),
-                        image=path.read_bytes(),
-                        suffix=path.suffix.removeprefix("."),
-                        table=str(own[spec.table]),
-                        csv=small(own[spec.table]),
-                        still=last_frame(path) if spec.moving else None,
-                    )
-                    for path, spec in ((path, figure(path.stem)) for path in drawn)
-                ),
+                figures=numbered(drawn, name, own, settings),
                 folder=str(own["scalars"].parent),
-                downloads={name: own[name].read_bytes() for name in ("scalars", "checkpoints")},
+                explorer=own["explorer"].read_text(),
                 cards=tuple(card(path) for path in data if path.parent.name == name),
             )
         )
@@ -90,6 +79,7 @@ def stage(
         methods=dict(settings.methods),
         provenance=origins(settings, data),
         costs=tuple(stage for stage in cost.by_stage(costs) if stage.stage != "report"),
+        archive=(f"{settings.config['study']}-tables.zip", archived(tables)),
     )
     with store.atomic(page) as temporary:
         temporary.write_text(render(study))
@@ -130,18 +120,44 @@ def card(path: Path) -> DataCard:
     return DataCard(path.stem, facts, channels)
 
 
-def last_frame(animation: Path) -> bytes:
-    """As a PNG."""
-    frame = BytesIO()
-    with Image.open(animation) as moving:
-        moving.seek(moving.n_frames - 1)  # type: ignore[attr-defined]
-        moving.save(frame, "png", save_all=False)
-    return frame.getvalue()
+def numbered(
+    drawn: Sequence[Path], system: str, own: dict[str, Path], settings: jobs.Report
+) -> tuple[ReportFigure, ...]:
+    """The figures of a system in the order of the page, from the PNG files of those that do not move."""
+    specs = {path: figure(path.stem) for path in drawn}
+    order = [path for question in Question for path, spec in specs.items() if spec.question == question]
+    return tuple(
+        ReportFigure(
+            name=path.stem,
+            title=specs[path].title,
+            question=specs[path].question,
+            caption_html=caption_html(caption(path.stem, system, settings.n, settings.unit)),
+            image=webp(path),
+            table=str(own[specs[path].table]),
+            number=number,
+        )
+        for number, path in enumerate(order, 1)
+    )
 
 
-def small(table: Path) -> bytes | None:
-    """The table's bytes, or None where they would weigh the page down (fields, pixel by pixel)."""
-    return table.read_bytes() if table.stat().st_size <= EMBEDDED_BYTES else None
+def webp(image: Path) -> bytes:
+    """A PNG as lossless WebP, which is smaller."""
+    found = BytesIO()
+    with Image.open(image) as picture:
+        picture.save(found, "webp", lossless=True, quality=100, method=4)
+    return found.getvalue()
+
+
+def archived(tables: Sequence[Path]) -> bytes:
+    """The tables that would not weigh the page down, as fields would, as a zip that depends on them alone."""
+    found = BytesIO()
+    with ZipFile(found, "w", ZIP_DEFLATED) as archive:
+        for path in tables:
+            if path.suffix == ".csv" and path.stat().st_size <= EMBEDDED_BYTES:
+                entry = ZipInfo(f"{path.parents[1].name}/{path.name}")
+                entry.compress_type = ZIP_DEFLATED
+                archive.writestr(entry, path.read_bytes())
+    return found.getvalue()
 
 
 def origins(settings: jobs.Report, data: list[Path]) -> dict[str, Any]:
