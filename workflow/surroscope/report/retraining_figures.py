@@ -22,10 +22,10 @@ FIGURES = {
             Retraining: how much the logarithm of the error at a group (row) rises when another (column) is left out,
             median over its test transitions. Signed influence is summed over the group's training transitions; the
             kernel, the residuals and the distance are of two inputs, one of each group, and need no retraining. Each
-            map is in units of its mean diagonal. A memoriser is red on the diagonal alone; a network that cannot
-            memorise is pale everywhere, for no group is missed, and its map is the noise of training; an untrained one
-            has no map of retraining, and its kernel may be red throughout. Blue off the diagonal: leaving the group out
-            helps. {{n}} stand behind influence.
+            map is in units of its mean diagonal; where it is blue, leaving the group out helps. A memoriser is red on
+            the diagonal alone; a network that cannot memorise is pale everywhere, for no group is missed, and its map
+            is the noise of training; an untrained one has no map of retraining, and its kernel may be red throughout.
+            {{n}} stand behind influence.
             """,
     ),
     "retraining_sums": FigureSpec(
