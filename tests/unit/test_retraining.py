@@ -92,19 +92,19 @@ def test_every_table_of_what_shares_nothing_says_so(study: Study, separable: lis
     found = of_model(made, *([store.read(path).load()] for path in paths.values()))
     maps = found["retraining_maps"]
     groups = maps[(maps["level"] == "group") & ~maps["measure"].isin(["nearness", "blocks", "alignment"])]
-    classes = groups[["response", "perturbation"]].map(lambda name: name.split()[0])
-    between = (classes["response"] != classes["perturbation"]).to_numpy()
+    classes = groups[["tested", "left_out"]].map(lambda name: name.split()[0])
+    between = (classes["tested"] != classes["left_out"]).to_numpy()
     assert set(groups["measure"]) >= {"retraining", "influence", "kernel_transfer", "explained", "coupling"}
     assert (groups[between]["value"] == 0).all()
     assert (groups[~between].groupby("measure")["value"].std() > 0).all()
     whole = maps[(maps["level"] == "class") & (maps["measure"] == "whole")]
-    assert (whole[whole["response"] != whole["perturbation"]]["value"] == 0).all()
+    assert (whole[whole["tested"] != whole["left_out"]]["value"] == 0).all()
     locked = found["retraining_locking"].set_index(["measure", "name"])["value"]
     assert locked["kernel_transfer", "class_transfer"] == 0
     kept = found["retraining_kept"].set_index(["left_out", "measure"])
     assert (kept.xs("kernel_transfer", level="measure")["value"].loc[["CE-RP", "CE-CRP"]] == 0).all()
     assert kept.loc[("CE-RP", "whole"), "error_without"] > kept.loc[("CE-RP", "whole"), "error_all"]
-    scores = found["retraining_scores"].set_index(["score", "relation", "measure", "seed"])["value"]
+    scores = found["retraining_scores"].set_index(["score", "relation", "measure", "seeds"])["value"]
     assert not scores[:, "between classes"].notna().any()
     assert scores["lds", "all", "retraining", "all"] == scores["lds", "all", "retraining", "1"]
     for name in ("retraining_maps", "retraining_sums", "retraining_scores", "retraining_kept"):
