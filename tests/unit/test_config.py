@@ -325,7 +325,7 @@ def test_probe_batches_are_dealt_out_among_the_shards() -> None:
 
 
 def examples() -> list[str]:
-    texts = "".join((ROOT / name).read_text() for name in ("docs/data.md", "README.md"))
+    texts = "".join((ROOT / name).read_text() for name in ("docs/data.md", "docs/studies.md", "README.md"))
     return [textwrap.dedent(block) for block in re.findall(r"```yaml\n(.*?)```", texts, flags=re.DOTALL)]
 
 
