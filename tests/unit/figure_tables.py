@@ -124,19 +124,19 @@ def retraining_tables(random):
     maps, kept = [], []
     for level, of in names.items():
         measures = [*MAPPED, *(("whole",) if level != "group" else ())]
-        maps += keys(model=MODELS, level=(level,), measure=measures, response=of, perturbation=of)
+        maps += keys(model=MODELS, level=(level,), measure=measures, tested=of, left_out=of)
         if level != "group":
             kept += keys(model=MODELS, level=(level,), left_out=of, measure=("whole", "retraining", *SAID))
     maps = pd.DataFrame(maps)
-    maps["value"] = (maps["response"] == maps["perturbation"]) + 0.3 * random.normal(size=len(maps))
+    maps["value"] = (maps["tested"] == maps["left_out"]) + 0.3 * random.normal(size=len(maps))
     scores = [
         row
         for (score, relation) in JUDGED
-        for row in keys(model=MODELS, score=(score,), relation=(relation,), measure=MAPPED, seed=("all", "10", "35"))
+        for row in keys(model=MODELS, score=(score,), relation=(relation,), measure=MAPPED, seeds=("all", "10", "35"))
     ]
     scores = pd.DataFrame(scores)
     scores["value"] = random.uniform(-0.5, 0.9, size=len(scores))
-    single = scores["seed"] != "all"
+    single = scores["seeds"] != "all"
     scores = scores.assign(
         low=np.where(single, np.nan, scores["value"] - 0.2),
         high=np.where(single, np.nan, scores["value"] + 0.1),

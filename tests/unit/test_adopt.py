@@ -106,7 +106,10 @@ def test_a_network_that_is_not_the_weights_is_one_line_before_there_are_data(
     assert [path.name for path in tmp_path.iterdir()] == ["a.pt"]
     if "weights" not in words:
         with pytest.raises(UserError, match=words):
-            contract.stage(jobs.Contract(**NETWORK | {"shape": SHAPE} | change), contract=tmp_path / "contract.json")
+            contract.stage(
+                jobs.Contract(**NETWORK | {"shape": SHAPE, "snapshots": 5} | change),
+                contract=tmp_path / "contract.json",
+            )
         assert [path.name for path in tmp_path.iterdir()] == ["a.pt"]
 
 
@@ -123,7 +126,7 @@ def test_a_network_that_is_not_the_weights_is_one_line_before_there_are_data(
 def test_what_cannot_be_differentiated_is_one_line_before_it_is_trained(
     changes: dict, words: str, tmp_path: Path
 ) -> None:
-    settings = jobs.Contract(**NETWORK | {"shape": SHAPE} | changes)
+    settings = jobs.Contract(**NETWORK | {"shape": SHAPE, "snapshots": 5} | changes)
     with pytest.raises(UserError, match=words) as raised:
         contract.stage(settings, contract=tmp_path / "contract.json")
     assert "\n" not in str(raised.value)
@@ -187,7 +190,7 @@ class Noisy(torch.nn.Module):
 
 
 def test_a_network_that_keeps_to_the_contract_is_counted(tmp_path: Path) -> None:
-    contract.stage(jobs.Contract(**NETWORK, shape=SHAPE), contract=tmp_path / "contract.json")
+    contract.stage(jobs.Contract(**NETWORK, shape=SHAPE, snapshots=5), contract=tmp_path / "contract.json")
     assert json.loads((tmp_path / "contract.json").read_text()) == {
         "parameters": sum(p.numel() for p in build(CHANNELS, SIZE).parameters())
     }

@@ -63,14 +63,14 @@ def maps(table: pd.DataFrame, options: style.Options) -> Figure:
     each = -(-len(measures) // COLUMNS)
     figure = Figure(figsize=(style.DOUBLE_COLUMN, 1.7 * each * len(parts) + 0.8), layout="constrained")
     grid = figure.subplots(each * len(parts), COLUMNS, squeeze=False)
-    names, shown = table["response"].drop_duplicates().tolist(), []
+    names, shown = table["tested"].drop_duplicates().tolist(), []
     for number, (model, part, _) in enumerate(parts):
         panels = grid[each * number : each * (number + 1)].ravel()
         for panel in panels[len(measures) :]:
             panel.remove()
         for place, (panel, measure) in enumerate(zip(panels, measures, strict=False)):
             rows = part[part["measure"] == measure]
-            values = style.grid(rows, "retraining_maps", "response", "perturbation", "value", table)
+            values = style.grid(rows, "retraining_maps", "tested", "left_out", "value", table)
             # Of distances, which are nothing on no diagonal, how much less they are than the largest.
             shown.append(relative(values - values.min() if measure == "nearness" else values))
             images = style.heatmaps([panel], {MAPS[measure]: shown[-1]}, Normalize(-1, 1), style.DIVERGING)
@@ -99,7 +99,7 @@ def sums(table: pd.DataFrame, options: style.Options) -> Figure:
     rows, columns = [], [name for name in SUMS if (table["measure"] == name).any()]
     for model, part, _ in style.by_model(table, options):
         rows += [(f"{level} tested\n({model})", part[part["level"] == level]) for level in ("class", "window")]
-    rows = [(title, part) for title, part in rows if part["response"].nunique() > 1]
+    rows = [(title, part) for title, part in rows if part["tested"].nunique() > 1]
     figure = Figure(figsize=(style.DOUBLE_COLUMN, 1.6 * len(rows) + 0.5), layout="constrained")
     grid = figure.subplots(len(rows), len(columns), squeeze=False)
     for axes, (title, part) in zip(grid, rows, strict=True):
@@ -108,10 +108,10 @@ def sums(table: pd.DataFrame, options: style.Options) -> Figure:
             if own.empty:
                 panel.set_axis_off()
                 continue
-            values = relative(style.grid(own, "retraining_maps", "response", "perturbation", "value", own))
+            values = relative(style.grid(own, "retraining_maps", "tested", "left_out", "value", own))
             (image,) = images = style.heatmaps([panel], {SUMS[measure]: values}, Normalize(-1, 1), style.DIVERGING)
             style.print_cells(panel, image, style.written(values, ".2f"), fontsize=5)
-            names = part["response"].drop_duplicates().tolist()
+            names = part["tested"].drop_duplicates().tolist()
             panel.set_xticks(range(len(names)), names, rotation=90, fontsize=5)
             panel.set_yticks(range(len(names)), names if panel is axes[0] else [""] * len(names), fontsize=5)
             panel.invert_yaxis()
@@ -136,7 +136,7 @@ def scores(table: pd.DataFrame, options: style.Options) -> Figure:
         for number, (model, part, look) in enumerate(parts):
             rows = part[(part["score"] == score) & (part["relation"] == relation)]
             _scored(panel, rows, measures, look | {"label": model}, 0.3 * (number - (len(parts) - 1) / 2))
-            ceiling = rows[rows["seed"] == "all"]["ceiling"].iloc[0]
+            ceiling = rows[rows["seeds"] == "all"]["ceiling"].iloc[0]
             if np.isfinite(ceiling):
                 panel.axvline(ceiling, color=look["color"], linewidth=0.8, linestyle=":")
         panel.set_title(RELATIONS[score, relation], fontsize=7)
@@ -155,7 +155,7 @@ def scores(table: pd.DataFrame, options: style.Options) -> Figure:
 
 def _scored(panel: Axes, rows: pd.DataFrame, measures: list[str], look: dict[str, Any], shift: float) -> None:
     places = {name: place + shift for place, name in enumerate(measures)}
-    pooled, single = rows[rows["seed"] == "all"], rows[rows["seed"] != "all"]
+    pooled, single = rows[rows["seeds"] == "all"], rows[rows["seeds"] != "all"]
     look = look | {"linestyle": "none"}
     y = pooled["measure"].map(places).to_numpy(float)
     ends = np.abs(pooled[["low", "high"]].to_numpy() - pooled[["value"]].to_numpy()).T

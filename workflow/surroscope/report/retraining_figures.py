@@ -3,7 +3,7 @@
 from surroscope.report.spec import Columns, FigureSpec, Question
 
 MAPS = Columns(
-    ("model", "level", "measure", "response", "perturbation"), (), ("value", "seed_noise"), missing=("seed_noise",)
+    ("model", "level", "measure", "tested", "left_out"), (), ("value", "seed_noise"), missing=("seed_noise",)
 )
 SETUP = """
             Networks on {system} trained again without some groups of transitions, a group being a class and a window of
@@ -48,7 +48,7 @@ FIGURES = {
         question=Question.CHOICE,
         table="retraining_scores",
         columns=Columns(
-            ("model", "score", "relation", "measure", "seed"),
+            ("model", "score", "relation", "measure", "seeds"),
             (),
             ("value", "low", "high", "reliability", "ceiling", "n_seeds"),
             missing=("value", "reliability", "ceiling"),

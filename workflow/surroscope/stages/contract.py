@@ -11,7 +11,7 @@ from surroscope.influence.linearize import Method
 from surroscope.models import context, surrogate
 from surroscope.runtime import cli, store
 from surroscope.stages.checkpoint import linearizing
-from surroscope.training.strategy import check, load
+from surroscope.training.strategy import asked_for, check
 
 
 def stage(settings: jobs.Contract, *, contract: cli.Output) -> None:
@@ -23,10 +23,9 @@ def stage(settings: jobs.Contract, *, contract: cli.Output) -> None:
     with linearizing(settings.model, settings.system):
         chosen = None if isinstance(settings.method, str) else Method(**dict(settings.method))
         require_differentiable(network, states, chosen)
-    if settings.strategy is not None and settings.equations is not None:
+    if settings.strategy:
         named = settings.strategy.factory
-        strategy = load(named, settings.strategy.options, settings.equations)
-        check(strategy, network.train(), settings.shape, settings.snapshots, named)
+        check(asked_for(settings), network.train(), settings.shape, settings.snapshots, named)
     text = json.dumps({"parameters": surrogate.size(network)})
     print(text)
     with store.atomic(contract) as temporary:

@@ -20,7 +20,7 @@ from surroscope.runtime import cli, progress, store
 from surroscope.training import loop, windows
 from surroscope.training.masked import masked
 from surroscope.training.recipe import Recipe, averaged
-from surroscope.training.strategy import history_of, load, next_state
+from surroscope.training.strategy import asked_for, history_of
 
 
 def stage(settings: jobs.Retrain, *, stores: list[Path], split: Path, retrained: cli.Output) -> None:
@@ -32,8 +32,7 @@ def stage(settings: jobs.Retrain, *, stores: list[Path], split: Path, retrained:
     network = surrogate.build(**settings.network, shape=tuple(train.shape[2:]), seed=settings.seed).to(place)
     # By all of them, whatever is left out: in other units a network would be another one.
     surrogate.normalise(network, train)
-    chosen = settings.strategy
-    rule = load(chosen.factory, chosen.options, settings.equations) if chosen and settings.equations else next_state()
+    rule = asked_for(settings)
     history = history_of(network)
     epochs = loop.epochs(
         network,
@@ -43,7 +42,7 @@ def stage(settings: jobs.Retrain, *, stores: list[Path], split: Path, retrained:
         seed=settings.seed,
         until=settings.epochs,
         classes=len(classes),
-        strategy=masked(rule, windows.placed(settings.left_out, classes), draws=chosen is not None),
+        strategy=masked(rule, windows.placed(settings.left_out, classes), draws=settings.strategy is not None),
         progress=lambda count, _: bar.update(count),
     )
     total = settings.epochs * loop.batches_in(train, settings.batch, history + rule.following)

@@ -21,7 +21,7 @@ from surroscope.runtime import cli, progress, store
 from surroscope.training import distributed, loop, windows
 from surroscope.training.checkpoints import Checkpoints
 from surroscope.training.recipe import Recipe, averaged
-from surroscope.training.strategy import Strategy, Window, history_of, load, next_state
+from surroscope.training.strategy import Window, asked_for, history_of
 
 # Transitions at which it is looked whether a network can be differentiated.
 FEW = 3
@@ -61,7 +61,7 @@ def stage(
             seed=settings.seed,
         )
         network = build().to(place)
-        strategy, without = strategy_of(settings), windows.placed(settings.without, [path.stem for path in stores])
+        strategy, without = asked_for(settings), windows.placed(settings.without, [path.stem for path in stores])
         normalise = partial(normalised, train=train, classes=len(stores), without=without)
         normalise(network)
         epochs = partial(
@@ -155,13 +155,6 @@ def require_differentiable(
         require(network.to(place), given.to(place))
     except ValueError as error:
         raise UserError(f"{settings.model} on {settings.system}: {error}") from None
-
-
-def strategy_of(settings: jobs.Train) -> Strategy:
-    """How it is trained; one step unless it is said."""
-    if settings.strategy is None or settings.equations is None:
-        return next_state()
-    return load(settings.strategy.factory, settings.strategy.options, settings.equations)
 
 
 def normalised(network: nn.Module, train: Tensor, classes: int, without: windows.Without) -> None:

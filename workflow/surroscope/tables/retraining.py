@@ -161,7 +161,7 @@ def maps(found: Bank, effect: np.ndarray, predicted: Mapping[str, np.ndarray]) -
         noise = values.std(axis=0, ddof=1) if len(values) > 1 else np.full(values.shape[1:], np.nan)
         of = found.names[level]
         rows += [
-            {"level": level, "measure": name, "response": of[r], "perturbation": of[g]}
+            {"level": level, "measure": name, "tested": of[r], "left_out": of[g]}
             | {"value": mean, "seed_noise": noise[r, g]}
             for (r, g), mean in np.ndenumerate(values.mean(axis=0))
         ]
@@ -185,11 +185,11 @@ def entries(found: Bank, effect: np.ndarray, predicted: Mapping[str, np.ndarray]
         reached = {"reliability": agree, "ceiling": diagnostics.ceiling(agree, len(found.seeds))}
         for name, values in predicted.items():
             ends = diagnostics.agreement(effect, values, mask)
-            rows.append(about | reached | {"measure": name, "seed": POOLED} | scored(*ends))
+            rows.append(about | reached | {"measure": name, "seeds": POOLED} | scored(*ends))
             for number, seed in enumerate(found.seeds):
                 one = diagnostics.spearman(effect[number][mask], values[number][mask])
                 single = {"reliability": agree, "ceiling": diagnostics.ceiling(agree, 1)}
-                rows.append(about | single | {"measure": name, "seed": str(seed)} | scored(one))
+                rows.append(about | single | {"measure": name, "seeds": str(seed)} | scored(one))
     return rows
 
 
@@ -209,11 +209,11 @@ def subsets(found: Bank, effect: np.ndarray, predicted: Mapping[str, np.ndarray]
         for name, values in ({RETRAINED: effect} | dict(predicted)).items():
             ends = diagnostics.datamodelled(outcome.mean(axis=0), trained, values.mean(axis=0), others)
             reached = {"ceiling": diagnostics.ceiling(agree, len(found.seeds))}
-            rows.append(about | reached | {"measure": name, "seed": POOLED} | scored(*ends))
+            rows.append(about | reached | {"measure": name, "seeds": POOLED} | scored(*ends))
             for number, seed in enumerate(found.seeds):
                 ends = diagnostics.datamodelled(outcome[number], trained, values[number], others)
                 reached = {"ceiling": diagnostics.ceiling(agree, 1)}
-                rows.append(about | reached | {"measure": name, "seed": str(seed)} | scored(*ends))
+                rows.append(about | reached | {"measure": name, "seeds": str(seed)} | scored(*ends))
     return rows
 
 

@@ -27,7 +27,7 @@ from surroscope.physics.initial_conditions import sample, start_time
 from surroscope.physics.simulate import BATCH_CELLS, simulate
 from surroscope.training import loop
 from surroscope.training.recipe import Recipe
-from surroscope.training.strategy import WITH_BACKWARD, history_of, load, price
+from surroscope.training.strategy import WITH_BACKWARD, asked_for, history_of, price
 
 # Per-sample gradients over batched passes, a tangent and a product with the metric over a forward pass
 # (`make bench-linearize`), and double over single precision.
@@ -228,11 +228,10 @@ class Model:
 
     def price(self, job: jobs.Train) -> float:
         """Forwards of one sample that a window costs in training."""
-        if job.strategy is None or job.equations is None:
+        if job.strategy is None:
             return WITH_BACKWARD
         shape = self.shape(job.system)
-        strategy = load(job.strategy.factory, job.strategy.options, job.equations)
-        return price(strategy, surrogate.build(**job.network, shape=shape, seed=0), shape)
+        return price(asked_for(job), surrogate.build(**job.network, shape=shape, seed=0), shape)
 
     def _retrain(self, job: jobs.Retrain, **_: str) -> Work:
         work = self._train(job)

@@ -167,6 +167,13 @@ def load(factory: str, options: dict[str, Any], system: System) -> Strategy:
     return made
 
 
+def asked_for(training: Any) -> Strategy:
+    """The strategy of a training, by its `strategy` (factory, options) and `equations`; one step if it has none."""
+    if training.strategy is None:
+        return next_state()
+    return load(training.strategy.factory, training.strategy.options, training.equations)
+
+
 def check(strategy: Strategy, network: nn.Module, shape: tuple[int, ...], snapshots: int, name: str) -> None:
     """Raise UserError, before hours are spent, unless the loss of random windows can be descended.
 
