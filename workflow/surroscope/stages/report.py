@@ -12,6 +12,7 @@ from PIL import Image
 from surroscope.config import jobs
 from surroscope.influence.solvers import QUANTITIES
 from surroscope.report.catalogue import MODULES, caption, figure
+from surroscope.report.findings import FINDINGS, finding
 from surroscope.report.page import (
     Audit,
     DataCard,
@@ -135,6 +136,7 @@ def numbered(
             image=webp(path),
             table=str(own[specs[path].table]),
             number=number,
+            finding=finding(path.stem, read_csv(own[specs[path].table])) if path.stem in FINDINGS else "",
         )
         for number, path in enumerate(order, 1)
     )
