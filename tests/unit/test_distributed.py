@@ -106,15 +106,15 @@ def make(tmp_path_factory: pytest.TempPathFactory) -> Callable[..., Job]:
     "network",
     [
         {},
-        {"factory": "surroscope.models.unet:build", "options": UNET},
         # Two forwards before a backward.
         {
+            **{"factory": "surroscope.models.unet:build", "options": UNET},
             "strategy": Factory(factory="surroscope.training.strategies.unrolled:build"),
             "equations": SYSTEMS["CE"],
             **{"clip": 1.0, "average": 0.9, "warmup": 0.1, "schedule": "cosine"},
         },
     ],
-    ids=["ViT", "UNet", "unrolled"],
+    ids=["ViT", "UNet, unrolled"],
 )
 def test_two_processes_train_the_weights_of_one(
     make: Callable[..., Job], tmp_path: Path, network: dict[str, Any]

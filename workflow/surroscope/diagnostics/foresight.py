@@ -10,10 +10,10 @@ from math import comb
 import numpy as np
 from scipy import stats
 
-from surroscope.diagnostics.correlation import pearson
+from surroscope.diagnostics import ranks
+from surroscope.diagnostics.ranks import FEWEST
 
 LEVEL = 0.05
-FEWEST = 3
 # Up to here the distribution of ρ is counted out; beyond it is near to that of Student's t.
 COUNTED = 14
 
@@ -21,9 +21,7 @@ COUNTED = 14
 def spearman(x: np.ndarray, y: np.ndarray) -> float:
     """ρ of x and y, (n,) each; NaN where fewer than three have both, or one is constant."""
     known = ~(np.isnan(x) | np.isnan(y))
-    if known.sum() < FEWEST:
-        return np.nan
-    return pearson(stats.rankdata(x[known]), stats.rankdata(y[known]))
+    return ranks.spearman(x[known], y[known])
 
 
 def partial(x: np.ndarray, y: np.ndarray, z: np.ndarray) -> float:

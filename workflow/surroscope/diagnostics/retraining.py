@@ -11,6 +11,7 @@ import numpy as np
 from scipy.stats import rankdata
 
 from surroscope.diagnostics import bootstrap, coherence
+from surroscope.diagnostics.ranks import spearman
 
 ALL, OTHERS = "all", "other groups"
 
@@ -67,13 +68,6 @@ def blocks(classes: int, windows: int) -> np.ndarray:
     """A trivial rival (G, G): the same class before any other, and within each the nearer windows before others."""
     of, window = np.divmod(np.arange(classes * windows), windows)
     return (of[:, None] == of) * float(windows) - np.abs(window[:, None] - window)
-
-
-def spearman(x: np.ndarray, y: np.ndarray) -> float:
-    """Rank correlation of two samples (n,); NaN where one is constant, or of fewer than three."""
-    if len(x) < 3 or np.ptp(x) == 0 or np.ptp(y) == 0:
-        return np.nan
-    return float(np.corrcoef(rankdata(x), rankdata(y))[0, 1])
 
 
 def agreement(effect: np.ndarray, predicted: np.ndarray, mask: np.ndarray) -> tuple[float, float, float]:

@@ -92,10 +92,15 @@ def lag_medians(h: np.ndarray) -> dict[str, np.ndarray]:
     return {relation: np.array(medians) for relation, medians in found.items()}
 
 
+def class_matrix(h: np.ndarray) -> np.ndarray:
+    """Median same-time H (n, C, T, C, T) of each class at each, (C, C)."""
+    same_time = np.einsum("natbt->abnt", h)
+    return np.median(same_time.reshape(*same_time.shape[:2], -1), axis=-1)
+
+
 def class_medians(h: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """Median same-time H (n, C, T, C, T) of each class on itself (C,), and of each pair of classes (C (C - 1),)."""
-    same_time = np.einsum("natbt->abnt", h)
-    medians = np.median(same_time.reshape(*same_time.shape[:2], -1), axis=-1)
+    medians = class_matrix(h)
     own = np.eye(len(medians), dtype=bool)
     return medians[own], medians[~own]
 

@@ -7,7 +7,7 @@ import pandas as pd
 
 from surroscope.diagnostics import coherence
 from surroscope.diagnostics.coupling import Coupled, pairs_of_classes
-from surroscope.diagnostics.scalars import Measured
+from surroscope.diagnostics.scalars import Measured, class_matrix
 from surroscope.diagnostics.verdict import percent
 
 # Class, first and last time.
@@ -62,8 +62,7 @@ def of_model(m: Measured, c: Coupled, classes: Sequence[str], without: Without) 
 
 def ratios(values: np.ndarray) -> np.ndarray:
     """Median at equal times between each two classes over the medians within them, (C, C), of (n, C, T, C, T)."""
-    same_time = np.einsum("natbt->abnt", values)
-    medians = np.median(same_time.reshape(*same_time.shape[:2], -1), axis=-1)
+    medians = class_matrix(values)
     return medians / np.diagonal(medians)[:, None]
 
 

@@ -54,11 +54,11 @@ def epochs(
     progress: called after each batch with how many batches that was, 1, and how many forwards
 
     A state holds "epoch", "network", "optimizer", "weights", those that are kept if they are not the network's (an
-    average), and "history": one row an epoch with the mean loss over
-    training batches and the mean SMSE of one step over the validation transitions, the learning rate, the seconds and
-    the windows that it took, and since the beginning the forwards of one sample (a backward counts two) and the
-    floating-point operations that torch's counter gives for them. The order of a pass depends on (seed, pass) alone,
-    the global generator (dropout, noise) on the epoch and the process too.
+    average), and "history": one row an epoch with the mean loss over training batches and the mean SMSE of one step
+    over the validation transitions, the learning rate, the seconds and the windows that it took, and since the
+    beginning the forwards of one sample (a backward counts two) and the floating-point operations that torch's counter
+    gives for them. The order of a pass depends on (seed, pass) alone, the global generator (dropout, noise) on the
+    epoch and the process too.
     Raises UserError if a gradient is not finite, if a batch has fewer windows than there are processes, if nothing is
     left to train or to validate on, or if the network cannot be compiled.
     """
