@@ -113,6 +113,7 @@
     });
     const values = make("tbody", {});
     const states = [0, 1].map(() => make("canvas", { width: 128, height: 128, role: "img" }));
+    const moved = sides.map(() => ({ canvas: make("canvas", { width: 128, height: 128, role: "img" }), told: make("figcaption", { class: "quiet" }) }));
     const lag = make("svg", { viewBox: "0 0 380 170", role: "img", class: "lag" });
     const row = make("output", { class: "row" });
     root.append(
@@ -122,6 +123,7 @@
       make("div", { class: "panel" },
         make("table", {}, make("thead", {}, make("tr", {}, ...["network", "measure", "here", "median", "over units", "above 0"].map(text => make("th", { scope: "col" }, text)))), values),
         ...states.map((canvas, k) => make("figure", {}, canvas, make("figcaption", { class: "quiet" }, k ? `responds (${fields.channel})` : `stepped on (${fields.channel})`))),
+        ...Object.keys(data.responses).length ? moved.map(({ canvas, told }) => make("figure", {}, canvas, told)) : [],
         make("figure", {}, lag, make("figcaption", { class: "quiet" }, "Medians between these two classes against the lag (time of the response less that of the step), relative to the responding class's own at lag 0"))),
       make("p", { class: "quiet" }, "Its row: ", row));
 
@@ -192,9 +194,27 @@
         paint(states[k], x, y, (a, b) => truth[((ic * frames + time) * y + b) * x + a] / 254, "field");
         states[k].setAttribute("aria-label", `${fields.channel} of ${matrices.transition(index)}`);
       });
+      moved.forEach((one, number) => response(one, sides[number].side.model, up, column));
       curve(all, Math.floor(up / times), Math.floor(column / times), up % times - column % times);
     }
     const truth = bytes(fields.truth);
+
+    // How a prediction moves, at the pair of the grid that is next to the one that is pointed at.
+    function response({ canvas, told }, model, up, column) {
+      const found = data.responses[model];
+      canvas.parentElement.hidden = !found;
+      if (!found) return;
+      const next = index => found.transitions.reduce((best, other, k) => {
+        const far = at => (Math.floor(at / times) === Math.floor(index / times) ? 0 : size) + Math.abs(at - index);
+        return far(other) < far(found.transitions[best]) ? k : best;
+      }, 0);
+      const [row, step] = [up, column].map(next), [y, x] = found.shape, start = (row * found.transitions.length + step) * x * y;
+      found.bytes ??= bytes(found.data);
+      paint(canvas, x, y, (a, b) => found.bytes[start + b * x + a] / 127 - 1, "signed");
+      const pair = `a step on ${matrices.transition(found.transitions[step])} at ${matrices.transition(found.transitions[row])}`;
+      canvas.setAttribute("aria-label", `How ${pair} moves the ${fields.channel} that ${model} predicts`);
+      told.textContent = `${model}: how ${pair} moves its ${fields.channel} (±${shown(found.limits[row][step])}, seed ${found.of.seed}, first batch)`;
+    }
 
     function curve(all, responds, stepped, here) {
       const lags = Array.from({ length: 2 * times - 1 }, (_, k) => k + 1 - times);
