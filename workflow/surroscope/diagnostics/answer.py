@@ -11,6 +11,8 @@ REACHES = {
     "partly shared": "reaches {others} in part",
     "kept apart": "does not reach {others}",
 }
+# Of the error of no change: above it a network has learned too little for what it shares to say much.
+ACCURATE = 0.25
 PROOF = "snakemake --cores all --configfile workflow/presets/proof.yaml"
 
 
@@ -44,6 +46,19 @@ def answer(evidence: Evidence) -> str:
     classes = REACHES[places.pop() if len(places) == 1 else "partly shared"].format(others="the other classes")
     joined = "and" if times.split()[0] == classes.split()[0] else "but"
     return f"What this network learns at one time {times}, {joined} what it learns of one class {classes}."
+
+
+def strength(evidence: Evidence) -> str:
+    """How far it is from predicting no change, and a warning where that is not far."""
+    validation, persistence = evidence.errors
+    if not validation < WEAK * persistence:
+        return ""
+    told = f"One step errs by {100 * validation / persistence:.0f} % of no change"
+    return (
+        f"{told}: a weak network, which may share only the little that it learned."
+        if (validation > ACCURATE * persistence)
+        else f"{told}."
+    )
 
 
 def bars(evidence: Evidence) -> list[Bar]:
@@ -100,6 +115,7 @@ def told(evidence: Evidence, **known: Any) -> dict[str, Any]:
     """All of it, as JSON has it. known: of `advice`"""
     return {
         "answer": answer(evidence),
+        "strength": strength(evidence),
         "bars": [one._asdict() for one in bars(evidence)],
         "unsettled": unsettled(evidence),
         "next": [one._asdict() for one in advice(evidence, **known)],

@@ -113,7 +113,10 @@
     });
     const values = make("tbody", {});
     const states = [0, 1].map(() => make("canvas", { width: 128, height: 128, role: "img" }));
-    const moved = sides.map(() => ({ canvas: make("canvas", { width: 128, height: 128, role: "img" }), told: make("figcaption", { class: "quiet" }) }));
+    const moved = sides.map(() => {
+      const canvas = make("canvas", { width: 128, height: 128, role: "img" }), told = make("figcaption", { class: "quiet" });
+      return { canvas, told, figure: make("figure", { hidden: "" }, canvas, told) };
+    });
     const lag = make("svg", { viewBox: "0 0 380 170", role: "img", class: "lag" });
     const row = make("output", { class: "row" });
     root.append(
@@ -121,9 +124,9 @@
       make("p", {}, make("label", {}, "Seed and batch ", unit), " ", unitLabel),
       make("div", { class: "pairs" }, ...sides.map(one => one.figure)), pair,
       make("div", { class: "panel" },
-        make("table", {}, make("thead", {}, make("tr", {}, ...["network", "measure", "here", "median", "over units", "above 0"].map(text => make("th", { scope: "col" }, text)))), values),
+        make("div", { class: "scroll", role: "region", "aria-labelledby": `${id}-pair`, tabindex: 0 }, make("table", {}, make("thead", {}, make("tr", {}, ...["network", "measure", "here", "median", "over units", "above 0"].map(text => make("th", { scope: "col" }, text)))), values)),
         ...states.map((canvas, k) => make("figure", {}, canvas, make("figcaption", { class: "quiet" }, k ? `responds (${fields.channel})` : `stepped on (${fields.channel})`))),
-        ...Object.keys(data.responses).length ? moved.map(({ canvas, told }) => make("figure", {}, canvas, told)) : [],
+        ...moved.map(one => one.figure),
         make("figure", {}, lag, make("figcaption", { class: "quiet" }, "Medians between these two classes against the lag (time of the response less that of the step), relative to the responding class's own at lag 0"))),
       make("p", { class: "quiet" }, "Its row: ", row));
 
@@ -200,9 +203,9 @@
     const truth = bytes(fields.truth);
 
     // How a prediction moves, at the pair of the grid that is next to the one that is pointed at.
-    function response({ canvas, told }, model, up, column) {
+    function response({ canvas, told, figure }, model, up, column) {
       const found = data.responses[model];
-      canvas.parentElement.hidden = !found;
+      figure.hidden = !found;
       if (!found) return;
       const next = index => found.transitions.reduce((best, other, k) => {
         const far = at => (Math.floor(at / times) === Math.floor(index / times) ? 0 : size) + Math.abs(at - index);
@@ -277,6 +280,23 @@
     root.hidden = false;
   }
 
+  // What a link leads to may be folded away.
+  const open = () => {
+    const target = location.hash && document.getElementById(decodeURIComponent(location.hash.slice(1)));
+    for (let at = target && target.parentElement; at; at = at.parentElement) if (at.tagName === "DETAILS" && !at.open) at.open = true;
+    if (target) target.scrollIntoView();
+  };
+  // The link of the section that is read.
+  const links = new Map([...document.querySelectorAll("#contents a")].map(link => [document.getElementById(link.hash.slice(1)), link]));
+  const mark = () => {
+    const passed = [...links.keys()].filter(heading => heading.checkVisibility() && heading.getBoundingClientRect().top < innerHeight / 3);
+    for (const [heading, link] of links) heading === (passed.at(-1) ?? [...links.keys()][0]) ? link.setAttribute("aria-current", "true") : link.removeAttribute("aria-current");
+  };
+  addEventListener("hashchange", open);
+  addEventListener("scroll", mark, { passive: true });
+
   for (const root of document.querySelectorAll(".explorer")) explorer(root);
   for (const root of document.querySelectorAll(".rollouts")) rollouts(root);
+  open();
+  mark();
 })();

@@ -1,13 +1,15 @@
 """Gather figures, captions, numbers, settings and provenance -> one self-contained HTML page, and provenance.json."""
 
 import json
+import platform
+import subprocess
 from collections.abc import Sequence
+from datetime import UTC, datetime
+from importlib.metadata import version
 from io import BytesIO
 from pathlib import Path
 from typing import Annotated, Any
 from zipfile import ZIP_DEFLATED, ZipFile, ZipInfo
-
-from PIL import Image
 
 from surroscope.config import jobs
 from surroscope.influence.solvers import QUANTITIES
@@ -22,6 +24,7 @@ from surroscope.report.page import (
     Verdict,
     caption_html,
     render,
+    webp,
 )
 from surroscope.report.spec import Question
 from surroscope.runtime import cli, cost, fingerprint, store
@@ -80,6 +83,7 @@ def stage(
         methods=dict(settings.methods),
         provenance=origins(settings, data),
         costs=tuple(stage for stage in cost.by_stage(costs) if stage.stage != "report"),
+        facts=facts(),
         archive=(f"{settings.config['study']}-tables.zip", archived(tables)),
     )
     with store.atomic(page) as temporary:
@@ -99,6 +103,19 @@ def stage(
     recorded = record(settings.config, made, files=[page, *tables, *figures, *files], stores=stores)
     with store.atomic(provenance) as temporary:
         temporary.write_text(json.dumps(recorded, indent=1, sort_keys=True) + "\n")
+
+
+def facts() -> dict[str, str]:
+    """When, from which commit and on what kind of machine the page is made."""
+    found = {"Made on": datetime.now(UTC).strftime("%-d %B %Y")}
+    root = Path(__file__).parents[3]
+    # Only of a clone of Surroscope: a package may lie in the repository of something else.
+    if (root / "Snakefile").is_file() and (root / ".git").exists():
+        git = ["git", "-C", str(root), "describe", "--always", "--dirty", "--abbrev=10"]
+        told = subprocess.run(git, capture_output=True, text=True, check=False)
+        if told.returncode == 0:
+            found["from Surroscope's commit"] = told.stdout.strip()
+    return found | {"on": f"{platform.system()} {platform.machine()} with torch {version('torch')}"}
 
 
 def card(path: Path) -> DataCard:
@@ -140,14 +157,6 @@ def numbered(
         )
         for number, path in enumerate(order, 1)
     )
-
-
-def webp(image: Path) -> bytes:
-    """A PNG as lossless WebP, which is smaller."""
-    found = BytesIO()
-    with Image.open(image) as picture:
-        picture.save(found, "webp", lossless=True, quality=100, method=4)
-    return found.getvalue()
 
 
 def archived(tables: Sequence[Path]) -> bytes:
