@@ -8,7 +8,7 @@ SURROGATES := .venv-surrogates
 BIN := $(CURDIR)/$(VENV)/bin
 export PATH := $(BIN):$(PATH)
 
-.PHONY: run audit test test-slow test-surrogates test-gpu test-slurm test-browser recover archive verify drill estimate gallery signature compare schema lint format bench bench-linearize bench-reduction bench-peers bench-reader bench-ingest bench-groups bench-statistics bench-solvers bench-coupling snakemake-report clean
+.PHONY: run audit test test-slow test-surrogates test-gpu test-slurm test-browser recover archive verify drill estimate gallery signature shipped compare schema lint format bench bench-linearize bench-reduction bench-peers bench-reader bench-ingest bench-groups bench-statistics bench-solvers bench-coupling snakemake-report clean
 .DEFAULT_GOAL := run
 
 run: $(VENV)/ready
@@ -79,6 +79,10 @@ gallery: $(VENV)/ready
 # How influence narrows as the error falls, of every finished study, or of STUDIES="results/a results/b".
 signature: $(VENV)/ready
 	python -P -m surroscope.tools.signature $(STUDIES)
+
+# The numbers that other runs of the same settings are held against, of finished studies.
+shipped: $(VENV)/ready
+	python -P -m surroscope.tools.shipped $(or $(CONFIG),config.yaml)
 
 # Finished studies side by side: STUDIES="results/a results/b".
 compare: $(VENV)/ready

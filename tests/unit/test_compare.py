@@ -22,7 +22,13 @@ OTHER = replace(ONE, estimate=ONE.estimate + 0.5, draws=DRAWN + 0.5)
 
 
 def record(digest: str = "a", **changes: Any) -> dict[str, Any]:
-    config = {"study": "x", "seeds": [10, 35], "split": {"train": 0.5}, "probe": {"batches": 2}, "systems": {}} | changes
+    config = {
+        "study": "x",
+        "seeds": [10, 35],
+        "split": {"train": 0.5},
+        "probe": {"batches": 2},
+        "systems": {},
+    } | changes
     return {"config": config, "stores": {f"data/store/{digest}/NS/NS-BB.zarr": {"digest": digest}, "results/x": {}}}
 
 

@@ -144,7 +144,8 @@ class DataCard:
 class SystemSection:
     """What there is to say about one physical system.
 
-    folder: of all its tables; explorer: what the explorer reads, as JSON; "" where there is none
+    folder: of all its tables; explorer: what the explorer reads, as JSON; shipped: how its numbers stand beside those
+    that ship with Surroscope; both "" where there is none
     """
 
     name: str
@@ -154,6 +155,7 @@ class SystemSection:
     figures: tuple[ReportFigure, ...]
     folder: str
     explorer: str = ""
+    shipped: str = ""
     cards: tuple[DataCard, ...] = ()
 
     @property

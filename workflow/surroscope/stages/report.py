@@ -13,6 +13,7 @@ from zipfile import ZIP_DEFLATED, ZipFile, ZipInfo
 
 from surroscope.config import jobs
 from surroscope.influence.solvers import QUANTITIES
+from surroscope.report import shipped
 from surroscope.report.catalogue import MODULES, caption, figure
 from surroscope.report.findings import FINDINGS, finding
 from surroscope.report.page import (
@@ -58,6 +59,7 @@ def stage(
         own = {path.stem: path for path in tables if path.parents[1].name == name}
         drawn = [path for path in figures if path.parents[1].name == name and path.suffix == ".png"]
         verdicts = json.loads(own["verdict"].read_text())
+        scalars = tuple(MainNumber(**row) for row in read_csv(own["scalars"]).to_dict("records"))
         systems.append(
             SystemSection(
                 name=name,
@@ -66,7 +68,8 @@ def stage(
                     Verdict(name, model, **verdict | {"influence": QUANTITIES[verdict["influence"]]})
                     for model, verdict in verdicts.items()
                 ),
-                scalars=tuple(MainNumber(**row) for row in read_csv(own["scalars"]).to_dict("records")),
+                scalars=scalars,
+                shipped=shipped.told(settings.config, name, scalars),
                 figures=numbered(drawn, name, own, settings),
                 folder=str(own["scalars"].parent),
                 explorer=own["explorer"].read_text(),
