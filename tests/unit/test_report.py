@@ -34,6 +34,7 @@ from surroscope.report.page import (
     render,
 )
 from surroscope.report.spec import Question
+from surroscope.report.words import WORDS
 from surroscope.runtime.cost import StageCost
 
 DESCRIPTION = Path(__file__).parents[2] / "workflow" / "report" / "workflow.rst"
@@ -321,3 +322,10 @@ def test_the_cost_is_shown_and_what_is_not_recorded_is_said(study: Audit) -> Non
     assert "train 6 0.155 0.1 1.5 161 595 2035" in text
     assert "cross gradients 12 0.0286 not recorded not recorded 40.2 not recorded not recorded" in text
     assert "What it cost" not in render(study)
+
+
+def test_words_mean_what_the_glossary_says() -> None:
+    glossary = (Path(__file__).parents[2] / "docs/glossary.md").read_text()
+    rows = dict(re.findall(r"^\| ([^|]+?) \| (.+) \|$", glossary, flags=re.MULTILINE))
+    plain = {word: re.sub(r" ?\(\[[^]]+\]\([^)]+\)\)", "", text) for word, text in rows.items()}
+    assert {word: plain[word] for word in WORDS} == WORDS

@@ -3,11 +3,13 @@
 import json
 import os
 import re
+import shutil
 import subprocess
 import sys
 from pathlib import Path
 
 import numpy as np
+import pandas as pd
 import pytest
 
 import surroscope
@@ -42,6 +44,24 @@ def test_a_finished_study_is_verified_and_packed(tiny: Project, tmp_path: Path) 
     assert found.returncode == 1
     (line,) = [line for line in found.stderr.splitlines() if line.startswith("error: ")]
     assert "results/tiny/NS/tables/two_time.csv: damaged, or edited" in line
+
+
+def test_a_study_does_not_differ_from_its_copy(tiny: Project, tmp_path: Path) -> None:
+    project = tiny.copy(tmp_path / "project")
+    shutil.copytree(project.folder / "results/tiny", project.folder / "results/again")
+    found = tool(project, "compare", "results/tiny", "results/again")
+    assert not found.returncode, found.stderr
+    table = pd.read_csv(project.folder / "results/compare.csv", keep_default_na=False, na_values=[""])
+    apart = table[table["less"] == "tiny"]
+    assert apart["paired"].all()
+    finite = apart["value"].notna()
+    assert finite.sum() > 10
+    assert (apart.loc[finite, ["value", "low", "high"]].fillna(0) == 0).all(axis=None)
+    page = (project.folder / "results/compare.html").read_text()
+    assert "None: what differs is data, code or machine." in page
+    alone = tool(project, "compare", "results/tiny")
+    assert alone.returncode == 1
+    assert "found 1 studies, expected two or more" in alone.stderr
 
 
 def test_an_estimate_counts_snakemakes_jobs(tiny: Project) -> None:

@@ -283,7 +283,7 @@
   // What a link leads to may be folded away.
   const open = () => {
     const target = location.hash && document.getElementById(decodeURIComponent(location.hash.slice(1)));
-    for (let at = target && target.parentElement; at; at = at.parentElement) if (at.tagName === "DETAILS" && !at.open) at.open = true;
+    for (let at = target; at; at = at.parentElement) if (at.tagName === "DETAILS") at.open = true;
     if (target) target.scrollIntoView();
   };
   // The link of the section that is read.

@@ -18,6 +18,7 @@ from PIL import Image
 
 from surroscope.diagnostics.verdict import LIMITS
 from surroscope.report.spec import Question
+from surroscope.report.words import WORDS
 from surroscope.runtime.cost import StageCost
 from surroscope.tables.scalars import notice
 
@@ -303,5 +304,5 @@ def render(study: Audit) -> str:
     return (
         environment()
         .get_template("page.html.j2")
-        .render(study=study, script=script, digest=digest, limits=LIMITS, first=FIRST)
+        .render(study=study, script=script, digest=digest, limits=LIMITS, first=FIRST, words=WORDS)
     )

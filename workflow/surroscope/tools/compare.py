@@ -38,18 +38,17 @@ def main(*studies: Path) -> None:
     found: dict[tuple[str, str], dict[str, compare.Sampled]] = {}
     answers = []
     for name, folder in zip(names, studies, strict=True):
-        print(f"reading {folder}", file=sys.stderr)
-        for network, numbers in compare.numbers(folder, records[name]).items():
-            found.setdefault(network, {})[name] = numbers
         for system in records[name]["config"]["systems"]:
             path = folder / system / "tables/verdict.json"
             store.require_whole(path)
             for model, told in json.loads(path.read_text()).items():
                 if "answer" not in told:
-                    raise UserError(
-                        f"{path}: is of an older version; run the study again, which makes its tables again"
-                    )
+                    raise UserError(f"{path}: is of an older version; run the study again, which makes its tables again")
                 answers.append({"study": name, "system": system, "model": model} | told)
+    for name, folder in zip(names, studies, strict=True):
+        print(f"reading {folder}", file=sys.stderr)
+        for network, numbers in compare.numbers(folder, records[name]).items():
+            found.setdefault(network, {})[name] = numbers
     table = compare.table(found, records)
     WRITTEN.parent.mkdir(exist_ok=True)
     table.to_csv(WRITTEN.with_suffix(".csv"), index=False)
