@@ -31,6 +31,7 @@ from surroscope.report.page import (
     alternative_text,
     caption_html,
     number,
+    parted,
     render,
 )
 from surroscope.report.spec import Question
@@ -272,6 +273,16 @@ def test_captions_render(name: str) -> None:
     assert "CE" in html
     assert "{" not in html
     assert 2 <= html.count(". ") + html.count(".\n") + html.count(".<") <= 6
+
+
+@pytest.mark.parametrize("name", FIGURES)
+def test_captions_begin_with_what_is_drawn_in_fifty_words(name: str) -> None:
+    unit = "in units of the standard deviation of its row"
+    text = catalogue.caption(name, "CE", "n = 3 seeds × 4 probe batches", unit)
+    first, rest = parted(text)
+    assert f"{first} {rest}".strip() == " ".join(text.split())
+    assert len(first.split()) <= 50
+    assert first.endswith(".")
 
 
 @pytest.mark.parametrize("system", ["CE_", "a_b__", "x_-y_."])

@@ -81,6 +81,7 @@ FIRST = {
 class ReportFigure:
     """A figure: name, title and question in the catalogue, caption, image (lossless WebP), and the path of its table.
 
+    reading_html: the rest of the caption, for those who unfold it
     number: in the order of the page; finding: what it shows in this study, in a sentence
     """
 
@@ -92,6 +93,7 @@ class ReportFigure:
     table: str
     number: int = 0
     finding: str = ""
+    reading_html: str = ""
 
 
 @dataclass(frozen=True)
@@ -252,6 +254,18 @@ def alternative_text(figure: ReportFigure) -> str:
     """Title and first sentence of the caption: what a reader who cannot see the figure gets in its place."""
     text = " ".join(unescape(re.sub(r"<[^>]+>", " ", figure.caption_html)).split())
     return f"{figure.title}. {re.split(r'(?<=[.!?]) ', text, maxsplit=1)[0]}".strip()
+
+
+def parted(caption: str, words: int = 50) -> tuple[str, str]:
+    """The whole sentences that a caption begins with and that have so many words together, one at least; the rest."""
+    first, count = [], 0
+    sentences = re.split(r"(?<=[.!?]) ", " ".join(caption.split()))
+    for sentence in sentences:
+        count += len(sentence.split())
+        if first and count > words:
+            break
+        first.append(sentence)
+    return " ".join(first), " ".join(sentences[len(first) :])
 
 
 def caption_html(text: str) -> str:

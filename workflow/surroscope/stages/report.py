@@ -24,6 +24,7 @@ from surroscope.report.page import (
     SystemSection,
     Verdict,
     caption_html,
+    parted,
     render,
     webp,
 )
@@ -146,13 +147,15 @@ def numbered(
 ) -> tuple[ReportFigure, ...]:
     """The figures of a system in the order of the page, from the PNG files of those that do not move."""
     specs = {path: figure(path.stem) for path in drawn}
+    told = {path: parted(caption(path.stem, system, settings.n, settings.unit)) for path in drawn}
     order = [path for question in Question for path, spec in specs.items() if spec.question == question]
     return tuple(
         ReportFigure(
             name=path.stem,
             title=specs[path].title,
             question=specs[path].question,
-            caption_html=caption_html(caption(path.stem, system, settings.n, settings.unit)),
+            caption_html=caption_html(told[path][0]),
+            reading_html=caption_html(told[path][1]) if told[path][1] else "",
             image=webp(path),
             table=str(own[specs[path].table]),
             number=number,

@@ -43,7 +43,9 @@ def main(*studies: Path) -> None:
             store.require_whole(path)
             for model, told in json.loads(path.read_text()).items():
                 if "answer" not in told:
-                    raise UserError(f"{path}: is of an older version; run the study again, which makes its tables again")
+                    raise UserError(
+                        f"{path}: is of an older version; run the study again, which makes its tables again"
+                    )
                 answers.append({"study": name, "system": system, "model": model} | told)
     for name, folder in zip(names, studies, strict=True):
         print(f"reading {folder}", file=sys.stderr)
