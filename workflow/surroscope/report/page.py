@@ -258,7 +258,8 @@ def alternative_text(figure: ReportFigure) -> str:
 
 def parted(caption: str, words: int = 50) -> tuple[str, str]:
     """The whole sentences that a caption begins with and that have so many words together, one at least; the rest."""
-    first, count = [], 0
+    first: list[str] = []
+    count = 0
     sentences = re.split(r"(?<=[.!?]) ", " ".join(caption.split()))
     for sentence in sentences:
         count += len(sentence.split())
