@@ -20,7 +20,7 @@ audit: $(VENV)/ready
 	snakemake --cores $(CORES) --configfile $(CONFIG)
 
 test: $(VENV)/ready
-	pytest -n 2 --dist loadfile -m "not slow and not gpu and not slurm and not browser" tests/workflow tests/unit
+	pytest -n 2 --dist loadfile --durations 30 -m "not slow and not gpu and not slurm and not browser" tests/workflow tests/unit
 
 test-slow: $(VENV)/ready
 	pytest -n 2 --dist loadfile -m slow
