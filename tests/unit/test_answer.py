@@ -42,6 +42,20 @@ def test_the_answer_says_what_can_be_carried_over(pairs: tuple[float, ...], time
     assert sentence in answer.answer(evidence(*pairs, times=times))
 
 
+@pytest.mark.parametrize(
+    ("error", "told"),
+    [
+        (0.005, "Its one-step error is 17 % of that of predicting no change."),
+        (0.0126, "42 % of that of predicting no change: a weak network, which may share only the little that it"),
+        (0.03, ""),
+    ],
+)
+def test_the_error_stands_beside_that_of_no_change(error: float, told: str) -> None:
+    found = answer.strength(replace(evidence(0.9), errors=(error, 0.03)))
+    assert found.endswith(told) if told.endswith(".") else told in found
+    assert bool(found) == bool(told)
+
+
 def test_of_what_was_not_learned_or_is_not_known_nothing_is_said() -> None:
     assert "too little learned" in answer.answer(replace(evidence(0.9), errors=(0.03, 0.03)))
     assert "moves its predictions" in answer.answer(evidence(np.nan, 0.5))

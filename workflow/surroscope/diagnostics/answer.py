@@ -53,7 +53,7 @@ def strength(evidence: Evidence) -> str:
     validation, persistence = evidence.errors
     if not validation < WEAK * persistence:
         return ""
-    told = f"One step errs by {100 * validation / persistence:.0f} % of no change"
+    told = f"Its one-step error is {100 * validation / persistence:.0f} % of that of predicting no change"
     return (
         f"{told}: a weak network, which may share only the little that it learned."
         if (validation > ACCURATE * persistence)

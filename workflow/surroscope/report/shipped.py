@@ -3,6 +3,7 @@
 import hashlib
 import json
 from collections.abc import Iterable, Mapping
+from math import isfinite
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -44,7 +45,7 @@ def told(config: Mapping[str, Any], system: str, found: Iterable[Number]) -> str
             continue
         row = by.loc[(number.model, number.name)]
         # An end of an interval is as exact as the number.
-        slack = 1e-3 * abs(row["value"])
+        slack = 1e-3 * abs(row["value"]) if isfinite(row["value"]) else 0.0
         if row["low"] - slack <= number.value <= row["high"] + slack or number.value == row["value"]:
             within += 1
         else:
