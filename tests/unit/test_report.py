@@ -182,8 +182,8 @@ def test_the_answer_stands_first_with_its_bars_and_what_to_do(study: Audit) -> N
     assert "width:98.4%" in text
     bare = replace(study.systems[0].verdicts[0], answer="", bars=(), unsettled=(), next=())
     without = render(replace(study, systems=(replace(study.systems[0], verdicts=(bare,), explorer=""),)))
-    assert '<p class="label">memorises</p>' in without
-    assert "What to do next" not in without
+    assert '<p class="label">Memorises</p>' in without
+    assert "<strong>Next.</strong>" not in without
     assert "application/json" not in without
 
 
