@@ -47,7 +47,7 @@ class Project:
             return Counter()
         stats = text[text.index("Job stats:") :].split("\n\n")[0]
         jobs: Counter[str] = Counter()
-        for rule, count in re.findall(r"^(\w+) +(\d+)$", stats, flags=re.MULTILINE):
+        for rule, count in re.findall(r"^(\w+) +(\d+)(?:  .*)?$", stats, flags=re.MULTILINE):
             rule = rule.removeprefix("surroscope_")
             jobs["figures" if rule.startswith("figures_") else rule] += int(count)
         del jobs["total"], jobs["all"]
