@@ -321,16 +321,23 @@ def test_jobs_are_priced_and_their_disk_is_counted(monkeypatch: pytest.MonkeyPat
 
 
 def test_the_end_names_every_verdict_and_what_is_not_settled(tmp_path: Path) -> None:
-    for system, unsettled in {"CE": ["times", "CE-RP and CE-CRP"], "NS": []}.items():
+    bar = {"what": "times", "value": 0.9, "low": 0.8, "high": 1.0}
+    cases = {
+        "CE": ("kept apart", ["times", "CE-RP and CE-CRP"], bar, "not settled, since an interval spans a limit: "),
+        "NS": ("times shared", [], bar, "settled, as far as intervals tell"),
+        "one": ("times shared", [], bar | {"low": None}, "not settled: there is no interval, which takes more"),
+        "weak": ("too weak to say", [], bar, None),
+    }
+    expected = []
+    for system, (label, unsettled, bar, line) in cases.items():
         (tmp_path / system / "tables").mkdir(parents=True)
-        verdict = {"unet": {"answer": f"An answer on {system}.", "unsettled": unsettled}}
-        (tmp_path / system / "tables/verdict.json").write_text(json.dumps(verdict))
-    assert ending.verdicts(tmp_path) == [
-        "CE, unet: An answer on CE.",
-        "  not settled: times, CE-RP and CE-CRP",
-        "NS, unet: An answer on NS.",
-        "  settled: no interval spans a limit",
-    ]
+        verdict = {"answer": f"An answer on {system}.", "label": label, "unsettled": unsettled, "bars": [bar]}
+        (tmp_path / system / "tables/verdict.json").write_text(json.dumps({"unet": verdict}))
+        expected += [f"{system}, unet: An answer on {system}."] + [f"  {line}"] * bool(line)
+    said = ending.verdicts(tmp_path)
+    assert len(said) == len(expected)
+    assert all(line.startswith(begin) for line, begin in zip(said, expected, strict=True))
+    assert said[1].endswith(": times, CE-RP and CE-CRP")
     (tmp_path / "train.benchmark.tsv").write_text("s\tthreads\n1800\t2\n")
     assert ending.took([tmp_path], 94.0) == "this run: 94 s; all jobs of the study: 1 core-hours"
 

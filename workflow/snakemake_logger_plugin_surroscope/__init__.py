@@ -17,7 +17,7 @@ from collections import Counter
 from collections.abc import Sequence
 from dataclasses import asdict
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple, TextIO
 
 from snakemake_interface_logger_plugins.base import LogHandlerBase
 from snakemake_interface_logger_plugins.common import LogEvent
@@ -85,7 +85,7 @@ class LogHandler(LogHandlerBase):
         asked = self.common_settings
         # Where more is asked for than fits here, Snakemake prints all of it itself.
         self.writes_to_stream = not (asked.verbose or asked.printshellcmds or asked.debug_dag)
-        self.stream = sys.stdout if asked.stdout else sys.stderr
+        self.stream: TextIO = sys.stdout if asked.stdout else sys.stderr
         self.terminal = self.stream.isatty() and os.environ.get("TERM") != "dumb"
         self.text = ColorizingTextHandler(nocolor=asked.nocolor, stream=self.stream)
         self.began = self.said = time.time()
@@ -261,8 +261,9 @@ class LogHandler(LogHandlerBase):
         words = f"{brief(now - self.began)}, {words.rpartition(' %, ')[2]}, {self.longest()}"
         if self.bar is None:
             form = "{percentage:3.0f} %|{bar:20}| {desc}"
-            self.bar = tqdm(total=1.0, file=self.stream, leave=False, dynamic_ncols=True, bar_format=form, desc=words)
-        self.bar.n = share
+            wide = columns(self.stream)
+            self.bar = tqdm(total=1.0, file=self.stream, leave=False, ncols=wide, bar_format=form, desc=words)
+        self.bar.n, self.bar.ncols = share, columns(self.stream)
         self.bar.set_description_str(words)
 
     def tick(self) -> None:
@@ -287,6 +288,14 @@ class LogHandler(LogHandlerBase):
         if self.bar is not None:
             self.bar.close()
         super().close()
+
+
+def columns(stream: TextIO) -> int:
+    """Of a terminal, less the one in which some wrap; some say that they have none."""
+    try:
+        return (os.get_terminal_size(stream.fileno()).columns or 100) - 1
+    except OSError:
+        return 99
 
 
 def last_line(path: str) -> str:

@@ -7,15 +7,24 @@ from pathlib import Path
 from surroscope.runtime import cost
 from surroscope.tools.schedule import brief
 
+# Labels of networks of which there is nothing to settle.
+UNTOLD = ("too weak to say", "undecided")
+
 
 def verdicts(results: Path) -> list[str]:
-    """Two lines for every network of a study: what it learned, and whether more seeds or batches may change that."""
+    """Of every network of a study what it learned, and a line on whether more seeds or batches may change that."""
     lines = []
     for path in sorted(results.glob("*/tables/verdict.json")):
         for model, verdict in json.loads(path.read_text(encoding="utf-8")).items():
             lines.append(f"{path.parts[-3]}, {model}: {verdict['answer']}")
-            names = ", ".join(verdict["unsettled"])
-            lines.append(f"  not settled: {names}" if names else "  settled: no interval spans a limit")
+            if verdict["label"] in UNTOLD:
+                continue
+            if verdict["unsettled"]:
+                lines.append(f"  not settled, since an interval spans a limit: {', '.join(verdict['unsettled'])}")
+            elif any(None in bar.values() for bar in verdict["bars"]):
+                lines.append("  not settled: there is no interval, which takes more seeds or probe batches")
+            else:
+                lines.append("  settled, as far as intervals tell")
     return lines
 
 
