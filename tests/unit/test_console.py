@@ -147,7 +147,7 @@ def test_errors_and_warnings_are_printed_as_snakemake_does(console: Any, stream:
             run.manager.stop()
             run.manager = LoggerManager(run.log, OutputSettings(show_failed_logs=True))
         else:
-            run.starts(1)
+            run.starts(1, log=[str(log)])
         run.tell(msg="beware", level=logging.WARNING)
         run.tell(msg="Error in rule train, jobid: 1", level=logging.ERROR, **failed)
         run.tell(LogEvent.ERROR, "WorkflowError:\nno", logging.ERROR, exception="WorkflowError")
@@ -157,9 +157,25 @@ def test_errors_and_warnings_are_printed_as_snakemake_does(console: Any, stream:
         kept = [line.rpartition("\r")[2] for line in text.split("\n")]
         printed.append([re.sub(r"^(\S*)\[\w{3} .*\]$", r"\1[then]", line) for line in kept])
         assert "error: config.yaml: what to do" in text
-    ours, theirs = printed
-    assert [line for line in ours if line.strip()] == [line for line in theirs if line.strip()]
+    ours, theirs = ([line for line in lines if line.strip()] for lines in printed)
+    # And last in short.
+    assert ours.pop() == "failed: Do train: error: config.yaml: what to do"
+    assert ours == theirs
     assert len(theirs) > 12
+
+
+def test_a_job_that_succeeds_when_it_is_tried_again_has_not_failed(console: Any) -> None:
+    run = console(io.StringIO())
+    for again in (True, False):
+        run.starts(1)
+        if again:
+            run.tell(msg="Error", level=logging.ERROR, **FAILED, log=[], event=LogEvent.JOB_ERROR)
+    run.ends(1)
+    run.tell(msg="Complete log(s): x")
+    said = run.said()
+    assert "Error in rule train" in said
+    assert "failed:" not in said
+    assert "Complete" not in said
 
 
 def test_what_comes_with_every_job_is_left_out_and_what_is_not_known_is_not(console: Any) -> None:

@@ -29,7 +29,7 @@ if TYPE_CHECKING:  # Every job of Snakemake's imports this module, and has no ne
 
 # Information that comes with every job or before every run, and of which the lines here say what is new.
 KNOWN = re.compile(
-    r"Assuming unrestricted shared filesystem|Building DAG of jobs|Complete log\(s\): |Conda environments: ignored|"
+    r"Assuming unrestricted shared filesystem|Building DAG of jobs|Conda environments: ignored|"
     r"Elapsed time: |Group jobs: inactive|Processed \d+ potential jobs|Removing temporary output|"
     r"Select jobs to execute|Singularity containers: ignored|Using shell: |Shutting down, this might take|"
     # Of SLURM's executor; in a dry run, which has a table instead.
@@ -43,6 +43,8 @@ SILENT = {
     LogEvent.PROGRESS,
     LogEvent.RULEGRAPH,
 }
+# Of no use but after a failure.
+USUAL = re.compile(rf"Complete log\(s\): |{KNOWN.pattern}")
 # How parts of Snakemake's reasons begin, after which come files and settings, and what a dry run says of them.
 REASONS = {
     "Missing output files": "not there",
@@ -93,6 +95,7 @@ class LogHandler(LogHandlerBase):
         self.stats: dict[str, int] = {}
         self.reasons: dict[str, Counter[str]] = {}
         self.running: dict[Any, Running] = {}
+        self.failed: dict[Any, Running] = {}
         self.numbers: dict[Any, int] = {}
         self.forecast: Forecast | None = None
         self.pricing: subprocess.Popen[str] | None = None
@@ -110,7 +113,8 @@ class LogHandler(LogHandlerBase):
             if not self.writes_to_stream:
                 return
             if record.levelno >= logging.WARNING:
-                self.running.pop(record.jobid if event == LogEvent.JOB_ERROR else None, None)
+                if event == LogEvent.JOB_ERROR and (job := self.running.pop(record.jobid, None)):
+                    self.failed[record.jobid] = job
                 self.as_it_is(record)
             elif event == LogEvent.RUN_INFO:
                 self.planned(record)
@@ -120,7 +124,7 @@ class LogHandler(LogHandlerBase):
                 self.started(record)
             elif event == LogEvent.JOB_FINISHED:
                 self.finished(record)
-            elif event not in SILENT and not KNOWN.match(str(record.msg)):
+            elif event not in SILENT and not (KNOWN if self.failed else USUAL).match(str(record.msg)):
                 self.as_it_is(record)
         except BrokenPipeError:
             pass  # Nobody reads any more, as with `| head`.
@@ -139,7 +143,10 @@ class LogHandler(LogHandlerBase):
         counts = {rule: count for rule, count in self.stats.items() if rule not in ("all", "total")}
         self.total = sum(counts.values())
         if not self.common_settings.dryrun:
-            self.say(f"{self.total} jobs: " + ", ".join(f"{rule} {count}" for rule, count in counts.items()))
+            self.say(
+                f"{self.total} job{'s' * (self.total != 1)}: "
+                + ", ".join(f"{rule} {count}" for rule, count in counts.items())
+            )
         elif again:
             self.tabulate()
 
@@ -160,6 +167,7 @@ class LogHandler(LogHandlerBase):
             self.reasons.setdefault(record.rule_name, Counter()).update(found or [record.reason.partition(":")[0]])
             return
         message = record.rule_msg or record.rule_name
+        self.failed.pop(record.jobid, None)
         self.running[record.jobid] = Running(message, record.log, bool(record.output), record.created)
         self.show()
 
@@ -283,6 +291,9 @@ class LogHandler(LogHandlerBase):
         self.ended.set()
         if self.common_settings.dryrun and self.stats:
             self.tabulate()
+        for job in self.failed.values():
+            self.say(": ".join(filter(None, ["failed", job.message, *map(last_line, job.logs[:1])])))
+        self.failed = {}
         if self.pricing is not None and self.pricing.poll() is None:
             self.pricing.kill()
         if self.bar is not None:
