@@ -44,6 +44,22 @@ def test_a_finished_study_is_verified_and_packed(tiny: Project, tmp_path: Path) 
     assert "results/tiny/NS/tables/two_time.csv: damaged, or edited" in line
 
 
+def test_a_run_says_what_it_does_how_far_it_is_and_what_came_of_it(tiny: Project) -> None:
+    lines = tiny.said.splitlines()
+    assert not re.search(r"[^\n -~]", tiny.said)
+    assert lines[1].startswith("18 jobs: ")
+    assert "simulate 4" in lines[1]
+    assert "study tiny; when all is done, its page is results/tiny/report.html" in lines
+    assert sum(line.startswith("[") for line in lines) == 18
+    # It is estimated while it runs.
+    assert re.search(r"^estimated: .+ on 2 cores, .+ of disk$", tiny.said, re.MULTILINE)
+    assert re.fullmatch(r"\[ *\d+ %, ETA .+\] Write the report: .+", lines[lines.index("") - 1])
+    verdict = json.loads((tiny.folder / "results/tiny/NS/tables/verdict.json").read_text())["vit"]
+    assert lines[lines.index("") + 1] == f"NS, vit: {verdict['answer']}"
+    assert "report:  results/report.html -> results/tiny/report.html" in lines
+    assert len(lines) < 40
+
+
 def test_an_estimate_counts_snakemakes_jobs(tiny: Project) -> None:
     found = tool(tiny, "estimate", TINY, "--cores", "2")
     assert not found.returncode, found.stderr
