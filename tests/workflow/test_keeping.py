@@ -44,6 +44,16 @@ def test_a_finished_study_is_verified_and_packed(tiny: Project, tmp_path: Path) 
     assert "results/tiny/NS/tables/two_time.csv: damaged, or edited" in line
 
 
+def test_an_estimate_counts_snakemakes_jobs(tiny: Project) -> None:
+    found = tool(tiny, "estimate", TINY, "--cores", "2")
+    assert not found.returncode, found.stderr
+    rows = {line.split()[0]: line.split()[1:] for line in found.stdout.splitlines() if line}
+    assert rows["simulate"][:2] == ["4", "2000"]
+    assert rows["gradients"][:2] == ["2", "3000"]
+    assert len(rows["train"]) == 5  # measured, too
+    assert re.search(r"on 2 cores of this kind and no GPU: [\d.]+ minutes", found.stdout)
+
+
 def test_a_run_says_what_it_does_how_far_it_is_and_what_came_of_it(tiny: Project) -> None:
     lines = tiny.said.splitlines()
     assert not re.search(r"[^\n -~]", tiny.said)
@@ -58,16 +68,6 @@ def test_a_run_says_what_it_does_how_far_it_is_and_what_came_of_it(tiny: Project
     assert lines[lines.index("") + 1] == f"NS, vit: {verdict['answer']}"
     assert "report:  results/report.html -> results/tiny/report.html" in lines
     assert len(lines) < 40
-
-
-def test_an_estimate_counts_snakemakes_jobs(tiny: Project) -> None:
-    found = tool(tiny, "estimate", TINY, "--cores", "2")
-    assert not found.returncode, found.stderr
-    rows = {line.split()[0]: line.split()[1:] for line in found.stdout.splitlines() if line}
-    assert rows["simulate"][:2] == ["4", "2000"]
-    assert rows["gradients"][:2] == ["2", "3000"]
-    assert len(rows["train"]) == 5  # measured, too
-    assert re.search(r"on 2 cores of this kind and no GPU: [\d.]+ minutes", found.stdout)
 
 
 def test_the_documented_examples_run_on_a_finished_study(tiny: Project, tmp_path: Path) -> None:
