@@ -114,6 +114,16 @@ def test_an_estimate_is_said_and_then_the_share_of_time_that_is_done(console: An
     assert re.fullmatch(r"\[  0 %, ETA 50 s\] Do split: 0 s", second)
 
 
+def test_on_a_cluster_all_jobs_that_it_takes_run_at_once(console: Any) -> None:
+    run, jobs = console(io.StringIO()), [Job("train", {}, 1, 0, 0, ()) for _ in range(4)]
+    run.tell(LogEvent.RESOURCES_INFO, "Provided remote nodes: 100", nodes=100)
+    run.manager._queue.join()
+    answer = json.dumps({"works": [{"seconds": 60.0}] * 4, "disk": 1e6})
+    process = SimpleNamespace(communicate=lambda text: (answer, ""), returncode=0, poll=lambda: 0)
+    run.handler.price(process, "", {}, jobs)
+    assert run.said() == "estimated: 60 s on a cluster that never waits, 1 MB of disk\n"
+
+
 def test_without_an_estimate_it_says_why(console: Any) -> None:
     run = console(io.StringIO())
     process = SimpleNamespace(communicate=lambda text: ("", "Traceback\nerror: x\n"), returncode=1, poll=lambda: 1)

@@ -91,7 +91,7 @@ class LogHandler(LogHandlerBase):
         self.terminal = self.stream.isatty() and os.environ.get("TERM") != "dumb"
         self.text = ColorizingTextHandler(nocolor=asked.nocolor, stream=self.stream)
         self.began = self.said = time.time()
-        self.cores, self.total, self.done = 1, 0, 0
+        self.cores, self.at_once, self.total, self.done = 1, "on 1 core", 0, 0
         self.stats: dict[str, int] = {}
         self.reasons: dict[str, Counter[str]] = {}
         self.running: dict[Any, Running] = {}
@@ -119,7 +119,7 @@ class LogHandler(LogHandlerBase):
             elif event == LogEvent.RUN_INFO:
                 self.planned(record)
             elif event == LogEvent.RESOURCES_INFO:
-                self.cores = getattr(record, "cores", None) or getattr(record, "nodes", None) or self.cores
+                self.resources(record)
             elif event == LogEvent.JOB_INFO:
                 self.started(record)
             elif event == LogEvent.JOB_FINISHED:
@@ -136,6 +136,13 @@ class LogHandler(LogHandlerBase):
         self.hide()
         self.text.emit(record)
         self.show()
+
+    def resources(self, record: Any) -> None:
+        """Cores of this machine, or of a cluster how many jobs it is given at one time."""
+        if cores := getattr(record, "cores", None):
+            self.cores, self.at_once = cores, f"on {cores} cores"
+        elif nodes := getattr(record, "nodes", None):
+            self.cores, self.at_once = nodes, "on a cluster that never waits"
 
     def planned(self, record: Any) -> None:
         """How many jobs each rule has, which comes before a run, and before and after a dry run."""
@@ -218,7 +225,7 @@ class LogHandler(LogHandlerBase):
             forecast = Forecast(jobs, [Work(**work) for work in found["works"]], self.cores)
             whole = forecast.now({})[1]
             self.numbers, self.forecast = numbers, forecast
-            self.say(f"estimated: {brief(whole)} on {self.cores} cores, {size(found['disk'])} of disk")
+            self.say(f"estimated: {brief(whole)} {self.at_once}, {size(found['disk'])} of disk")
         finally:
             self.release()
 
@@ -289,15 +296,21 @@ class LogHandler(LogHandlerBase):
 
     def close(self) -> None:
         self.ended.set()
-        if self.common_settings.dryrun and self.stats:
-            self.tabulate()
-        for job in self.failed.values():
-            self.say(": ".join(filter(None, ["failed", job.message, *map(last_line, job.logs[:1])])))
-        self.failed = {}
         if self.pricing is not None and self.pricing.poll() is None:
             self.pricing.kill()
-        if self.bar is not None:
-            self.bar.close()
+        self.acquire()
+        try:
+            if self.common_settings.dryrun and self.stats:
+                self.tabulate()
+            for job in self.failed.values():
+                self.say(": ".join(filter(None, ["failed", job.message, *map(last_line, job.logs[:1])])))
+            self.failed = {}
+            if self.bar is not None:
+                self.bar.close()
+        except OSError:
+            pass  # Nobody reads any more.
+        finally:
+            self.release()
         super().close()
 
 
