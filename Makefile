@@ -164,6 +164,8 @@ $(VENV)/ready: requirements.lock
 	@"$(PYTHON)" -c 'import ensurepip' 2>/dev/null \
 	  || { [ "$$(id -u)" = 0 ] && apt-get update -qq && apt-get install -y -qq python3-venv; } \
 	  || { echo "error: $(PYTHON) cannot make virtual environments; run 'sudo apt-get install python3-venv' and make again"; exit 1; }
+	@echo "once: the Python packages of requirements.lock, 2 GB, into $(VENV); some minutes in which nothing is printed"
+	@$(if $(filter-out run,$(MAKECMDGOALS)),:,echo "then: the study of config.yaml, which says first what it takes; as shipped some 14 minutes on 2 cores")
 	rm -rf $(VENV)
 	"$(PYTHON)" -m venv $(VENV)
 	$(VENV)/bin/pip install --quiet --disable-pip-version-check -r requirements.lock

@@ -74,6 +74,22 @@ def test_an_estimate_counts_snakemakes_jobs(tiny: Project) -> None:
     assert re.search(r"on 2 cores of this kind and no GPU: [\d.]+ minutes", found.stdout)
 
 
+def test_a_run_says_what_it_does_how_far_it_is_and_what_came_of_it(tiny: Project) -> None:
+    lines = tiny.said.splitlines()
+    assert not re.search(r"[^\n -~]", tiny.said)
+    assert lines[1].startswith("18 jobs: ")
+    assert "simulate 4" in lines[1]
+    assert "study tiny; when all is done, its page is results/tiny/report.html" in lines
+    assert sum(line.startswith("[") for line in lines) == 18
+    # It is estimated while it runs.
+    assert re.search(r"^estimated: .+ on 2 cores, .+ of disk$", tiny.said, re.MULTILINE)
+    assert re.fullmatch(r"\[ *\d+ %, ETA .+\] Write the report: .+", lines[lines.index("") - 1])
+    verdict = json.loads((tiny.folder / "results/tiny/NS/tables/verdict.json").read_text())["vit"]
+    assert lines[lines.index("") + 1] == f"NS, vit: {verdict['answer']}"
+    assert "report:  results/report.html -> results/tiny/report.html" in lines
+    assert len(lines) < 40
+
+
 def test_the_documented_examples_run_on_a_finished_study(tiny: Project, tmp_path: Path) -> None:
     page = (ROOT / "docs/api.md").read_text().replace("results/default", "results/tiny").replace("CE", "NS")
     examples = re.findall(r"```python\n(.*?)```", page, flags=re.DOTALL)
