@@ -228,14 +228,19 @@ def test_a_terminal_has_one_bar_with_the_last_line_of_the_longest_job(console: A
     run, jobs = console(Terminal(), nocolor=True), chain("train", "tables")
     run.handler.forecast = Forecast(jobs, [Work(60.0), Work(60.0)], 2)
     run.handler.numbers = {1: 0, 2: 1}
+    run.starts(3, "tables")
     run.starts(1, log=[str(log)])
     run.tell(msg="beware", level=logging.WARNING)
+    run.ends(3)
     run.ends(1)
     said = run.said()
     bars = [part for part in re.split(r"[\r\n]", said) if "|" in part]
     assert bars
-    for bar in bars:
-        assert re.search(r"^  0 %\|.{20}\| \d s, ETA 2 min, 1 run: Do train, 3/25 \[00:10<01:10, epoch=3\]", bar)
+    assert "1 run: Do tables" in bars[0]
+    for bar in bars[1:]:
+        if "run: Do train" in bar:
+            assert re.search(r"^  0 %\|.{20}\| \d s, ETA 2 min, [12] run: Do train, 3/25 \[00:10<01:10, epoch=3\]", bar)
+    assert any("2 run: Do train" in bar for bar in bars)
     # A warning stands on a line of its own, and at the end no bar is left.
     assert re.search(r"\r *\rbeware\n", said)
     assert not said.rpartition("\r")[2].strip()
@@ -247,6 +252,16 @@ def test_more_output_is_snakemakes_own(console: Any) -> None:
         assert any(isinstance(handler, logging.StreamHandler) for handler in run.log.handlers)
         run.tell(msg="once")
         assert run.said().count("once") == 1
+
+
+def test_where_nothing_is_to_be_done_it_says_where_the_page_is(console: Any, tmp_path: Path) -> None:
+    for there in (False, True):
+        run = console(io.StringIO())
+        run.handler.page = tmp_path / "report.html"
+        if there:
+            run.handler.page.touch()
+        run.tell(msg="Nothing to be done (all requested files are present and up to date).")
+        assert (f"report:  {tmp_path}/report.html" in run.said().splitlines()) == there
 
 
 def test_a_dry_run_is_a_table_of_rules_and_reasons(console: Any) -> None:

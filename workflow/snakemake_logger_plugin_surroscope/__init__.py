@@ -59,8 +59,8 @@ REASONS = {
 }
 # Seconds between two looks at what runs: on a terminal, and in a file in which no job has ended meanwhile.
 TICK, SILENCE = 1.0, 300.0
-# Bytes of a log that hold its last line.
-TAIL = 4096
+# Bytes of a log that hold its last line, and how many jobs' logs are looked at.
+TAIL, LOOKED_AT = 4096, 4
 
 
 class Running(NamedTuple):
@@ -102,6 +102,8 @@ class LogHandler(LogHandlerBase):
         self.bar: tqdm | None = None
         self.ticker: threading.Thread | None = None
         self.ended = threading.Event()
+        # Of the study, once the workflow is read.
+        self.page: Path | None = None
 
     def setFormatter(self, fmt: logging.Formatter | None) -> None:
         super().setFormatter(fmt)
@@ -126,6 +128,8 @@ class LogHandler(LogHandlerBase):
                 self.finished(record)
             elif event not in SILENT and not (KNOWN if self.failed else USUAL).match(str(record.msg)):
                 self.as_it_is(record)
+                if str(record.msg).startswith("Nothing to be done") and self.page and self.page.exists():
+                    self.say(f"report:  {self.page}")
         except BrokenPipeError:
             pass  # Nobody reads any more, as with `| head`.
         except Exception:
@@ -240,11 +244,15 @@ class LogHandler(LogHandlerBase):
         return share, f"{100 * share:3.0f} %, ETA {brief(left)}"
 
     def longest(self) -> str:
-        """How many jobs run, and of the one that has run longest its message and what its log says last of progress."""
-        job = min(self.running.values(), key=lambda job: job.since)
-        line = last_line(job.logs[0]) if job.logs else ""
-        said = f", {line.rpartition('| ')[2]}" if "%|" in line else ""
-        return f"{len(self.running)} run: {job.message}{said}"
+        """How many jobs run, and how far the one is that has run longest, of those that log progress if one does."""
+        jobs = sorted(self.running.values(), key=lambda job: job.since)
+        job, said = jobs[0], ""
+        for each in jobs[:LOOKED_AT]:
+            line = last_line(each.logs[0]) if each.logs else ""
+            if "%|" in line:
+                job, said = each, f", {line.rpartition('| ')[2]}"
+                break
+        return f"{len(jobs)} run: {job.message}{said}"
 
     def say(self, text: str) -> None:
         self.hide()
