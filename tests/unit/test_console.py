@@ -118,10 +118,10 @@ def test_on_a_cluster_all_jobs_that_it_takes_run_at_once(console: Any) -> None:
     run, jobs = console(io.StringIO()), [Job("train", {}, 1, 0, 0, ()) for _ in range(4)]
     run.tell(LogEvent.RESOURCES_INFO, "Provided remote nodes: 100", nodes=100)
     run.manager._queue.join()
-    answer = json.dumps({"works": [{"seconds": 60.0}] * 4, "disk": 1e6})
+    answer = json.dumps({"works": [{"seconds": 60.0}] * 4, "disk": 9e5})
     process = SimpleNamespace(communicate=lambda text: (answer, ""), returncode=0, poll=lambda: 0)
     run.handler.price(process, "", {}, jobs)
-    assert run.said() == "estimated: 60 s on a cluster that never waits, 1 MB of disk\n"
+    assert run.said() == "estimated: 60 s on a cluster that never waits\n"
 
 
 def test_without_an_estimate_it_says_why(console: Any) -> None:

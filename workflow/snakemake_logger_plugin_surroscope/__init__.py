@@ -59,6 +59,8 @@ REASONS = {
 }
 # Seconds between two looks at what runs: on a terminal, and in a file in which no job has ended meanwhile.
 TICK, SILENCE = 1.0, 300.0
+# Bytes on disk of which it is worth to speak.
+LEAST = 1e6
 # Bytes of a log that hold its last line, and how many jobs' logs are looked at.
 TAIL, LOOKED_AT = 4096, 4
 
@@ -206,7 +208,7 @@ class LogHandler(LogHandlerBase):
         quiet = {str(each).rpartition(".")[2] for each in self.common_settings.quiet or ()}
         if not self.writes_to_stream or quiet & {"PROGRESS", "ALL", "progress", "all"}:
             return
-        text = json.dumps(asked | {"jobs": list(map(asdict, jobs)), "cores": self.cores})
+        text = json.dumps(asked | {"jobs": list(map(asdict, jobs)), "cores": self.cores}, default=str)
         command = [sys.executable, "-m", "surroscope.tools.price"]
         pipe = subprocess.PIPE
         # In this thread: the process ends when the thread does that started it.
@@ -229,7 +231,8 @@ class LogHandler(LogHandlerBase):
             forecast = Forecast(jobs, [Work(**work) for work in found["works"]], self.cores)
             whole = forecast.now({})[1]
             self.numbers, self.forecast = numbers, forecast
-            self.say(f"estimated: {brief(whole)} {self.at_once}, {size(found['disk'])} of disk")
+            disk = f", {size(found['disk'])} of disk" if found["disk"] >= LEAST else ""
+            self.say(f"estimated: {brief(whole)} {self.at_once}{disk}")
         finally:
             self.release()
 
