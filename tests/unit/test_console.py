@@ -22,7 +22,7 @@ from snakemake_interface_logger_plugins.registry import LoggerPluginRegistry
 from snakemake_interface_logger_plugins.settings import LogHandlerSettingsBase
 
 from surroscope.tools import ending, price
-from surroscope.tools.schedule import OVERRUN, PRIOR, Forecast, Job, Work, brief, schedule
+from surroscope.tools.schedule import OVERRUN, PRIOR, Forecast, Job, Work, brief, disk, schedule
 from surroscope.tools.verify import configured
 
 ROOT = Path(__file__).parents[2]
@@ -102,8 +102,8 @@ def test_an_estimate_is_said_and_then_the_share_of_time_that_is_done(console: An
     run, jobs = console(io.StringIO()), chain("split", "train")
     run.tell(LogEvent.RESOURCES_INFO, "Provided cores: 2", cores=2)
     run.manager._queue.join()
-    works = [{"seconds": 100.0}, {"seconds": 300.0}]
-    answer = json.dumps({"works": works, "disk": 2.5e9})
+    works = [{"seconds": 100.0, "size": 2e9}, {"seconds": 300.0, "size": 5e8}]
+    answer = json.dumps({"works": works, "keep": False})
     process = SimpleNamespace(communicate=lambda text: (answer, ""), returncode=0, poll=lambda: 0)
     run.handler.price(process, "", {7: 0, 8: 1}, jobs)
     run.starts(7, "split")
@@ -118,7 +118,7 @@ def test_on_a_cluster_all_jobs_that_it_takes_run_at_once(console: Any) -> None:
     run, jobs = console(io.StringIO()), [Job("train", {}, 1, 0, 0, ()) for _ in range(4)]
     run.tell(LogEvent.RESOURCES_INFO, "Provided remote nodes: 100", nodes=100)
     run.manager._queue.join()
-    answer = json.dumps({"works": [{"seconds": 60.0}] * 4, "disk": 9e5})
+    answer = json.dumps({"works": [{"seconds": 60.0, "size": 2e5}] * 4, "keep": True})
     process = SimpleNamespace(communicate=lambda text: (answer, ""), returncode=0, poll=lambda: 0)
     run.handler.price(process, "", {}, jobs)
     assert run.said() == "estimated: 60 s on a cluster that never waits\n"
@@ -355,10 +355,8 @@ def test_jobs_are_priced_and_their_disk_is_counted(monkeypatch: pytest.MonkeyPat
     found = price.priced(study, jobs, [2, 0, 0, 1, 0], start=3.0)
     # On GPUs by the operations, without what starts it.
     assert [work.seconds for work in found] == [3 + 0.5, 4.0, 1.0, 3 + 2.0, 1.0]
-    assert study.gradients.keep
-    assert price.disk(study, jobs, found, 1) == 12
-    dropped = study.model_copy(update={"gradients": study.gradients.model_copy(update={"keep": False})})
-    assert price.disk(dropped, jobs, found, 1) == 2 + 5
+    assert disk(jobs, found, 1, keep=True) == 12
+    assert disk(jobs, found, 1, keep=False) == 2 + 5
 
 
 def test_the_end_names_every_verdict_and_what_is_not_settled(tmp_path: Path) -> None:

@@ -203,12 +203,12 @@ class LogHandler(LogHandlerBase):
     def plan(self, asked: dict[str, Any], numbers: dict[Any, int], jobs: "Sequence[Job]") -> None:
         """Have what the jobs take estimated while the first of them run.
 
-        asked: what `surroscope.tools.price` reads beside jobs and cores; numbers: of the jobs, by Snakemake's
+        asked: what `surroscope.tools.price` reads beside the jobs; numbers: of the jobs, by Snakemake's
         """
         quiet = {str(each).rpartition(".")[2] for each in self.common_settings.quiet or ()}
         if not self.writes_to_stream or quiet & {"PROGRESS", "ALL", "progress", "all"}:
             return
-        text = json.dumps(asked | {"jobs": list(map(asdict, jobs)), "cores": self.cores}, default=str)
+        text = json.dumps(asked | {"jobs": list(map(asdict, jobs))}, default=str)
         command = [sys.executable, "-m", "surroscope.tools.price"]
         pipe = subprocess.PIPE
         # In this thread: the process ends when the thread does that started it.
@@ -217,7 +217,7 @@ class LogHandler(LogHandlerBase):
 
     def price(self, pricing: subprocess.Popen[str], text: str, numbers: dict[Any, int], jobs: "Sequence[Job]") -> None:
         """Wait for the estimate, and say it."""
-        from surroscope.tools.schedule import Forecast, Work, brief, size
+        from surroscope.tools.schedule import Forecast, Work, brief, disk, size
 
         answer, error = pricing.communicate(text)
         self.acquire()
@@ -228,11 +228,12 @@ class LogHandler(LogHandlerBase):
                 self.say(f"no estimate of the time: {(error.strip().splitlines() or ['it was ended'])[-1]}")
                 return
             found = json.loads(answer)
-            forecast = Forecast(jobs, [Work(**work) for work in found["works"]], self.cores)
+            works = [Work(**work) for work in found["works"]]
+            forecast, peak = Forecast(jobs, works, self.cores), disk(jobs, works, self.cores, found["keep"])
             whole = forecast.now({})[1]
             self.numbers, self.forecast = numbers, forecast
-            disk = f", {size(found['disk'])} of disk" if found["disk"] >= LEAST else ""
-            self.say(f"estimated: {brief(whole)} {self.at_once}{disk}")
+            room = f", {size(peak)} of disk" if peak >= LEAST else ""
+            self.say(f"estimated: {brief(whole)} {self.at_once}{room}")
         finally:
             self.release()
 
