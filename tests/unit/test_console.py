@@ -22,7 +22,7 @@ from snakemake_interface_logger_plugins.registry import LoggerPluginRegistry
 from snakemake_interface_logger_plugins.settings import LogHandlerSettingsBase
 
 from surroscope.tools import ending, price
-from surroscope.tools.schedule import OVERRUN, PRIOR, Forecast, Job, Work, brief, schedule
+from surroscope.tools.schedule import OVERRUN, PRIOR, Forecast, Job, Work, brief, disk, schedule
 from surroscope.tools.verify import configured
 
 ROOT = Path(__file__).parents[2]
@@ -102,8 +102,8 @@ def test_an_estimate_is_said_and_then_the_share_of_time_that_is_done(console: An
     run, jobs = console(io.StringIO()), chain("split", "train")
     run.tell(LogEvent.RESOURCES_INFO, "Provided cores: 2", cores=2)
     run.manager._queue.join()
-    works = [{"seconds": 100.0}, {"seconds": 300.0}]
-    answer = json.dumps({"works": works, "disk": 2.5e9})
+    works = [{"seconds": 100.0, "size": 2e9}, {"seconds": 300.0, "size": 5e8}]
+    answer = json.dumps({"works": works, "keep": False})
     process = SimpleNamespace(communicate=lambda text: (answer, ""), returncode=0, poll=lambda: 0)
     run.handler.price(process, "", {7: 0, 8: 1}, jobs)
     run.starts(7, "split")
@@ -118,10 +118,10 @@ def test_on_a_cluster_all_jobs_that_it_takes_run_at_once(console: Any) -> None:
     run, jobs = console(io.StringIO()), [Job("train", {}, 1, 0, 0, ()) for _ in range(4)]
     run.tell(LogEvent.RESOURCES_INFO, "Provided remote nodes: 100", nodes=100)
     run.manager._queue.join()
-    answer = json.dumps({"works": [{"seconds": 60.0}] * 4, "disk": 1e6})
+    answer = json.dumps({"works": [{"seconds": 60.0, "size": 2e5}] * 4, "keep": True})
     process = SimpleNamespace(communicate=lambda text: (answer, ""), returncode=0, poll=lambda: 0)
     run.handler.price(process, "", {}, jobs)
-    assert run.said() == "estimated: 60 s on a cluster that never waits, 1 MB of disk\n"
+    assert run.said() == "estimated: 60 s on a cluster that never waits\n"
 
 
 def test_without_an_estimate_it_says_why(console: Any) -> None:
@@ -228,14 +228,19 @@ def test_a_terminal_has_one_bar_with_the_last_line_of_the_longest_job(console: A
     run, jobs = console(Terminal(), nocolor=True), chain("train", "tables")
     run.handler.forecast = Forecast(jobs, [Work(60.0), Work(60.0)], 2)
     run.handler.numbers = {1: 0, 2: 1}
+    run.starts(3, "tables")
     run.starts(1, log=[str(log)])
     run.tell(msg="beware", level=logging.WARNING)
+    run.ends(3)
     run.ends(1)
     said = run.said()
     bars = [part for part in re.split(r"[\r\n]", said) if "|" in part]
     assert bars
-    for bar in bars:
-        assert re.search(r"^  0 %\|.{20}\| \d s, ETA 2 min, 1 run: Do train, 3/25 \[00:10<01:10, epoch=3\]", bar)
+    assert "1 run: Do tables" in bars[0]
+    for bar in bars[1:]:
+        if "run: Do train" in bar:
+            assert re.search(r"^  0 %\|.{20}\| \d s, ETA 2 min, [12] run: Do train, 3/25 \[00:10<01:10, epoch=3\]", bar)
+    assert any("2 run: Do train" in bar for bar in bars)
     # A warning stands on a line of its own, and at the end no bar is left.
     assert re.search(r"\r *\rbeware\n", said)
     assert not said.rpartition("\r")[2].strip()
@@ -247,6 +252,16 @@ def test_more_output_is_snakemakes_own(console: Any) -> None:
         assert any(isinstance(handler, logging.StreamHandler) for handler in run.log.handlers)
         run.tell(msg="once")
         assert run.said().count("once") == 1
+
+
+def test_where_nothing_is_to_be_done_it_says_where_the_page_is(console: Any, tmp_path: Path) -> None:
+    for there in (False, True):
+        run = console(io.StringIO())
+        run.handler.page = tmp_path / "report.html"
+        if there:
+            run.handler.page.touch()
+        run.tell(msg="Nothing to be done (all requested files are present and up to date).")
+        assert (f"report:  {tmp_path}/report.html" in run.said().splitlines()) == there
 
 
 def test_a_dry_run_is_a_table_of_rules_and_reasons(console: Any) -> None:
@@ -340,10 +355,8 @@ def test_jobs_are_priced_and_their_disk_is_counted(monkeypatch: pytest.MonkeyPat
     found = price.priced(study, jobs, [2, 0, 0, 1, 0], start=3.0)
     # On GPUs by the operations, without what starts it.
     assert [work.seconds for work in found] == [3 + 0.5, 4.0, 1.0, 3 + 2.0, 1.0]
-    assert study.gradients.keep
-    assert price.disk(study, jobs, found, 1) == 12
-    dropped = study.model_copy(update={"gradients": study.gradients.model_copy(update={"keep": False})})
-    assert price.disk(dropped, jobs, found, 1) == 2 + 5
+    assert disk(jobs, found, 1, keep=True) == 12
+    assert disk(jobs, found, 1, keep=False) == 2 + 5
 
 
 def test_the_end_names_every_verdict_and_what_is_not_settled(tmp_path: Path) -> None:

@@ -82,7 +82,7 @@ def test_a_run_says_what_it_does_how_far_it_is_and_what_came_of_it(tiny: Project
     assert "study tiny; when all is done, its page is results/tiny/report.html" in lines
     assert sum(line.startswith("[") for line in lines) == 18
     # It is estimated while it runs.
-    assert re.search(r"^estimated: .+ on 2 cores, .+ of disk$", tiny.said, re.MULTILINE)
+    assert re.search(r"^estimated: .+ on 2 cores$", tiny.said, re.MULTILINE)
     assert re.fullmatch(r"\[ *\d+ %, ETA .+\] Write the report: .+", lines[lines.index("") - 1])
     verdict = json.loads((tiny.folder / "results/tiny/NS/tables/verdict.json").read_text())["vit"]
     assert lines[lines.index("") + 1] == f"NS, vit: {verdict['answer']}"

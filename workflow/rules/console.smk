@@ -6,10 +6,14 @@ from surroscope.tools import ending
 from surroscope.tools.schedule import Job
 
 
+def consoles():
+    """Our own, if Snakemake has been asked for it."""
+    return [handler for handler in workflow.logger_manager.get_log_handlers() if hasattr(handler, "plan")]
+
+
 def estimated():
     """Have the console estimate what this run takes, if it is ours; as a module's, rules may have other names."""
-    handlers = [handler for handler in workflow.logger_manager.get_log_handlers() if hasattr(handler, "plan")]
-    if not (handlers and ALONE):
+    if not (consoles() and ALONE):
         return
     dag = workflow.dag
     numbers = {job: number for number, job in enumerate(dag.needrun_jobs())}
@@ -17,7 +21,7 @@ def estimated():
     jobs = [Job(job.rule.name, dict(job.wildcards_dict), job.threads, 0, 0, needs[job]) for job in numbers]
     gpus = [job.resources.get("gpu", 0) for job in numbers]
     asked = {"config": config, "source": CONFIGURATION, "gpus": gpus}
-    for handler in handlers:
+    for handler in consoles():
         handler.plan(asked, {job.jobid: number for job, number in numbers.items()}, jobs)
 
 

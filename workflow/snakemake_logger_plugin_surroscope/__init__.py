@@ -59,8 +59,10 @@ REASONS = {
 }
 # Seconds between two looks at what runs: on a terminal, and in a file in which no job has ended meanwhile.
 TICK, SILENCE = 1.0, 300.0
-# Bytes of a log that hold its last line.
-TAIL = 4096
+# Bytes on disk of which it is worth to speak.
+LEAST = 1e6
+# Bytes of a log that hold its last line, and how many jobs' logs are looked at.
+TAIL, LOOKED_AT = 4096, 4
 
 
 class Running(NamedTuple):
@@ -102,6 +104,8 @@ class LogHandler(LogHandlerBase):
         self.bar: tqdm | None = None
         self.ticker: threading.Thread | None = None
         self.ended = threading.Event()
+        # Of the study, once the workflow is read.
+        self.page: Path | None = None
 
     def setFormatter(self, fmt: logging.Formatter | None) -> None:
         super().setFormatter(fmt)
@@ -126,6 +130,8 @@ class LogHandler(LogHandlerBase):
                 self.finished(record)
             elif event not in SILENT and not (KNOWN if self.failed else USUAL).match(str(record.msg)):
                 self.as_it_is(record)
+                if str(record.msg).startswith("Nothing to be done") and self.page and self.page.exists():
+                    self.say(f"report:  {self.page}")
         except BrokenPipeError:
             pass  # Nobody reads any more, as with `| head`.
         except Exception:
@@ -197,12 +203,12 @@ class LogHandler(LogHandlerBase):
     def plan(self, asked: dict[str, Any], numbers: dict[Any, int], jobs: "Sequence[Job]") -> None:
         """Have what the jobs take estimated while the first of them run.
 
-        asked: what `surroscope.tools.price` reads beside jobs and cores; numbers: of the jobs, by Snakemake's
+        asked: what `surroscope.tools.price` reads beside the jobs; numbers: of the jobs, by Snakemake's
         """
         quiet = {str(each).rpartition(".")[2] for each in self.common_settings.quiet or ()}
         if not self.writes_to_stream or quiet & {"PROGRESS", "ALL", "progress", "all"}:
             return
-        text = json.dumps(asked | {"jobs": list(map(asdict, jobs)), "cores": self.cores})
+        text = json.dumps(asked | {"jobs": list(map(asdict, jobs))}, default=str)
         command = [sys.executable, "-m", "surroscope.tools.price"]
         pipe = subprocess.PIPE
         # In this thread: the process ends when the thread does that started it.
@@ -211,7 +217,7 @@ class LogHandler(LogHandlerBase):
 
     def price(self, pricing: subprocess.Popen[str], text: str, numbers: dict[Any, int], jobs: "Sequence[Job]") -> None:
         """Wait for the estimate, and say it."""
-        from surroscope.tools.schedule import Forecast, Work, brief, size
+        from surroscope.tools.schedule import Forecast, Work, brief, disk, size
 
         answer, error = pricing.communicate(text)
         self.acquire()
@@ -222,10 +228,12 @@ class LogHandler(LogHandlerBase):
                 self.say(f"no estimate of the time: {(error.strip().splitlines() or ['it was ended'])[-1]}")
                 return
             found = json.loads(answer)
-            forecast = Forecast(jobs, [Work(**work) for work in found["works"]], self.cores)
+            works = [Work(**work) for work in found["works"]]
+            forecast, peak = Forecast(jobs, works, self.cores), disk(jobs, works, self.cores, found["keep"])
             whole = forecast.now({})[1]
             self.numbers, self.forecast = numbers, forecast
-            self.say(f"estimated: {brief(whole)} {self.at_once}, {size(found['disk'])} of disk")
+            room = f", {size(peak)} of disk" if peak >= LEAST else ""
+            self.say(f"estimated: {brief(whole)} {self.at_once}{room}")
         finally:
             self.release()
 
@@ -240,11 +248,15 @@ class LogHandler(LogHandlerBase):
         return share, f"{100 * share:3.0f} %, ETA {brief(left)}"
 
     def longest(self) -> str:
-        """How many jobs run, and of the one that has run longest its message and what its log says last of progress."""
-        job = min(self.running.values(), key=lambda job: job.since)
-        line = last_line(job.logs[0]) if job.logs else ""
-        said = f", {line.rpartition('| ')[2]}" if "%|" in line else ""
-        return f"{len(self.running)} run: {job.message}{said}"
+        """How many jobs run, and how far the one is that has run longest, of those that log progress if one does."""
+        jobs = sorted(self.running.values(), key=lambda job: job.since)
+        job, said = jobs[0], ""
+        for each in jobs[:LOOKED_AT]:
+            line = last_line(each.logs[0]) if each.logs else ""
+            if "%|" in line:
+                job, said = each, f", {line.rpartition('| ')[2]}"
+                break
+        return f"{len(jobs)} run: {job.message}{said}"
 
     def say(self, text: str) -> None:
         self.hide()

@@ -14,7 +14,7 @@ import torch
 from surroscope.config.study import Study, check
 from surroscope.errors import UserError
 from surroscope.runtime import cli, launch
-from surroscope.tools.schedule import Job, Work, schedule
+from surroscope.tools.schedule import Job, Work
 from surroscope.tools.workload import Model
 
 # Operations a second that a GPU sustains in float32, as `make estimate` assumes.
@@ -32,12 +32,6 @@ def priced(study: Study, jobs: list[Job], gpus: list[int], start: float) -> list
     ]
 
 
-def disk(study: Study, jobs: list[Job], works: list[Work], cores: int) -> float:
-    """Bytes at the peak; shards that are not kept are counted while they are there."""
-    kept = sum(work.size for work in works if work.kind != "shards" or study.gradients.keep)
-    return kept if study.gradients.keep else kept + schedule(jobs, works, cores)[1]
-
-
 def main() -> None:
     # Importing has taken what it takes a stage.
     start = sum(os.times()[:2])
@@ -47,7 +41,7 @@ def main() -> None:
     study = check(asked["config"], asked["source"])
     jobs = [Job(**job | {"needs": tuple(job["needs"])}) for job in asked["jobs"]]
     works = priced(study, jobs, asked["gpus"], start)
-    json.dump({"works": list(map(asdict, works)), "disk": disk(study, jobs, works, asked["cores"])}, sys.stdout)
+    json.dump({"works": list(map(asdict, works)), "keep": study.gradients.keep}, sys.stdout)
 
 
 if __name__ == "__main__":

@@ -78,6 +78,12 @@ def schedule(jobs: Sequence[Job], works: Sequence[Work], cores: int) -> tuple[fl
     return now, most
 
 
+def disk(jobs: Sequence[Job], works: Sequence[Work], cores: int, keep: bool) -> float:
+    """Bytes at the peak; of shards, unless they are kept, those that are there at once."""
+    rest = sum(work.size for work in works if keep or work.kind != "shards")
+    return rest if keep else rest + schedule(jobs, works, cores)[1]
+
+
 class Forecast:
     """How far a run is and how long it goes on, by what its jobs were estimated at and what the first of them took.
 
