@@ -244,12 +244,10 @@ def plot(
     for column, values in (only or {}).items():
         if column not in rows:
             raise UserError(f"only: table {table} has no column {column!r}; there are: {', '.join(rows)}")
-        there = ", ".join(map(str, rows[column].unique()))
+        values_there = ", ".join(map(str, rows[column].unique()))
         rows = rows[rows[column].isin(list(values))]
         if rows.empty:
-            raise UserError(
-                f"only: no row is left with {column} {list(values)}; there are: {', '.join(map(str, there))}"
-            )
+            raise UserError(f"only: no row is left with {column} {list(values)}; there are: {values_there}")
     # What made the study's own figures, one for all of a system.
     made = next(filter(None, map(store.made, (place / "figures").glob("*.*"))), None)
     if made is None:

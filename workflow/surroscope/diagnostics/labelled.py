@@ -109,14 +109,14 @@ def _units(h: xr.DataArray) -> tuple[np.ndarray, np.ndarray, list[str]]:
 
 
 def _unstacked(h: xr.DataArray) -> xr.DataArray:
-    """A matrix (response, perturbation) by class and time, each in the order in which its labels come first."""
+    """A matrix (response, perturbation) by class, in the order in which classes come first, and by time, ascending."""
     levels = {side: [f"{side}_class", f"{side}_time"] for side in SIDES}
     if missing := [name for names in levels.values() for name in names if name not in h.coords]:
         raise UserError(
             f"h has no {', '.join(missing)}; give influence_matrix labels={{'class': [...], 'time': [...]}}, one "
             "of each a sample"
         )
-    order = {name: pd.unique(h[name].values) for name in MATRIX}
+    order = {name: (np if name.endswith("time") else pd).unique(h[name].values) for name in MATRIX}
     try:
         found = h.set_index(levels).unstack()
     except ValueError as error:
