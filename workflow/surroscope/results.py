@@ -147,8 +147,9 @@ def _opened(folder: Path, place: tuple[str, ...], name: str, digests: Mapping[tu
         raise UserError(f"{path}: written again since the study was finished; run snakemake, which finishes it again")
     found = store.read(path, chunks={})
     found = found.assign_coords(seed=found.attrs["seed"], epoch=found.attrs["epoch"])
-    if "mode" in found.sizes:  # as many as the span has directions, which may differ between checkpoints
-        found = found.assign_coords(mode=np.arange(found.sizes["mode"]))
+    # Of modes there are as many as the span has directions, which may differ between checkpoints.
+    numbered = {"mode", "start", "snapshot"} & set(found.sizes)
+    found = found.assign_coords({axis: np.arange(found.sizes[axis]) for axis in numbered})
     if responses := json.loads(found.attrs.pop("responses", "[]")):
         labels = {key: ("response", [response[key] for response in responses]) for key in ("observable", "step")}
         found = found.assign_coords(labels).set_index(response=["observable", "step"])
@@ -221,7 +222,7 @@ def plot(
     study: a folder results/{study}
     system: which, unless the study has one alone
     only: column of the figure's table -> the values of rows to draw, as {"model": ["vit"]}; all, unless given
-    options: of `surroscope.plots.style.Options`; what is not given is as the study has it in `figures`
+    options: of `surroscope.plots.style.Options` but for dpi; what is not given is as the study has it in `figures`
 
     Gives a matplotlib figure, of an animation its first frame: change it, and `savefig` it. Raises UserError where
     there is no such figure, table, column or option, where nothing is left to draw, and where the study is not
@@ -237,7 +238,7 @@ def plot(
     except KeyError:
         there = [known for known, spec in FIGURES.items() if (place / f"tables/{spec.table}.csv").is_file()]
         raise UserError(f"{place}: no figure {name!r}; there are: {', '.join(there)}") from None
-    known = [field.name for field in fields(Options)]
+    known = [field.name for field in fields(Options) if field.name != "dpi"]  # which is of files
     if unknown := [option for option in options if option not in known]:
         raise UserError(f"plot has no option {', '.join(unknown)}; there are: {', '.join(known)}")
     rows = read_table(folder, place.name, table)
