@@ -195,9 +195,9 @@ def verdict(path: str | Path) -> pd.DataFrame:
 
     path: a folder results/{study}
 
-    Columns are label, sentence and details, the published signature (its label), and what the report says in plain
-    words: answer, bars, unsettled, next; docs/verdict.md defines them. Raises UserError where the study is not
-    finished, and DamagedStoreError where a file is not what was written.
+    Columns are label, sentence and details, the published signature (its label), and what else the page says of it in
+    plain words, among it its answer; docs/verdict.md defines them. Raises UserError where the study is not finished,
+    and DamagedStoreError where a file is not what was written.
     """
     folder, rows = Path(path), {}
     for system in recorded(folder)["config"]["systems"]:
