@@ -1,6 +1,7 @@
 """Influence and metric of any network in memory, against dense float64 algebra; the code of the documentation runs."""
 
 import re
+from dataclasses import fields
 from pathlib import Path
 
 import numpy as np
@@ -13,6 +14,7 @@ from torch import nn
 
 import surroscope
 from surroscope.errors import UserError
+from surroscope.plots.style import Options
 
 ROOT = Path(__file__).parents[2]
 DAMPING = 1e-3
@@ -189,10 +191,20 @@ def test_the_code_of_the_api_runs(capsys: pytest.CaptureFixture[str]) -> None:
     names: dict = {}
     for code in memory:
         exec(code, names)
-    assert len(memory) == 3
+    assert len(memory) == 4
     printed = capsys.readouterr().out
-    for words in ("within a class", "(response: 6, perturbation: 6)", "stiffest directions"):
+    for words in (
+        "within a class",
+        "(response_class: 2, perturbation_class: 2)",
+        "(response: 6, perturbation: 6)",
+        "stiffest",
+    ):
         assert words in printed
+
+
+def test_every_option_of_a_figure_is_documented() -> None:
+    rows = set(re.findall(r"^\| `(\w+)` \|", (ROOT / "docs/api.md").read_text(), flags=re.M))
+    assert {field.name for field in fields(Options)} - {"dpi"} <= rows
 
 
 class Keeping(nn.Module):

@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 
+import surroscope
 from surroscope.errors import UserError
 from surroscope.runtime import fingerprint
 from surroscope.runtime.environment import working_folder_last
@@ -58,6 +59,14 @@ def test_what_changes_the_fingerprint(package: Path, name: str, text: str, same:
     before = of_top()
     (package / name).write_text(text)
     assert (of_top() == before) is same
+
+
+def test_a_name_for_readers_runs_no_stage_again() -> None:
+    held, imported = fingerprint._outline("surroscope", "surroscope")
+    assert "open_study" in held
+    assert set(surroscope.__all__) > {"standardised", "plot"}
+    assert not [name for name in ("standardised", "plot", "labelled") if name in held]
+    assert imported == ("importlib", "importlib.import_module", "typing", "typing.Any")
 
 
 def test_a_missing_module_and_a_syntax_error_are_named(package: Path) -> None:

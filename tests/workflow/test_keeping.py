@@ -14,6 +14,9 @@ import pytest
 
 import surroscope
 from surroscope.errors import UserError
+from surroscope.plots import style
+from surroscope.runtime import store
+from tests import notebooks
 
 from .conftest import ROOT, TINY, Project
 
@@ -94,7 +97,7 @@ def test_the_documented_examples_run_on_a_finished_study(tiny: Project, tmp_path
     page = (ROOT / "docs/api.md").read_text().replace("results/default", "results/tiny").replace("CE", "NS")
     examples = re.findall(r"```python\n(.*?)```", page, flags=re.DOTALL)
     examples = [example for example in examples if "results/" in example]  # the others need no study
-    assert len(examples) == 3
+    assert len(examples) == 6
     project = tiny.copy(tmp_path / "project")
     for example in examples:
         command = [sys.executable, "-W", "error::FutureWarning", "-c", example]
@@ -102,6 +105,27 @@ def test_the_documented_examples_run_on_a_finished_study(tiny: Project, tmp_path
         done = subprocess.run(command, cwd=project.folder, env=environment, capture_output=True, text=True, check=False)
         assert done.returncode == 0, done.stderr[-2000:]
     assert (project.folder / "decay.pdf").stat().st_size > 5000
+
+
+def test_the_notebook_of_figures_runs_on_a_finished_study(
+    tiny: Project, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    text = (ROOT / "docs/notebooks/make_your_own_figure.ipynb").read_text()
+    for default, ours in (("results/default", str(tiny.folder / "results/tiny")), ('\\"CE\\"', '\\"NS\\"')):
+        assert default in text
+        text = text.replace(default, ours)
+    monkeypatch.chdir(tmp_path)
+    found = notebooks.run(json.loads(text))
+    assert sum(output["output_type"] == "display_data" for cell in found for output in cell) == 2
+    assert (tmp_path / "decay.pdf").stat().st_size > 5000
+
+
+def test_a_figure_drawn_again_is_the_study_s_own(tiny: Project, tmp_path: Path) -> None:
+    folder = tiny.folder / "results/tiny"
+    figure = surroscope.plot("two_time", folder)
+    settings = store.made(folder / "NS/figures/two_time.png")["settings"]
+    style.save(figure, [tmp_path / "again.png"], settings["dpi"])
+    assert (tmp_path / "again.png").read_bytes() == (folder / "NS/figures/two_time.png").read_bytes()
 
 
 def test_what_is_opened_is_what_the_tables_were_made_of(tiny: Project) -> None:

@@ -135,6 +135,8 @@ def _outline(module: str, package: str) -> tuple[str, tuple[str, ...]]:
             ast.dump(node) for node in tree.body if isinstance(node, ast.Assign) and _names(node) == ["FORMAT"]
         )
         return number, ()
+    if module == "surroscope":  # where names for readers are that were added later: nothing that a stage runs
+        tree.body = [node for node in tree.body if not isinstance(node, ast.AugAssign)]
     parent = module if source.name == "__init__.py" else module.rpartition(".")[0]
     imported: set[str] = {module}
     for node in ast.walk(tree):
