@@ -47,13 +47,13 @@ def channels(table: pd.DataFrame, options: style.Options) -> Figure:
         for model, part, _ in parts
         for relation, cells in part.groupby("relation", sort=False)
     }
-    figure = Figure(figsize=(style.DOUBLE_COLUMN, 1.9 * len(parts) + 0.9), layout="constrained")
+    figure = Figure(figsize=(style.DOUBLE_COLUMN, 2.05 * len(parts) + 0.9), layout="constrained")
     axes = figure.subplots(len(parts), len(relations), squeeze=False, sharex=True, sharey=True)
     shown = {title: median for title, (median, _, _) in values.items()}
     labels = {"xlabel": "channel of the step", "ylabel": "channel that responds"}
     images = style.heatmaps(axes.flat, shown, Normalize(-limit, limit), style.DIVERGING, **labels)
     for panel, image, matrices in zip(axes.flat, images, values.values(), strict=True):
-        for matrix, offset, size in zip(matrices, (0, -7.5, 7.5), (7, 5, 5), strict=True):
+        for matrix, offset, size in zip(matrices, (0, -8, 8), (7, style.SMALLEST, style.SMALLEST), strict=True):
             style.print_cells(panel, image, style.written(matrix, ".1f"), offset, fontsize=size)
         for axis, column in ((panel.xaxis, "perturbation_channel"), (panel.yaxis, "response_channel")):
             axis.set_ticks(range(len(names := table[column].unique())), list(map(words, names)))
