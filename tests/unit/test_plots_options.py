@@ -7,6 +7,8 @@ import pandas as pd
 import pytest
 from default_study import DEFAULT, changed
 from figure_tables import MODELS, panels, select
+from matplotlib.markers import CARETDOWNBASE
+from matplotlib.text import Text
 
 from surroscope.config import jobs
 from surroscope.config.study import check
@@ -43,7 +45,7 @@ def test_a_map_without_negative_values_wastes_no_colours_on_them(tables: Tables)
 def test_labels_stand_for_the_names_of_networks(name: str, tables: Tables) -> None:
     drawn = draw(name, tables[figure(name).table], Options(models=MODELS, labels=LABELS))
     found = drawn.figure if isinstance(drawn, Moving) else drawn
-    shown = {text.get_text() for text in found.findobj(lambda part: hasattr(part, "get_text"))}
+    shown = {text.get_text() for text in found.findobj(Text)}
     shown |= {str(line.get_label()) for axes in found.axes for line in axes.lines}
     assert all(any(label in text for text in shown) for label in LABELS.values())
     assert not shown & set(MODELS)
@@ -92,7 +94,7 @@ def test_intervals_of_medians_look_unlike_quartiles(tables: Tables) -> None:
 def test_the_trust_horizon_is_marked_beside_the_error_of_each_step(tables: Tables) -> None:
     table = tables["rollout_error"]
     (axes,) = draw("rollout_error", table, Options(models=MODELS)).axes
-    ticks = [float(line.get_xdata()[0]) for line in axes.lines if line.get_marker() == 7]
+    ticks = [float(line.get_xdata()[0]) for line in axes.lines if line.get_marker() == CARETDOWNBASE]
     assert [round(tick) for tick in ticks] == [2, 2]
     (idle,) = (line for line in axes.lines if line.get_label() == "no change predicted")
     np.testing.assert_array_equal(idle.get_ydata(), select(table, model="persistence")["median"])

@@ -14,9 +14,7 @@ for SYSTEM in STUDY.systems:
             ),
         output:
             # For print first; what the report shows is the last.
-            files=[
-                f"{DRAWN}/{name}.{suffix}" for name in figure_names(SYSTEM) for suffix in suffixes(name)[:-1]
-            ]
+            files=[f"{DRAWN}/{name}.{suffix}" for name in figure_names(SYSTEM) for suffix in suffixes(name)[:-1]]
             + [
                 report(
                     f"{DRAWN}/{name}.{suffixes(name)[-1]}",

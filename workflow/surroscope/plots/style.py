@@ -256,7 +256,7 @@ def letter(figure: Figure) -> None:
     for number, axes in enumerate(shown if len(shown) > 1 else ()):
         text = ascii_lowercase[number % 26] * (1 + number // 26)
         place: dict[str, Any] = {"xycoords": "axes fraction", "textcoords": "offset points", "ha": "right"}
-        axes.annotate(text, (0, 1), (-3, 3), **place, va="bottom", fontsize=8, fontweight="bold", gid=LETTER)
+        axes.annotate(text, (0, 1), (-3, 5), **place, va="bottom", fontsize=8, fontweight="bold", gid=LETTER)
 
 
 def decades(axes: Axes, values: pd.Series) -> None:

@@ -5,6 +5,7 @@ import pandas as pd
 from matplotlib.cm import ScalarMappable
 from matplotlib.colors import Normalize
 from matplotlib.figure import Figure
+from matplotlib.markers import CARETDOWNBASE
 from matplotlib.ticker import MaxNLocator
 
 from surroscope.plots import style
@@ -48,7 +49,9 @@ def rollout_error(table: pd.DataFrame, options: style.Options) -> Figure:
         if np.isfinite(horizon):
             place = part["start"].iloc[0] + horizon + 0.2 * (number - (len(parts) - 1) / 2)
             edge = axes.get_xaxis_transform()
-            axes.plot([place], [1], marker=7, markersize=7, color=look["color"], transform=edge, clip_on=False)
+            axes.plot(
+                [place], [1], marker=CARETDOWNBASE, markersize=7, color=look["color"], transform=edge, clip_on=False
+            )
     if len(idle):
         axes.plot(idle["snapshot"], idle["median"], color="black", linestyle=":", label="no change predicted")
     axes.axvline(options.last_training_snapshot + 0.5, color=style.REFERENCE, linestyle="--", linewidth=0.8)
