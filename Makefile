@@ -8,7 +8,7 @@ SURROGATES := .venv-surrogates
 BIN := $(CURDIR)/$(VENV)/bin
 export PATH := $(BIN):$(PATH)
 
-.PHONY: run audit test test-slow test-surrogates test-gpu test-slurm test-browser recover archive verify drill estimate gallery signature schema lint format bench bench-linearize bench-reduction bench-peers bench-reader bench-ingest bench-groups bench-statistics bench-solvers bench-coupling snakemake-report clean
+.PHONY: run audit test test-slow test-surrogates test-gpu test-slurm test-browser recover archive verify drill estimate gallery signature shipped compare schema lint format bench bench-linearize bench-reduction bench-peers bench-reader bench-ingest bench-groups bench-statistics bench-solvers bench-coupling snakemake-report clean
 .DEFAULT_GOAL := run
 
 run: $(VENV)/ready
@@ -20,7 +20,7 @@ audit: $(VENV)/ready
 	snakemake --cores $(CORES) --configfile $(CONFIG)
 
 test: $(VENV)/ready
-	pytest -n 2 --dist loadfile -m "not slow and not gpu and not slurm and not browser" tests/workflow tests/unit
+	pytest -n 2 --dist loadfile --durations 30 -m "not slow and not gpu and not slurm and not browser" tests/workflow tests/unit
 
 test-slow: $(VENV)/ready
 	pytest -n 2 --dist loadfile -m slow
@@ -79,6 +79,14 @@ gallery: $(VENV)/ready
 # How influence narrows as the error falls, of every finished study, or of STUDIES="results/a results/b".
 signature: $(VENV)/ready
 	python -P -m surroscope.tools.signature $(STUDIES)
+
+# The numbers that other runs of the same settings are held against, of finished studies.
+shipped: $(VENV)/ready
+	python -P -m surroscope.tools.shipped $(or $(CONFIG),config.yaml)
+
+# Finished studies side by side: STUDIES="results/a results/b".
+compare: $(VENV)/ready
+	python -P -m surroscope.tools.compare $(STUDIES)
 
 # What editors complete a configuration by, after a change of surroscope/config/.
 schema: $(VENV)/ready
@@ -156,6 +164,8 @@ $(VENV)/ready: requirements.lock
 	@"$(PYTHON)" -c 'import ensurepip' 2>/dev/null \
 	  || { [ "$$(id -u)" = 0 ] && apt-get update -qq && apt-get install -y -qq python3-venv; } \
 	  || { echo "error: $(PYTHON) cannot make virtual environments; run 'sudo apt-get install python3-venv' and make again"; exit 1; }
+	@echo "once: the Python packages of requirements.lock, 2 GB, into $(VENV); some minutes in which nothing is printed"
+	@$(if $(filter-out run,$(MAKECMDGOALS)),:,echo "then: the study of config.yaml, which says first what it takes; as shipped some 14 minutes on 2 cores")
 	rm -rf $(VENV)
 	"$(PYTHON)" -m venv $(VENV)
 	$(VENV)/bin/pip install --quiet --disable-pip-version-check -r requirements.lock

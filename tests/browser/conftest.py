@@ -1,11 +1,12 @@
 """A study that has been run, and its page in a browser.
 
-STUDY=results/name looks at the page of a study that has been run already, in place of a tiny one.
+STUDY=results/name looks at the page of a study that has been run already, in place of a small one.
 """
 
 import ast
 import json
 import os
+import shutil
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -14,12 +15,15 @@ from typing import TYPE_CHECKING, Any
 import pandas as pd
 import pytest
 
-from tests.workflow.conftest import TINY, fresh
+from tests.workflow.conftest import fresh
 
 from .screenshots import DESKTOP, chromium
 
 if TYPE_CHECKING:
     from playwright.sync_api import Browser, Page
+
+
+CONFIG = "study.yaml"
 
 
 @dataclass(frozen=True)
@@ -74,12 +78,13 @@ def study(tmp_path_factory: pytest.TempPathFactory) -> Study:
     if "STUDY" in os.environ:
         results = Path(os.environ["STUDY"]).resolve()
         return Study(results.parents[1], results.name)
-    project = fresh(tmp_path_factory.mktemp("tiny") / "project", TINY)
+    project = fresh(tmp_path_factory.mktemp("explored") / "project", CONFIG)
+    shutil.copy2(Path(__file__).with_name("study.yaml"), project.folder / CONFIG)
     with pytest.MonkeyPatch.context() as environment:
         for name in [name for name in os.environ if name.endswith("_NUM_THREADS")]:
             environment.delenv(name)
         project.run()
-    return Study(project.folder, "tiny")
+    return Study(project.folder, "explored")
 
 
 @pytest.fixture(scope="session")
@@ -90,8 +95,9 @@ def browser() -> Iterator["Browser"]:
 
 @pytest.fixture(scope="module")
 def desktop(browser: "Browser", study: Study) -> Iterator["Page"]:
-    """The page on a wide screen, for tests that only look."""
+    """The page on a wide screen with all that is folded away opened, for tests that only look."""
     page = browser.new_page(**DESKTOP)
     page.goto(study.page.as_uri())
+    page.evaluate("document.querySelectorAll('details').forEach(each => each.open = true)")
     yield page
     page.close()

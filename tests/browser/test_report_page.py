@@ -1,12 +1,17 @@
 """The report in a browser: it shows what the tables hold, needs nothing else, and can be read and used by everyone."""
 
 import base64
+import io
 import json
 import re
+import zipfile
+from hashlib import sha256
 from math import fsum, isnan
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
 import pytest
+from PIL import Image
 
 from surroscope.report.page import number
 from surroscope.runtime import store
@@ -19,7 +24,7 @@ if TYPE_CHECKING:
 
 pytestmark = pytest.mark.browser
 
-HEADINGS = ("Verdict", "What it cost", "Methods", "Settings", "Provenance", "References")
+PAGES = 15
 # A cell of the main numbers: value, interval, published value or range, and n.
 TERM = r"(−?[\d.]+(?:×10[⁻⁰¹²³⁴⁵⁶⁷⁸⁹]+)?|−?∞|–)"
 CELL = re.compile(rf"{TERM}(?: {TERM} to {TERM})?(?: published: {TERM}(?: to {TERM})?)? n = (\d+)(?: × (\d+))?")
@@ -52,7 +57,7 @@ def section(page: "Page", system: str) -> Any:
 
 def tables(scope: Any, first: str) -> list[list[list[str]]]:
     """Rows of cells of the tables whose first column has this heading."""
-    found = [table.evaluate(ROWS) for table in scope.locator("table").all()]
+    found = [table.evaluate(ROWS) for table in scope.locator("table:not(.first)").all()]
     return [rows for rows in found if rows[0][0] == first]
 
 
@@ -62,16 +67,22 @@ def line(text: str) -> str:
 
 def test_everything_is_shown(desktop: "Page", study: Study) -> None:
     assert desktop.title() == desktop.locator("h1").inner_text() == f"Study {study.name}"
-    shown = desktop.locator("h2").all_inner_texts()
-    assert [text for text in shown if not text.endswith(tuple(f"({name})" for name in study.systems))] == [*HEADINGS]
-    assert len(shown) == len(HEADINGS) + len(study.systems)
+    first, *systems, last = desktop.locator("h2").all_inner_texts()
+    assert (first, last) == ("Answer", "Record")
+    assert all(text.endswith(f"({name})") for text, name in zip(systems, study.systems, strict=True))
     assert all(heading.is_visible() for heading in desktop.locator("h1, h2, h3, h4").all())
     images = desktop.locator("img")
-    assert all(images.evaluate_all("images => images.map(image => image.complete && image.naturalWidth > 0)"))
+    decoded = "images => Promise.all(images.map(image => (image.loading = 'eager', image.decode())))"
+    assert set(images.evaluate_all(decoded)) == {None}
     sources = images.evaluate_all("images => images.map(image => image.src)")
-    drawn = [path for name in ("png", "gif") for path in study.results.glob(f"*/figures/*.{name}")]
-    assert {base64.b64decode(source.partition(",")[2]) for source in sources} == {path.read_bytes() for path in drawn}
-    assert any(path.suffix == ".gif" for path in drawn)
+    shown = [base64.b64decode(source.removeprefix("data:image/webp;base64,"), validate=True) for source in sources]
+    drawn = [path.read_bytes() for path in study.results.glob("*/figures/*.png")]
+    assert sorted(map(pixels, shown)) == sorted(map(pixels, drawn))
+
+
+def pixels(image: bytes) -> str:
+    with Image.open(io.BytesIO(image)) as picture:
+        return sha256(np.asarray(picture.convert("RGBA")).tobytes()).hexdigest()
 
 
 def test_nothing_is_fetched_and_nothing_complained_of(browser: "Browser", study: Study) -> None:
@@ -82,6 +93,10 @@ def test_nothing_is_fetched_and_nothing_complained_of(browser: "Browser", study:
     page.on("pageerror", lambda error: said.append(str(error)))
     page.on("request", lambda request: asked.append(request.url))
     page.goto(study.page.as_uri())
+    policy = page.locator("meta[http-equiv]").get_attribute("content")
+    script = page.locator("script:not([type])").text_content()
+    digest = base64.b64encode(sha256(script.encode()).digest()).decode()
+    assert policy == f"default-src 'none'; img-src data:; style-src 'unsafe-inline'; script-src 'sha256-{digest}'"
     page.locator("footer").scroll_into_view_if_needed()
     for link in page.locator('a[href^="#"]:not(.skip):visible').all():
         link.click()
@@ -89,7 +104,7 @@ def test_nothing_is_fetched_and_nothing_complained_of(browser: "Browser", study:
     assert said == []
     assert [url for url in asked if not url.startswith("data:") and url != study.page.as_uri()] == []
     page.close()
-    assert study.page.stat().st_size < 20e6
+    assert study.page.stat().st_size < 4e6
 
 
 def test_main_numbers_are_those_of_the_tables_and_no_others(desktop: "Page", study: Study) -> None:
@@ -121,6 +136,26 @@ def as_shown(row: dict[str, Any]) -> tuple[str | None, ...]:
     )
 
 
+def test_first_numbers_are_main_numbers_linked_with_their_figures(browser: "Browser", study: Study) -> None:
+    page = browser.new_page(**DESKTOP)
+    page.goto(study.page.as_uri())
+    for system in study.systems:
+        scalars = study.table(system, "scalars").set_index(["name", "model"])
+        rows = section(page, system).locator("table.first tbody tr").all()
+        assert 4 <= len(rows) <= 8
+        for row in rows:
+            name = row.get_attribute("id").partition("-number-")[2].replace("-", "_")
+            for model, cell in zip(scalars.loc[name].index, row.locator("td").all(), strict=False):
+                assert cell.inner_text().split()[0] == number(scalars.loc[(name, model), "value"])
+            for link in row.locator("a").all():
+                link.click()
+                figure = page.locator(link.get_attribute("href"))
+                assert figure.locator("img").is_visible()
+                figure.locator(f'a[href="#{row.get_attribute("id")}"]').click()
+                assert 0 <= row.bounding_box()["y"] < 800
+    page.close()
+
+
 def test_verdicts_are_those_of_the_tables(desktop: "Page", study: Study) -> None:
     shown = [line(text) for text in desktop.locator(".verdict").all_inner_texts()]
     count = 0
@@ -128,8 +163,11 @@ def test_verdicts_are_those_of_the_tables(desktop: "Page", study: Study) -> None
         for model, kept in json.loads((study.results / system / "tables/verdict.json").read_text()).items():
             own = [text for text in shown if text.startswith(f"{model} on ") and f"({system})" in text]
             assert len(own) == 1
-            for told in (kept["label"], kept["sentence"], *kept["details"], kept["signature"]["label"]):
-                assert line(told) in own[0]
+            told = (kept["answer"], kept["strength"], kept["sentence"], *kept["details"], kept["signature"]["label"])
+            assert kept["label"].lower() in own[0].lower()
+            assert [text for text in told if line(text) not in own[0]] == []
+            for bar in kept["bars"]:
+                assert f"{bar['what']} {100 * min(max(bar['value'], 0), 1):.0f} %" in own[0], bar
             count += 1
     assert len(shown) == count
 
@@ -143,7 +181,7 @@ def test_captions_give_the_number_of_seeds_and_probe_batches(desktop: "Page", st
 
 
 def test_data_cards_are_of_the_stores(desktop: "Page", study: Study) -> None:
-    cards = [rows for system in study.systems for rows in tables(section(desktop, system), "Channel")]
+    cards = tables(section(desktop, "record"), "Channel")
     assert len(cards) == len(study.data)
     expected = []
     for path in study.data:
@@ -153,7 +191,8 @@ def test_data_cards_are_of_the_stores(desktop: "Page", study: Study) -> None:
             numbers = [number(float(data[statistic][place])) for statistic in store.STATISTICS]
             rows.append([str(name).replace("_", " "), *numbers])
         expected.append(rows)
-        facts = line(section(desktop, path.parent.name).inner_text())
+        heading = f"#{path.parent.name.lower()}-card-{path.stem.lower()}"
+        facts = line(desktop.locator(f"{heading} + dl").inner_text())
         sizes = (data.sizes[name] for name in ("trajectory", "time", "y", "x"))
         assert re.search(r"trajectories\W+{}\W+snapshots\W+{}\W+cells\W+{} × {}\b".format(*sizes), facts)
     assert sorted(cards) == sorted(expected)
@@ -171,30 +210,21 @@ def test_costs_are_those_of_the_benchmarks(desktop: "Page", study: Study) -> Non
         memory = [str(round(own[name].max())) for name in ("max_rss", "asked")]
         assert shown == [str(len(own)), *hours, number(own["s"].max()), *memory], stage
     total = f"{number(jobs['core_seconds'].sum() / 3600)} core-hours and {number(jobs['gpu_seconds'].sum() / 3600)} GPU"
-    assert total in line(desktop.locator('section[aria-labelledby="cost"]').inner_text())
+    assert total in line(section(desktop, "record").inner_text())
 
 
-def test_every_table_can_be_downloaded_as_it_lies_on_disk(desktop: "Page", study: Study) -> None:
-    paths = {}
-    for caption in desktop.locator("figcaption").all():
-        (path,) = re.findall(r"\S+/tables/\w+\.csv", caption.inner_text())
-        assert (study.folder / path).is_file()
-        for link in caption.locator("a[download]").all():
-            paths[link.get_attribute("download")] = study.folder / path
-            encoded = link.get_attribute("href").removeprefix("data:text/csv;base64,")
-            assert base64.b64decode(encoded, validate=True) == (study.folder / path).read_bytes(), path
-    for system in study.systems:
-        for name in ("scalars", "checkpoints"):
-            path = study.results / system / f"tables/{name}.csv"
-            paths[f"{system}-{name}.csv"] = path
-            href = desktop.locator(f'a[download="{system}-{name}.csv"]').get_attribute("href")
-            assert base64.b64decode(href.partition(",")[2], validate=True) == path.read_bytes(), path
-    links = desktop.locator('a[href^="data:"]')
-    assert links.count() == len(paths) > 0
+def test_tables_can_be_downloaded_as_they_lie_on_disk(desktop: "Page", study: Study) -> None:
+    for caption in desktop.locator("figcaption code").all():
+        assert (study.folder / caption.inner_text()).is_file()
     with desktop.expect_download() as download:
-        links.first.click()
+        desktop.locator('a[href^="data:"]').click()
     saved = download.value
-    assert saved.path().read_bytes() == paths[saved.suggested_filename].read_bytes()
+    assert saved.suggested_filename == f"{study.name}-tables.zip"
+    with zipfile.ZipFile(saved.path()) as archive:
+        found = {name: archive.read(name) for name in archive.namelist()}
+    tables = {f"{path.parents[1].name}/{path.name}": path.read_bytes() for path in study.results.glob("*/tables/*.csv")}
+    assert found == {name: content for name, content in tables.items() if len(content) <= 2**18}
+    assert {f"{system}/scalars.csv" for system in study.systems} <= set(found)
 
 
 def test_the_keyboard_reaches_everything_in_order_and_is_never_trapped(browser: "Browser", study: Study) -> None:
@@ -218,8 +248,9 @@ def test_links_of_the_page_lead_to_their_headings(browser: "Browser", study: Stu
     page.keyboard.press("Tab")
     assert page.evaluate("document.activeElement.className") == "skip"
     assert page.locator(".skip").bounding_box()["x"] >= 0
-    page.keyboard.press("Tab")
-    assert page.evaluate("document.activeElement == document.querySelector('nav a')")
+    for where in ("header", "nav"):
+        page.keyboard.press("Tab")
+        assert page.evaluate(f"document.activeElement == document.querySelector('{where} a')")
     for link in page.locator('a[href^="#"]:visible').all():
         page.evaluate("scrollTo(0, 0)")
         link.focus()

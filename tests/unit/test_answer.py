@@ -5,11 +5,16 @@ from typing import Any
 
 import numpy as np
 import pytest
-from test_verdict import evidence
+from test_verdict import evidence as found
 
 from surroscope.diagnostics import answer
 from surroscope.diagnostics.signature import Estimate
 from surroscope.diagnostics.verdict import Evidence
+
+
+def evidence(*pairs: float, **told: Any) -> Evidence:
+    """Of a network that is far better than no change."""
+    return replace(found(*pairs, **told), errors=(0.005, 0.03))
 
 
 @pytest.mark.parametrize(
@@ -18,28 +23,52 @@ from surroscope.diagnostics.verdict import Evidence
         (
             (0.95, 0.97, 0.99),
             0.98,
-            "the other times, and what it learns of one class reaches the other classes.",
+            "the other times, and what it learns of one class of initial conditions reaches the other classes.",
         ),
         (
             (0.1, 0.2, 0.97),
             0.98,
-            "times, and what it learns of one class reaches the other classes in part.",
+            "times, and what it learns of one class of initial conditions reaches the other classes in part.",
         ),
         (
             (0.0, 0.0, 0.1),
             0.98,
-            "times, but what it learns of one class does not reach the other classes.",
+            "times, but what it learns of one class of initial conditions does not reach the other classes.",
         ),
         (
             (0.95, 0.97),
             0.0,
-            "does not reach the other times, but what it learns of one class reaches",
+            "does not reach the other times, but what it learns of one class of initial conditions reaches",
         ),
         ((), 0.5, "What this network learns at one time reaches the other times in part."),
     ],
 )
 def test_the_answer_says_what_can_be_carried_over(pairs: tuple[float, ...], times: float, sentence: str) -> None:
     assert sentence in answer.answer(evidence(*pairs, times=times))
+
+
+@pytest.mark.parametrize(
+    ("error", "told"),
+    [
+        (0.005, "Its one-step error is 17 % of that of predicting no change, which its rollouts reach after 13 steps."),
+        (0.0126, "42 % of that of predicting no change, which its rollouts reach after 13 steps: a weak network."),
+        (0.03, ""),
+    ],
+)
+def test_the_error_stands_beside_that_of_no_change(error: float, told: str) -> None:
+    about = replace(evidence(0.9), errors=(error, 0.03))
+    said = answer.strength(about, 13.0)
+    assert said.endswith(told)
+    assert bool(said) == bool(told)
+    assert "rollouts" not in answer.strength(about, np.inf)
+
+
+def test_of_a_weak_network_the_answer_says_so_and_asks_for_training_first() -> None:
+    weak = replace(evidence(0.5), errors=(0.015, 0.03))
+    assert answer.answer(weak).startswith("What little this network has learned at one time")
+    first, *_ = answer.advice(weak, trained_here=True)
+    assert first.text.startswith("Train it further")
+    assert not any("Train" in step.text for step in answer.advice(weak, trained_here=False))
 
 
 def test_of_what_was_not_learned_or_is_not_known_nothing_is_said() -> None:
@@ -50,14 +79,14 @@ def test_of_what_was_not_learned_or_is_not_known_nothing_is_said() -> None:
 
 
 def test_bars_are_of_times_and_of_the_classes_that_share_least_and_most() -> None:
-    found = answer.bars(evidence(0.7, 0.97, 0.75))
-    assert [(bar.what, bar.value) for bar in found] == [
-        ("first and last times", 0.98),
+    bars = answer.bars(evidence(0.7, 0.97, 0.75))
+    assert [(bar.what, bar.value) for bar in bars] == [
+        ("between the first and the last times", 0.98),
         ("a and b, which share least", 0.7),
         ("a and c, which share most", 0.97),
     ]
-    assert [bar.what for bar in answer.bars(evidence(0.5))] == ["first and last times", "a and b"]
-    assert found[0].low == pytest.approx(0.97)
+    assert [bar.what for bar in answer.bars(evidence(0.5))] == ["between the first and the last times", "a and b"]
+    assert bars[0].low == pytest.approx(0.97)
 
 
 def test_what_to_do_next_follows_from_what_was_found() -> None:

@@ -146,6 +146,7 @@ def wait_until(true: Callable[[], bool], job: subprocess.Popen[str]) -> None:
         time.sleep(0.01)
 
 
+@pytest.mark.slow
 def test_a_killed_process_ends_the_job_and_the_next_run_resumes_bit_by_bit(
     make: Callable[..., Job], tmp_path: Path
 ) -> None:

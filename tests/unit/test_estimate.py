@@ -5,9 +5,10 @@ from pathlib import Path
 import pytest
 
 from surroscope.errors import UserError
-from surroscope.tools.estimate import planned, schedule
+from surroscope.tools.estimate import planned
+from surroscope.tools.schedule import Job, Work, schedule
 from surroscope.tools.verify import configured
-from surroscope.tools.workload import FIXED, GRADIENT, TANGENT, Job, Model, Network, Work
+from surroscope.tools.workload import FIXED, GRADIENT, TANGENT, Model, Network
 
 ROOT = Path(__file__).parents[2]
 VIT = {"system": "NS", "model": "vit", "seed": "10"}

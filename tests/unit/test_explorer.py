@@ -122,3 +122,21 @@ def test_fields_and_errors_of_rollouts() -> None:
     assert errors["error"][0][0] is None
     assert errors["error"][0][1:] == pytest.approx([0.1, 0.2, 0.3, 0.4, 0.5])
     assert errors["persistence"][1][1] == pytest.approx(0.2)
+
+
+def test_responses_between_transitions_of_a_grid() -> None:
+    moved = np.random.default_rng(3).normal(size=(4, 4, CELLS, CELLS))
+    moved[0, 1] = 0
+    grid = xr.Dataset(
+        {"between": (("responds", "steps", "y", "x"), moved), "grid_time": ("responds", [0, 2, 0, 3])},
+        coords={"grid_class": ("responds", ["a", "a", "b", "b"])},
+        attrs={"model": "net", "seed": 10, "epoch": 5},
+    )
+    m = measured(TIMES - 1)
+    found = explorer.explored({"net": {5: (m, None)}}, {"net": [flight(10)]}, CLASSES, [grid])["responses"]["net"]
+    # Times before the first that the explorer has are left out.
+    assert (m.first, found["transitions"]) == (1, [1, TIMES - 1 + 2])
+    kept = moved[np.ix_([1, 3], [1, 3])]
+    assert found["limits"] == pytest.approx(np.abs(kept).max(axis=(2, 3)), rel=6e-3)
+    relative = unpacked(found["data"], -1, 1, 8).reshape(kept.shape)
+    assert relative == pytest.approx(kept / np.abs(kept).max(axis=(2, 3), keepdims=True), abs=1 / 250)

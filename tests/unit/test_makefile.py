@@ -34,6 +34,7 @@ def test_make_sets_up_and_runs_in_any_folder(tmp_path: Path, name: str) -> None:
         command = ["make", target, "PYTHON=./python 3", "CORES=2", *config]
         done = subprocess.run(command, cwd=folder, env=environment, capture_output=True, text=True, check=False)
         assert done.returncode == 0, done.stderr
+        assert ("once: the Python packages" in done.stdout) == ("14 minutes" in done.stdout) == (target == "run")
     calls = (folder / "calls").read_text().splitlines()
     assert calls[:2] == [
         "pip|install|--quiet|--disable-pip-version-check|-r|requirements.lock|",

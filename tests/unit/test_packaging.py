@@ -33,11 +33,14 @@ def metadata(wheel: zipfile.ZipFile) -> Message:
 
 
 def test_the_wheel_holds_the_whole_package(wheel: zipfile.ZipFile) -> None:
-    package = ROOT / "workflow" / "surroscope"
-    sources = {path for path in package.rglob("*") if path.is_file() and path.suffix != ".pyc"}
-    assert {path.suffix for path in sources} == {".py", ".j2", ".mplstyle"}
+    above = ROOT / "workflow"
+    packages = [
+        path for name in ("surroscope", "snakemake_logger_plugin_surroscope") for path in (above / name).rglob("*")
+    ]
+    sources = {path for path in packages if path.is_file() and path.suffix != ".pyc"}
+    assert {path.suffix for path in sources} >= {".py", ".j2", ".js", ".mplstyle"}
     held = {name for name in wheel.namelist() if ".dist-info/" not in name}
-    assert held == {str(path.relative_to(package.parent)) for path in sources}
+    assert held == {str(path.relative_to(above)) for path in sources}
 
 
 def test_it_asks_for_the_oldest_that_will_do_and_pins_nothing(metadata: Message) -> None:

@@ -31,9 +31,11 @@ from surroscope.report.page import (
     alternative_text,
     caption_html,
     number,
+    parted,
     render,
 )
 from surroscope.report.spec import Question
+from surroscope.report.words import WORDS
 from surroscope.runtime.cost import StageCost
 
 DESCRIPTION = Path(__file__).parents[2] / "workflow" / "report" / "workflow.rst"
@@ -175,13 +177,13 @@ def test_the_answer_stands_first_with_its_bars_and_what_to_do(study: Audit) -> N
     assert "first and last times 98 % (95 to 100)" in plain
     assert "a and b 50 %" in plain
     assert "a and c not known" in plain
-    assert "Not settled, since an interval spans a limit: a and b." in plain
-    assert "Hold it out: split: {held_out: {classes: [a]}}" in plain
+    assert "Not settled: an interval spans a limit, of a and b." in plain
+    assert "Next. Hold it out: in the study's configuration, split: {held_out: {classes: [a]}}" in plain
     assert "width:98.4%" in text
     bare = replace(study.systems[0].verdicts[0], answer="", bars=(), unsettled=(), next=())
     without = render(replace(study, systems=(replace(study.systems[0], verdicts=(bare,), explorer=""),)))
-    assert '<p class="label">memorises</p>' in without
-    assert "What to do next" not in without
+    assert '<p class="label">Memorises</p>' in without
+    assert "<strong>Next.</strong>" not in without
     assert "application/json" not in without
 
 
@@ -273,6 +275,16 @@ def test_captions_render(name: str) -> None:
     assert 2 <= html.count(". ") + html.count(".\n") + html.count(".<") <= 6
 
 
+@pytest.mark.parametrize("name", FIGURES)
+def test_captions_begin_with_what_is_drawn_in_fifty_words(name: str) -> None:
+    unit = "in units of the standard deviation of its row"
+    text = catalogue.caption(name, "CE", "n = 3 seeds × 4 probe batches", unit)
+    first, rest = parted(text)
+    assert f"{first} {rest}".strip() == " ".join(text.split())
+    assert len(first.split()) <= 50
+    assert first.endswith(".")
+
+
 @pytest.mark.parametrize("system", ["CE_", "a_b__", "x_-y_."])
 def test_captions_take_every_name(system: str) -> None:
     for name in (*FIGURES, "two_time_of_mine_"):
@@ -321,3 +333,10 @@ def test_the_cost_is_shown_and_what_is_not_recorded_is_said(study: Audit) -> Non
     assert "train 6 0.155 0.1 1.5 161 595 2035" in text
     assert "cross gradients 12 0.0286 not recorded not recorded 40.2 not recorded not recorded" in text
     assert "What it cost" not in render(study)
+
+
+def test_words_mean_what_the_glossary_says() -> None:
+    glossary = (Path(__file__).parents[2] / "docs/glossary.md").read_text()
+    rows = dict(re.findall(r"^\| ([^|]+?) \| (.+) \|$", glossary, flags=re.MULTILINE))
+    plain = {word: re.sub(r" ?\(\[[^]]+\]\([^)]+\)\)", "", text) for word, text in rows.items()}
+    assert {word: plain[word] for word in WORDS} == WORDS

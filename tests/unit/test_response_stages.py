@@ -77,8 +77,9 @@ def test_influence_and_what_it_is_made_of_equal_dense_algebra(study: Study, shar
 def test_a_response_map_is_the_change_of_a_prediction_after_a_small_step(study: Study, shards: list[Path]) -> None:
     grams = contracted(study, *shards)
     pairs = [("CE-CRP", 2, "CE-RP", 1)]
+    grid = [("CE-RP", 1), ("CE-CRP", 2)]
     maps.stage(
-        jobs.Maps(discarded_share=0.0, damping=DAMPING, damping_scale="absolute", pairs=pairs),
+        jobs.Maps(discarded_share=0.0, damping=DAMPING, damping_scale="absolute", pairs=pairs, grid=grid),
         shard=shards[0],
         grams=grams,
         maps=study.folder / "maps.zarr",
@@ -89,6 +90,9 @@ def test_a_response_map_is_the_change_of_a_prediction_after_a_small_step(study: 
     rows = j.reshape(-1, j.shape[-1])
     z = q @ np.linalg.solve(q.T @ (rows.T @ rows / len(rows)) @ q + DAMPING * np.eye(q.shape[1]), q.T @ g[1])
     assert relative(found["response"].values.ravel(), -j[5] @ z) < 1e-4
+    between = found["between"].values
+    assert relative(between[1, 0], found["response"].values[0, 0]) < 1e-6
+    assert relative(between[0, 0].ravel(), (-j[1] @ z)[: between[0, 0].size]) < 1e-4
     assert str(found["response_class"].values[0]) == "CE-CRP"
 
 

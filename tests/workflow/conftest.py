@@ -6,7 +6,7 @@ import shutil
 import subprocess
 import sys
 from collections import Counter
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import pytest
@@ -25,6 +25,8 @@ class Project:
 
     folder: Path
     configfile: str
+    # What the run that made it printed as it went on, if a fixture ran it.
+    said: str = ""
 
     def command(self, *arguments: str) -> list[str]:
         return [sys.executable, "-m", "snakemake", "--configfile", self.configfile, *arguments]
@@ -47,7 +49,7 @@ class Project:
             return Counter()
         stats = text[text.index("Job stats:") :].split("\n\n")[0]
         jobs: Counter[str] = Counter()
-        for rule, count in re.findall(r"^(\w+) +(\d+)$", stats, flags=re.MULTILINE):
+        for rule, count in re.findall(r"^(\w+) +(\d+)(?:  .*)?$", stats, flags=re.MULTILINE):
             rule = rule.removeprefix("surroscope_")
             jobs["figures" if rule.startswith("figures_") else rule] += int(count)
         del jobs["total"], jobs["all"]
@@ -107,8 +109,7 @@ def tiny(tmp_path_factory: pytest.TempPathFactory) -> Project:
     project = fresh(tmp_path_factory.mktemp("tiny") / "project", TINY)
     with pytest.MonkeyPatch.context() as environment:
         environment.setenv("HF_TOKEN", SECRET)
-        project.run()
-    return project
+        return replace(project, said=project.run().stderr)
 
 
 @pytest.fixture(autouse=True)

@@ -3,11 +3,13 @@
 import json
 import os
 import re
+import shutil
 import subprocess
 import sys
 from pathlib import Path
 
 import numpy as np
+import pandas as pd
 import pytest
 
 import surroscope
@@ -44,6 +46,24 @@ def test_a_finished_study_is_verified_and_packed(tiny: Project, tmp_path: Path) 
     assert "results/tiny/NS/tables/two_time.csv: damaged, or edited" in line
 
 
+def test_a_study_does_not_differ_from_its_copy(tiny: Project, tmp_path: Path) -> None:
+    project = tiny.copy(tmp_path / "project")
+    shutil.copytree(project.folder / "results/tiny", project.folder / "results/again")
+    found = tool(project, "compare", "results/tiny", "results/again")
+    assert not found.returncode, found.stderr
+    table = pd.read_csv(project.folder / "results/compare.csv", keep_default_na=False, na_values=[""])
+    apart = table[table["less"] == "tiny"]
+    assert apart["paired"].all()
+    finite = apart["value"].notna()
+    assert finite.sum() > 10
+    assert (apart.loc[finite, ["value", "low", "high"]].fillna(0) == 0).all(axis=None)
+    page = (project.folder / "results/compare.html").read_text()
+    assert "None: what differs is data, code or machine." in page
+    alone = tool(project, "compare", "results/tiny")
+    assert alone.returncode == 1
+    assert "found 1 studies, expected two or more" in alone.stderr
+
+
 def test_an_estimate_counts_snakemakes_jobs(tiny: Project) -> None:
     found = tool(tiny, "estimate", TINY, "--cores", "2")
     assert not found.returncode, found.stderr
@@ -52,6 +72,22 @@ def test_an_estimate_counts_snakemakes_jobs(tiny: Project) -> None:
     assert rows["gradients"][:2] == ["2", "3000"]
     assert len(rows["train"]) == 5  # measured, too
     assert re.search(r"on 2 cores of this kind and no GPU: [\d.]+ minutes", found.stdout)
+
+
+def test_a_run_says_what_it_does_how_far_it_is_and_what_came_of_it(tiny: Project) -> None:
+    lines = tiny.said.splitlines()
+    assert not re.search(r"[^\n -~]", tiny.said)
+    assert lines[1].startswith("18 jobs: ")
+    assert "simulate 4" in lines[1]
+    assert "study tiny; when all is done, its page is results/tiny/report.html" in lines
+    assert sum(line.startswith("[") for line in lines) == 18
+    # It is estimated while it runs.
+    assert re.search(r"^estimated: .+ on 2 cores, .+ of disk$", tiny.said, re.MULTILINE)
+    assert re.fullmatch(r"\[ *\d+ %, ETA .+\] Write the report: .+", lines[lines.index("") - 1])
+    verdict = json.loads((tiny.folder / "results/tiny/NS/tables/verdict.json").read_text())["vit"]
+    assert lines[lines.index("") + 1] == f"NS, vit: {verdict['answer']}"
+    assert "report:  results/report.html -> results/tiny/report.html" in lines
+    assert len(lines) < 40
 
 
 def test_the_documented_examples_run_on_a_finished_study(tiny: Project, tmp_path: Path) -> None:

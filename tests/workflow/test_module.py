@@ -52,7 +52,7 @@ def test_a_module_plans_the_quick_study(alone: Counter[str], tmp_path: Path, pre
 def test_a_module_runs_in_its_prefix_alone(tiny: Project, tmp_path: Path) -> None:
     project = workflow_of_another(tmp_path / "other", TINY, 'prefix: "some where"', "as surroscope_*")
     project.edit(project.configfile, "dataset: tiny,", "dataset: tiny, reader: mapped,")
-    said = project.run().stdout
+    said = project.run().stderr
     place = project.folder / "some where"
     assert {path.name for path in project.folder.iterdir()} == {"surroscope", "workflow", "some where", ".snakemake"}
     assert {path.name for path in place.iterdir()} == {"data", "results"}

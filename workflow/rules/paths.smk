@@ -181,16 +181,3 @@ def remove_caches():
     for path in results().glob("*/splits/*.cache"):
         shutil.rmtree(path)
         path.with_name(f"{path.name}.lock").unlink(missing_ok=True)
-
-
-def link_latest_report():
-    """results/report.html is the report of the study that was finished last."""
-    page = results() / "report.html"
-    if not page.exists():
-        return
-    latest = results().parent / page.name
-    latest.unlink(missing_ok=True)
-    latest.symlink_to(page.relative_to(latest.parent))
-    place = f"{os.getcwd()}/" if ELSEWHERE else ""
-    print(f"\nreport:  {place}{latest} -> {page}")
-    print(f"figures: {place}{results()}/*/figures\ntables:  {place}{results()}/*/tables")

@@ -228,14 +228,27 @@ class Cross(sections.Rules, Job):
 
 
 class Maps(sections.Rules, Job):
+    """pairs: what figures show; grid: transitions, classes with times, between all of which the page has responses"""
+
     pairs: list[tuple[str, int, str, int]]
+    grid: list[tuple[str, int]]
 
     @classmethod
     def of(cls, study: Study, system: str, **wildcards: str) -> Self:
         assert study.maps
         own = set(study.classes(system))
         pairs = [pair for pair in study.maps.pairs or () if {pair[0], pair[2]} <= own]
-        return cls.take(study.influence, pairs=pairs or typical_pairs(study, system))
+        return cls.take(study.influence, pairs=pairs or typical_pairs(study, system), grid=spread_out(study, system))
+
+
+def spread_out(study: Study, system: str) -> list[tuple[str, int]]:
+    """As many times of each class, evenly spread, as make a dozen transitions of all of them; one of each at least."""
+    classes = study.classes(system)
+    start = study.history(system) - 1
+    horizon = study.probe.snapshots - 1 - start
+    count = min(max(1, 12 // len(classes)), horizon)
+    times = [start + horizon * (2 * k + 1) // (2 * count) for k in range(count)]
+    return [(name, time) for name in classes for time in times]
 
 
 def typical_pairs(study: Study, system: str) -> list[tuple[str, int, str, int]]:

@@ -3,6 +3,8 @@
 from collections.abc import Sequence
 from typing import Any, NamedTuple
 
+import numpy as np
+
 from surroscope.diagnostics.signature import Estimate
 from surroscope.diagnostics.verdict import LIMITS, WEAK, Evidence, place
 
@@ -11,6 +13,8 @@ REACHES = {
     "partly shared": "reaches {others} in part",
     "kept apart": "does not reach {others}",
 }
+# Of the error of no change: above it a network has learned too little for what it shares to say much.
+ACCURATE = 0.25
 PROOF = "snakemake --cores all --configfile workflow/presets/proof.yaml"
 
 
@@ -37,18 +41,35 @@ def answer(evidence: Evidence) -> str:
         return "It errs about as much as a prediction of no change: there is too little learned to ask what it is."
     if not evidence.times.value >= 0 or any(not estimate.value >= 0 for estimate in evidence.pairs.values()):
         return "Of some classes or times nothing that training may change moves its predictions."
+    learned = (
+        "What little this network has learned" if validation > ACCURATE * persistence else "What this network learns"
+    )
     times = REACHES[place(evidence.times.value)].format(others="the other times")
     if not evidence.pairs:
-        return f"What this network learns at one time {times}."
+        return f"{learned} at one time {times}."
     places = {place(estimate.value) for estimate in evidence.pairs.values()}
     classes = REACHES[places.pop() if len(places) == 1 else "partly shared"].format(others="the other classes")
     joined = "and" if times.split()[0] == classes.split()[0] else "but"
-    return f"What this network learns at one time {times}, {joined} what it learns of one class {classes}."
+    return f"{learned} at one time {times}, {joined} what it learns of one class of initial conditions {classes}."
+
+
+def strength(evidence: Evidence, horizon: float) -> str:
+    """How far it is from predicting no change, and a warning where that is not far.
+
+    horizon: steps until a rollout errs as much as no change; infinite where none does, NaN where there are none
+    """
+    validation, persistence = evidence.errors
+    if not validation < WEAK * persistence:
+        return ""
+    told = f"Its one-step error is {100 * validation / persistence:.0f} % of that of predicting no change"
+    if np.isfinite(horizon):
+        told += f", which its rollouts reach after {horizon:g} steps"
+    return told + (": a weak network." if validation > ACCURATE * persistence else ".")
 
 
 def bars(evidence: Evidence) -> list[Bar]:
     """Between times, and between the classes that share least and most."""
-    found = [bar("first and last times", evidence.times)]
+    found = [bar("between the first and the last times", evidence.times)]
     ordered = sorted(evidence.pairs.items(), key=lambda item: item[1].value)
     chosen = ordered[:1] + ordered[-1:] * (len(ordered) > 1)
     words = ("least", "most") if len(chosen) > 1 else ("",)
@@ -78,6 +99,9 @@ def advice(evidence: Evidence, *, trained_here: bool, held_out: Sequence[str] = 
             return [Advice("Train longer, or on more trajectories", "training: {epochs: …}, trajectories: …")]
         return [Advice("Look at how it is called, and at its units", "docs/surrogates.md")]
     found = []
+    if trained_here and validation > ACCURATE * persistence:
+        text = "Train it further, or on more trajectories: what a weak network shares may change"
+        found.append(Advice(text, "training: {epochs: …}, trajectories: …"))
     apart = [pair for pair, estimate in evidence.pairs.items() if estimate.value < LIMITS[1]]
     least = min(apart, key=lambda pair: evidence.pairs[pair].value, default=None)
     if least and trained_here and not set(least) & set(held_out):
@@ -96,10 +120,11 @@ def advice(evidence: Evidence, *, trained_here: bool, held_out: Sequence[str] = 
     return found
 
 
-def told(evidence: Evidence, **known: Any) -> dict[str, Any]:
-    """All of it, as JSON has it. known: of `advice`"""
+def told(evidence: Evidence, horizon: float = np.nan, **known: Any) -> dict[str, Any]:
+    """All of it, as JSON has it. horizon: of `strength`; known: of `advice`"""
     return {
         "answer": answer(evidence),
+        "strength": strength(evidence, horizon),
         "bars": [one._asdict() for one in bars(evidence)],
         "unsettled": unsettled(evidence),
         "next": [one._asdict() for one in advice(evidence, **known)],

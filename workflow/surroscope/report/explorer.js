@@ -113,6 +113,10 @@
     });
     const values = make("tbody", {});
     const states = [0, 1].map(() => make("canvas", { width: 128, height: 128, role: "img" }));
+    const moved = sides.map(() => {
+      const canvas = make("canvas", { width: 128, height: 128, role: "img" }), told = make("figcaption", { class: "quiet" });
+      return { canvas, told, figure: make("figure", { hidden: "" }, canvas, told) };
+    });
     const lag = make("svg", { viewBox: "0 0 380 170", role: "img", class: "lag" });
     const row = make("output", { class: "row" });
     root.append(
@@ -120,8 +124,9 @@
       make("p", {}, make("label", {}, "Seed and batch ", unit), " ", unitLabel),
       make("div", { class: "pairs" }, ...sides.map(one => one.figure)), pair,
       make("div", { class: "panel" },
-        make("table", {}, make("thead", {}, make("tr", {}, ...["network", "measure", "here", "median", "over units", "above 0"].map(text => make("th", { scope: "col" }, text)))), values),
+        make("div", { class: "scroll", role: "region", "aria-labelledby": `${id}-pair`, tabindex: 0 }, make("table", {}, make("thead", {}, make("tr", {}, ...["network", "measure", "here", "median", "over units", "above 0"].map(text => make("th", { scope: "col" }, text)))), values)),
         ...states.map((canvas, k) => make("figure", {}, canvas, make("figcaption", { class: "quiet" }, k ? `responds (${fields.channel})` : `stepped on (${fields.channel})`))),
+        ...moved.map(one => one.figure),
         make("figure", {}, lag, make("figcaption", { class: "quiet" }, "Medians between these two classes against the lag (time of the response less that of the step), relative to the responding class's own at lag 0"))),
       make("p", { class: "quiet" }, "Its row: ", row));
 
@@ -192,9 +197,27 @@
         paint(states[k], x, y, (a, b) => truth[((ic * frames + time) * y + b) * x + a] / 254, "field");
         states[k].setAttribute("aria-label", `${fields.channel} of ${matrices.transition(index)}`);
       });
+      moved.forEach((one, number) => response(one, sides[number].side.model, up, column));
       curve(all, Math.floor(up / times), Math.floor(column / times), up % times - column % times);
     }
     const truth = bytes(fields.truth);
+
+    // How a prediction moves, at the pair of the grid that is next to the one that is pointed at.
+    function response({ canvas, told, figure }, model, up, column) {
+      const found = data.responses[model];
+      figure.hidden = !found;
+      if (!found) return;
+      const next = index => found.transitions.reduce((best, other, k) => {
+        const far = at => (Math.floor(at / times) === Math.floor(index / times) ? 0 : size) + Math.abs(at - index);
+        return far(other) < far(found.transitions[best]) ? k : best;
+      }, 0);
+      const [row, step] = [up, column].map(next), [y, x] = found.shape, start = (row * found.transitions.length + step) * x * y;
+      found.bytes ??= bytes(found.data);
+      paint(canvas, x, y, (a, b) => found.bytes[start + b * x + a] / 127 - 1, "signed");
+      const pair = `a step on ${matrices.transition(found.transitions[step])} at ${matrices.transition(found.transitions[row])}`;
+      canvas.setAttribute("aria-label", `How ${pair} moves the ${fields.channel} that ${model} predicts`);
+      told.textContent = `${model}: how ${pair} moves its ${fields.channel} (±${shown(found.limits[row][step])}, seed ${found.of.seed}, first batch)`;
+    }
 
     function curve(all, responds, stepped, here) {
       const lags = Array.from({ length: 2 * times - 1 }, (_, k) => k + 1 - times);
@@ -257,6 +280,23 @@
     root.hidden = false;
   }
 
+  // What a link leads to may be folded away.
+  const open = () => {
+    const target = location.hash && document.getElementById(decodeURIComponent(location.hash.slice(1)));
+    for (let at = target; at; at = at.parentElement) if (at.tagName === "DETAILS") at.open = true;
+    if (target) target.scrollIntoView();
+  };
+  // The link of the section that is read.
+  const links = new Map([...document.querySelectorAll("#contents a")].map(link => [document.getElementById(link.hash.slice(1)), link]));
+  const mark = () => {
+    const passed = [...links.keys()].filter(heading => heading.checkVisibility() && heading.getBoundingClientRect().top < innerHeight / 3);
+    for (const [heading, link] of links) heading === (passed.at(-1) ?? [...links.keys()][0]) ? link.setAttribute("aria-current", "true") : link.removeAttribute("aria-current");
+  };
+  addEventListener("hashchange", open);
+  addEventListener("scroll", mark, { passive: true });
+
   for (const root of document.querySelectorAll(".explorer")) explorer(root);
   for (const root of document.querySelectorAll(".rollouts")) rollouts(root);
+  open();
+  mark();
 })();

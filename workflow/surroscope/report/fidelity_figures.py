@@ -12,9 +12,10 @@ PAIRS = Columns(
 )
 STEPS = """
             Real steps from the trained weights of {system}, on one transition each ({n} in the study; those that the
-            figure states are taken here): proximal ones, in the span of the gradients or in all parameters, and ones of
-            gradient descent, sized so that to first order their own error falls by the share given; and one and ten of
-            AdamW with its moments, whose momentum and decay move every error and are left out of the sample's part.
+            figure states are taken here). Steps are proximal ones, in the span of the gradients or in all parameters,
+            and ones of gradient descent, sized so that to first order their own error falls by the share given; and one
+            and ten of AdamW with its moments, whose momentum and decay move every error and are left out of the
+            sample's part.
             """
 
 FIGURES = {
@@ -72,9 +73,9 @@ FIGURES = {
         needs=("fidelity", "pbrf"),
         caption="""
             Change of every error of {system} ({n} in the study, a few transitions of one here) at the exact minimum of
-            the proximal problem of one transition (lower its error without moving predictions or parameters), whose
-            first order is influence in all parameters, against that influence; for a small and for a large step, in
-            units of the step's own first-order fall. On the line the network is linear as far as the step goes; what
+            the proximal problem of one transition, against influence in all parameters, its first order. The problem is
+            to lower the transition's error without moving predictions or parameters; a small and a large step, in units
+            of the step's own first-order fall. On the line the network is linear as far as the step goes; what
             bends away from it is its curvature. A network that memorised has all other transitions at the origin for
             any size of step; an untrained one has them along the line, near the step's own.
             """,

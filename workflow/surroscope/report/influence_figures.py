@@ -65,7 +65,7 @@ FIGURES = {
         needs=("leads",),
         caption="""
             Influence H between starts t and lead times dt of one class, of networks that are told how far
-            to predict, for {system} ({n} in the study; those that the figure states are taken here): a map
+            to predict, for {system} ({n} in the study; those that the figure states are taken here). A panel is a map
             between times for each lead of the step (columns) and of the response (rows), medians over
             classes, probe batches and seeds, of H[j, i] / √(H[j, j] H[i, i]), in which the size of errors
             drops out (dimensionless). On the diagonal of the grid are the maps of each lead alone. Where

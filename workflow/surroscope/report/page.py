@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from hashlib import sha256
 from html import unescape
+from io import BytesIO
 from math import isfinite, isnan
 from pathlib import Path
 from typing import Any
@@ -13,9 +14,11 @@ from typing import Any
 from docutils.core import publish_parts
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from markupsafe import Markup
+from PIL import Image
 
 from surroscope.diagnostics.verdict import LIMITS
 from surroscope.report.spec import Question
+from surroscope.report.words import WORDS
 from surroscope.runtime.cost import StageCost
 from surroscope.tables.scalars import notice
 
@@ -61,16 +64,16 @@ NUMBERS = {
 }
 
 
-# The numbers that stand before all others, in words.
+# The numbers that stand before all others, in words, each with the figure that shows it.
 FIRST = {
-    "validation": "One-step error, validation",
-    "persistence": "One-step error of no change",
-    "kernel_transfer_time": "Kernel transfer, first and last times",
-    "kernel_transfer_class_least": "Kernel transfer, classes that share least",
-    "half_life": "Half-life of signed influence, steps",
-    "class_transfer_ratio": "Signed influence, other class over own",
-    "trust_horizon": "Steps until a rollout is worse than no change",
-    "conservation_drift": "Drift of the conserved total that drifts most",
+    "validation": ("One-step error, validation", "training"),
+    "persistence": ("One-step error of no change", "training"),
+    "kernel_transfer_time": ("Kernel transfer, first and last times", "coupling_groups"),
+    "kernel_transfer_class_least": ("Kernel transfer, classes that share least", "coupling_classes"),
+    "half_life": ("Half-life of signed influence, steps", "time_lag"),
+    "class_transfer_ratio": ("Signed influence, other class over own", "class_transfer"),
+    "trust_horizon": ("Steps until a rollout is worse than no change", "rollout"),
+    "conservation_drift": ("Drift of the conserved total that drifts most", "drift"),
 }
 
 
@@ -78,6 +81,7 @@ FIRST = {
 class ReportFigure:
     """A figure: name, title and question in the catalogue, caption, image (lossless WebP), and the path of its table.
 
+    reading_html: the rest of the caption, for those who unfold it
     number: in the order of the page; finding: what it shows in this study, in a sentence
     """
 
@@ -89,6 +93,7 @@ class ReportFigure:
     table: str
     number: int = 0
     finding: str = ""
+    reading_html: str = ""
 
 
 @dataclass(frozen=True)
@@ -96,7 +101,7 @@ class Verdict:
     """What the audit concludes about one model of one system.
 
     details: what it rests on; signature: label and sentence of the published signature, by the kind of influence
-    answer, bars, unsettled, next: the same in plain words, see `diagnostics.answer`
+    answer, strength, bars, unsettled, next: the same in plain words, see `diagnostics.answer`
     """
 
     system: str
@@ -107,6 +112,7 @@ class Verdict:
     signature: Mapping[str, str]
     influence: str
     answer: str = ""
+    strength: str = ""
     bars: Sequence[Mapping[str, Any]] = ()
     unsettled: Sequence[str] = ()
     next: Sequence[Mapping[str, str]] = ()
@@ -141,7 +147,8 @@ class DataCard:
 class SystemSection:
     """What there is to say about one physical system.
 
-    folder: of all its tables; explorer: what the explorer reads, as JSON; "" where there is none
+    folder: of all its tables; explorer: what the explorer reads, as JSON; shipped: how its numbers stand beside those
+    that ship with Surroscope; both "" where there is none
     """
 
     name: str
@@ -151,6 +158,7 @@ class SystemSection:
     figures: tuple[ReportFigure, ...]
     folder: str
     explorer: str = ""
+    shipped: str = ""
     cards: tuple[DataCard, ...] = ()
 
     @property
@@ -177,12 +185,12 @@ class SystemSection:
 
     @property
     def first_numbers(self) -> dict[str, dict[str, MainNumber]]:
-        """In words -> model -> its number, of those that stand before all others."""
+        """Name -> model -> its number, of those that stand before all others."""
         found = self.numbers
         models = {verdict.model for verdict in self.verdicts}
         return {
-            words: {model: scalar for model, scalar in found[name].items() if model in models}
-            for name, words in FIRST.items()
+            name: {model: scalar for model, scalar in found[name].items() if model in models}
+            for name in FIRST
             if name in found
         }
 
@@ -248,6 +256,19 @@ def alternative_text(figure: ReportFigure) -> str:
     return f"{figure.title}. {re.split(r'(?<=[.!?]) ', text, maxsplit=1)[0]}".strip()
 
 
+def parted(caption: str, words: int = 50) -> tuple[str, str]:
+    """The whole sentences that a caption begins with and that have so many words together, one at least; the rest."""
+    first: list[str] = []
+    count = 0
+    sentences = re.split(r"(?<=[.!?]) ", " ".join(caption.split()))
+    for sentence in sentences:
+        count += len(sentence.split())
+        if first and count > words:
+            break
+        first.append(sentence)
+    return " ".join(first), " ".join(sentences[len(first) :])
+
+
 def caption_html(text: str) -> str:
     """A caption in reStructuredText as an HTML fragment. Raises docutils.utils.SystemMessage for faulty markup."""
     settings = {
@@ -261,22 +282,43 @@ def caption_html(text: str) -> str:
     return publish_parts(text, writer="html5", settings_overrides=settings)["body"]
 
 
-def render(study: Audit) -> str:
-    """The page as text; the same study gives the same page."""
-    folder = Path(__file__).parent
-    loader, script = FileSystemLoader(folder), (folder / "explorer.js").read_text(encoding="utf-8")
-    environment = Environment(
-        loader=loader, autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True
+def webp(image: Path) -> bytes:
+    """A PNG as lossless WebP, which is smaller."""
+    found = BytesIO()
+    with Image.open(image) as picture:
+        picture.save(found, "webp", lossless=True, quality=100, method=4)
+    return found.getvalue()
+
+
+def environment() -> Environment:
+    """What renders the templates of this folder."""
+    found = Environment(
+        loader=FileSystemLoader(Path(__file__).parent),
+        autoescape=True,
+        undefined=StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
     )
-    environment.filters.update(
+    found.filters.update(
         number=number,
         alternative_text=alternative_text,
         base64=lambda data: b64encode(data).decode("ascii"),
         trusted=Markup,  # captions, which docutils has escaped, our script, and JSON without "<"
         inert=lambda text: Markup(text.replace("<", "\\u003c")),
         share=lambda value: f"{100 * min(max(value, 0.0), 1.0):.1f}",
+        percent=lambda value: f"{100 * min(max(value, 0.0), 1.0):.0f}",
         initial=lambda text: text[:1].upper() + text[1:],
         slug=lambda text: re.sub(r"[^a-z0-9]+", "-", text.lower()).strip("-"),
     )
+    return found
+
+
+def render(study: Audit) -> str:
+    """The page as text; the same study gives the same page."""
+    script = (Path(__file__).parent / "explorer.js").read_text(encoding="utf-8")
     digest = b64encode(sha256(script.encode()).digest()).decode("ascii")
-    return environment.get_template("page.html.j2").render(study=study, script=script, digest=digest, limits=LIMITS)
+    return (
+        environment()
+        .get_template("page.html.j2")
+        .render(study=study, script=script, digest=digest, limits=LIMITS, first=FIRST, words=WORDS)
+    )

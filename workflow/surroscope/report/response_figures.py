@@ -21,8 +21,8 @@ FIGURES = {
         needs=("sensitivity",),
         caption="""
             Four conclusions about {system} against the damping of the metric, for influence within the span of the
-            gradients, in the full parameter space, and (grey strip) without the metric; {n} in the study, of which
-            those that the figure states are taken here, so that the ring need not be the study's verdict. Half-life is
+            gradients, in the full parameter space, and (grey strip) without the metric. Of {n} in the study those
+            that the figure states are taken here, so that the ring need not be the study's verdict. Half-life is
             the lag at which influence within a class has halved, class transfer the share of it that reaches other
             classes, the off-diagonal ratio the sum of the influence within a class on all other times over that on the
             same time, and the correlation is with the influence matrix of the study's own choice. Flat curves that lie

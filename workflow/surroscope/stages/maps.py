@@ -1,4 +1,7 @@
-"""Sum the tangents of one checkpoint into response fields δŷ_n = -J_n η⁻¹ g_i of chosen pairs, without a network."""
+"""Sum the tangents of one checkpoint into response fields δŷ_n = -J_n η⁻¹ g_i of chosen pairs, without a network.
+
+`between` has those of the first channel between all transitions of a grid, for the page to point at.
+"""
 
 from pathlib import Path
 
@@ -37,7 +40,16 @@ def stage(settings: jobs.Maps, *, shard: Path, grams: Path, maps: cli.Output) ->
             -(coefficients[:, i] @ tangents.astype(np.float64)).compute(scheduler="synchronous").reshape(shape)
         )
         states.append(batch["state"].values[n])
+    grid = [classes.index(name) * len(times) + times.index(time) for name, time in settings.grid]
+    steps, cells = coefficients[:, grid].T.astype(np.float64), shape[1] * shape[2]
+    between = [
+        -(steps @ batch["tangents"].data[:samples, n * outputs : n * outputs + cells].astype(np.float64))
+        .compute(scheduler="synchronous")
+        .reshape(len(grid), *shape[1:])
+        for n in grid
+    ]
     flags = {
+        "grid_class": store.flags("responds", classes, [classes.index(name) for name, _ in settings.grid]),
         "response_class": store.flags("pair", classes, [classes.index(pair[0]) for pair in settings.pairs]),
         "perturbation_class": store.flags("pair", classes, [classes.index(pair[2]) for pair in settings.pairs]),
     }
@@ -45,6 +57,8 @@ def stage(settings: jobs.Maps, *, shard: Path, grams: Path, maps: cli.Output) ->
         {
             "response": (("pair", "channel", "y", "x"), np.stack(fields)),
             "state": (("pair", "channel", "y", "x"), np.stack(states)),
+            "between": (("responds", "steps", "y", "x"), np.stack(between).astype(np.float32)),
+            "grid_time": ("responds", [time for _, time in settings.grid]),
             "response_time": ("pair", [pair[1] for pair in settings.pairs]),
             "perturbation_time": ("pair", [pair[3] for pair in settings.pairs]),
         },

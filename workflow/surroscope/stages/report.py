@@ -1,16 +1,19 @@
 """Gather figures, captions, numbers, settings and provenance -> one self-contained HTML page, and provenance.json."""
 
 import json
+import platform
+import subprocess
 from collections.abc import Sequence
+from datetime import UTC, datetime
+from importlib.metadata import version
 from io import BytesIO
 from pathlib import Path
 from typing import Annotated, Any
 from zipfile import ZIP_DEFLATED, ZipFile, ZipInfo
 
-from PIL import Image
-
 from surroscope.config import jobs
 from surroscope.influence.solvers import QUANTITIES
+from surroscope.report import shipped
 from surroscope.report.catalogue import MODULES, caption, figure
 from surroscope.report.findings import FINDINGS, finding
 from surroscope.report.page import (
@@ -21,7 +24,9 @@ from surroscope.report.page import (
     SystemSection,
     Verdict,
     caption_html,
+    parted,
     render,
+    webp,
 )
 from surroscope.report.spec import Question
 from surroscope.runtime import cli, cost, fingerprint, store
@@ -55,6 +60,7 @@ def stage(
         own = {path.stem: path for path in tables if path.parents[1].name == name}
         drawn = [path for path in figures if path.parents[1].name == name and path.suffix == ".png"]
         verdicts = json.loads(own["verdict"].read_text())
+        scalars = tuple(MainNumber(**row) for row in read_csv(own["scalars"]).to_dict("records"))
         systems.append(
             SystemSection(
                 name=name,
@@ -63,7 +69,8 @@ def stage(
                     Verdict(name, model, **verdict | {"influence": QUANTITIES[verdict["influence"]]})
                     for model, verdict in verdicts.items()
                 ),
-                scalars=tuple(MainNumber(**row) for row in read_csv(own["scalars"]).to_dict("records")),
+                scalars=scalars,
+                shipped=shipped.told(settings.config, name, scalars),
                 figures=numbered(drawn, name, own, settings),
                 folder=str(own["scalars"].parent),
                 explorer=own["explorer"].read_text(),
@@ -80,6 +87,7 @@ def stage(
         methods=dict(settings.methods),
         provenance=origins(settings, data),
         costs=tuple(stage for stage in cost.by_stage(costs) if stage.stage != "report"),
+        facts=facts(),
         archive=(f"{settings.config['study']}-tables.zip", archived(tables)),
     )
     with store.atomic(page) as temporary:
@@ -99,6 +107,19 @@ def stage(
     recorded = record(settings.config, made, files=[page, *tables, *figures, *files], stores=stores)
     with store.atomic(provenance) as temporary:
         temporary.write_text(json.dumps(recorded, indent=1, sort_keys=True) + "\n")
+
+
+def facts() -> dict[str, str]:
+    """When, from which commit and on what kind of machine the page is made."""
+    found = {"Made on": datetime.now(UTC).strftime("%-d %B %Y")}
+    root = Path(__file__).parents[3]
+    # Only of a clone of Surroscope: a package may lie in the repository of something else.
+    if (root / "Snakefile").is_file() and (root / ".git").exists():
+        git = ["git", "-C", str(root), "describe", "--always", "--dirty", "--abbrev=10"]
+        told = subprocess.run(git, capture_output=True, text=True, check=False)
+        if told.returncode == 0:
+            found["from Surroscope's commit"] = told.stdout.strip()
+    return found | {"on": f"{platform.system()} {platform.machine()} with torch {version('torch')}"}
 
 
 def card(path: Path) -> DataCard:
@@ -126,13 +147,15 @@ def numbered(
 ) -> tuple[ReportFigure, ...]:
     """The figures of a system in the order of the page, from the PNG files of those that do not move."""
     specs = {path: figure(path.stem) for path in drawn}
+    told = {path: parted(caption(path.stem, system, settings.n, settings.unit)) for path in drawn}
     order = [path for question in Question for path, spec in specs.items() if spec.question == question]
     return tuple(
         ReportFigure(
             name=path.stem,
             title=specs[path].title,
             question=specs[path].question,
-            caption_html=caption_html(caption(path.stem, system, settings.n, settings.unit)),
+            caption_html=caption_html(told[path][0]),
+            reading_html=caption_html(told[path][1]) if told[path][1] else "",
             image=webp(path),
             table=str(own[specs[path].table]),
             number=number,
@@ -140,14 +163,6 @@ def numbered(
         )
         for number, path in enumerate(order, 1)
     )
-
-
-def webp(image: Path) -> bytes:
-    """A PNG as lossless WebP, which is smaller."""
-    found = BytesIO()
-    with Image.open(image) as picture:
-        picture.save(found, "webp", lossless=True, quality=100, method=4)
-    return found.getvalue()
 
 
 def archived(tables: Sequence[Path]) -> bytes:

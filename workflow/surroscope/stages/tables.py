@@ -167,7 +167,8 @@ def stage(
             for name, table in retraining.of_model(of_bank, whole, of_kernel).items():
                 frames[name].append(table)
     with store.atomic(explorer) as temporary:
-        temporary.write_text(json.dumps(explored(seen, flown, names), separators=(",", ":"), allow_nan=False))
+        shown = explored(seen, flown, names, [store.read(path).load() for path in maps])
+        temporary.write_text(json.dumps(shown, separators=(",", ":"), allow_nan=False))
     for path in tables:
         with store.atomic(path) as temporary:
             # A system without symmetries has no images.

@@ -58,10 +58,12 @@ def explored(
     models: Mapping[str, Explored],
     flights: Mapping[str, Sequence[xr.Dataset]],
     classes: Sequence[str],
+    maps: Sequence[xr.Dataset] = (),
 ) -> dict[str, Any]:
     """All that the explorer of one system reads, as JSON has it.
 
     models: name -> epoch -> what was measured there; flights: of each model at its last epoch, a dataset a seed
+    maps: responses of stage `maps`, of any of the models
     """
     # Those that all networks have, whatever past they are given.
     latest = max((of[max(of)][0] for of in models.values()), key=lambda m: m.first)
@@ -100,6 +102,7 @@ def explored(
         "models": networks,
         "fields": fields({name: found[0] for name, found in flights.items()}),
         "rollouts": {name: per_step(found) for name, found in flights.items()},
+        "responses": {found.attrs["model"]: responses(found, classes, latest.first, times) for found in maps},
     }
 
 
@@ -142,6 +145,28 @@ def fields(flights: Mapping[str, xr.Dataset]) -> dict[str, Any]:
         "predictions": {name: packed(within(v, low, high), low, high, 8) for name, v in predictions.items()},
         "differences": {name: packed(within(v, -most, most), -most, most, 8) for name, v in apart.items()},
         "of": {key: int(first.attrs[key]) for key in ("seed", "epoch")},
+    }
+
+
+def responses(maps: xr.Dataset, classes: Sequence[str], first: int, times: int) -> dict[str, Any]:
+    """How predictions move at transitions of a grid when a unit step is taken on others, each map in its own range.
+
+    classes, first, times: the transitions that the explorer has; others of the grid are left out
+    """
+    kept = np.flatnonzero((maps["grid_time"].values >= first) & (maps["grid_time"].values < first + times))
+    grid = maps.isel(responds=kept, steps=kept)
+    moved = grid["between"].transpose("responds", "steps", "y", "x").values.astype(float)
+    coarse = max(1, -(-max(moved.shape[2:]) // CELLS))
+    moved = moved[..., ::coarse, ::coarse]
+    limits = np.abs(moved).max(axis=(2, 3))
+    places = [list(classes).index(name) for name in grid["grid_class"].values]
+    relative = moved / np.where(limits > 0, limits, 1.0)[..., None, None]
+    return {
+        "transitions": [ic * times + int(t) - first for ic, t in zip(places, grid["grid_time"].values, strict=True)],
+        "limits": [[float(f"{limit:.3g}") for limit in row] for row in limits],
+        "shape": list(moved.shape[2:]),
+        "data": packed(relative, -1.0, 1.0, 8),
+        "of": {key: int(maps.attrs[key]) for key in ("seed", "epoch")},
     }
 
 

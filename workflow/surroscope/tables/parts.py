@@ -91,7 +91,12 @@ def optional(sensitivities: Sequence[Path], crosses: Sequence[Path], maps: Seque
 def response_map(dataset: xr.Dataset) -> pd.DataFrame:
     """State and response of each pair, pixel by pixel."""
     axes = {axis: np.arange(dataset.sizes[axis]) for axis in ("pair", "y", "x")}
-    table = dataset.assign_coords(axes).to_dataframe(dim_order=("pair", "channel", "y", "x")).reset_index()
+    table = (
+        dataset.drop_dims("responds")
+        .assign_coords(axes)
+        .to_dataframe(dim_order=("pair", "channel", "y", "x"))
+        .reset_index()
+    )
     names = ["pair", "response_class", "response_time", "perturbation_class", "perturbation_time", "channel", "y", "x"]
     table = table[[*names, "state", "response"]]
     table.insert(0, "model", dataset.attrs["model"])

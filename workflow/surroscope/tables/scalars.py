@@ -280,7 +280,8 @@ def conclusion(
     label, sentence = signature(
         half_life, transfer if m.classes > 1 else None, *evidence.errors, reach=reach, shared=m.shared
     )
-    plain = answer.told(evidence, trained_here=evidence.held_out is None, held_out=unseen)
+    horizon = rows["value"].get("trust_horizon", np.nan)
+    plain = answer.told(evidence, horizon, trained_here=evidence.held_out is None, held_out=unseen)
     return verdict(evidence)._asdict() | {"signature": {"label": label, "sentence": sentence}} | plain
 
 

@@ -6,8 +6,6 @@ at an assumed rate. `full` is counted to its last iteration, which it may not ne
 """
 
 import contextlib
-import functools
-import heapq
 import io
 import os
 import sys
@@ -21,8 +19,9 @@ from snakemake.settings.types import ConfigSettings, DAGSettings, OutputSettings
 
 from surroscope.errors import UserError
 from surroscope.runtime import cli, cost, environment
+from surroscope.tools.schedule import Job, duration, schedule, size
 from surroscope.tools.verify import configured
-from surroscope.tools.workload import Job, Model, Work
+from surroscope.tools.workload import Model
 
 
 def planned(configuration: Path) -> list[Job]:
@@ -55,47 +54,6 @@ def planned(configuration: Path) -> list[Job]:
         )
         for job in numbers
     ]
-
-
-def schedule(jobs: list[Job], works: list[Work], cores: int) -> tuple[float, float]:
-    """Seconds until all jobs are done on so many cores, and the most bytes of shards that are there at once.
-
-    What frees shards goes first, as with Snakemake, then what the longest chain of jobs waits for.
-    """
-    followers: list[list[int]] = [[] for _ in jobs]
-    for number, job in enumerate(jobs):
-        for other in job.needs:
-            followers[other].append(number)
-
-    @functools.cache
-    def tail(number: int) -> float:
-        return works[number].seconds + max(map(tail, followers[number]), default=0.0)
-
-    shards = [work.size if work.kind == "shards" else 0.0 for work in works]
-    urgency = [(not any(shards[n] for n in job.needs), -tail(number), number) for number, job in enumerate(jobs)]
-    threads = [min(job.threads, cores) for job in jobs]
-    waits, readers = [len(job.needs) for job in jobs], [len(each) for each in followers]
-    ready = sorted(urgency[number] for number, count in enumerate(waits) if not count)
-    running: list[tuple[float, int]] = []
-    now = held = most = 0.0
-    free = cores
-    while ready or running:
-        while ready and free >= threads[ready[0][-1]]:
-            number = heapq.heappop(ready)[-1]
-            heapq.heappush(running, (now + works[number].seconds, number))
-            free -= threads[number]
-            held += shards[number]
-            most = max(most, held)
-        now, number = heapq.heappop(running)
-        free += threads[number]
-        for other in jobs[number].needs:
-            readers[other] -= 1
-            held -= 0.0 if readers[other] else shards[other]
-        for other in followers[number]:
-            waits[other] -= 1
-            if not waits[other]:
-                heapq.heappush(ready, urgency[other])
-    return now, most
 
 
 def estimate(configuration: Path, cores: int, rate: float) -> str:
@@ -157,14 +115,6 @@ def estimate(configuration: Path, cores: int, rate: float) -> str:
 
 def short(number: float) -> str:
     return f"{number:.3g}"
-
-
-def duration(seconds: float) -> str:
-    return f"{seconds / 60:.1f} minutes" if seconds < 7200 else f"{seconds / 3600:,.1f} hours"
-
-
-def size(count: float) -> str:
-    return f"{count / 1e9:,.1f} GB" if count >= 1e9 else f"{count / 1e6:.3g} MB"
 
 
 def main(configuration: Path = Path("config.yaml"), *, cores: int = os.cpu_count() or 1, tflops: float = 10.0) -> None:

@@ -25,6 +25,7 @@ from surroscope.influence.responses import Responses
 from surroscope.models import context, surrogate
 from surroscope.physics.initial_conditions import sample, start_time
 from surroscope.physics.simulate import BATCH_CELLS, simulate
+from surroscope.tools.schedule import Job, Work
 from surroscope.training import loop
 from surroscope.training.recipe import Recipe
 from surroscope.training.strategy import WITH_BACKWARD, asked_for, history_of, price
@@ -64,32 +65,6 @@ TORCH = (
 # Floating-point operations of what a machine is timed on: enough to tell, over within a second or two.
 TIMED = 2e10
 RAW_CHANNELS = {"CE": 5, "NS": 2}
-
-
-@dataclass(frozen=True)
-class Job:
-    """A job of Snakemake's plan; runtime: its limit in minutes; needs: the numbers of those that it waits for."""
-
-    rule: str
-    wildcards: dict[str, str]
-    threads: int
-    mem_mb: int
-    runtime: int
-    needs: tuple[int, ...]
-
-    @property
-    def stage(self) -> str:
-        return "figures" if self.rule.startswith("figures_") else self.rule
-
-
-@dataclass(frozen=True)
-class Work:
-    """What a job takes: seconds of one core, operations of networks, and bytes of one kind that it leaves on disk."""
-
-    seconds: float
-    operations: float = 0.0
-    kind: str = "results"
-    size: float = 0.0
 
 
 @dataclass(frozen=True)

@@ -1,0 +1,30 @@
+"""The words of the page, as docs/glossary.md defines them."""
+
+WORDS = {
+    "influence H[response, perturbation]": (
+        "how much the error of the response falls per unit of a natural gradient step on the error of the "
+        "perturbation; positive helps. Shown over the standard deviation of its row, so that 1 is the batch's "
+        "own noise"
+    ),
+    "kernel transfer": (
+        "of what random steps change in the predictions at one place, the share that the changes at another "
+        "place tell, relative to what it tells of itself: 0 nothing shared, 1 everything. Verdicts rest on it"
+    ),
+    "half-life": "the lag at which influence within a class has fallen to half of that at lag 0",
+    "persistence": "predicting that nothing changes: what an error is compared with",
+    "probe batch": "one test trajectory of every class, all its transitions",
+    "residual": "∂ error / ∂ prediction at a transition: what is left to learn there",
+    "settled": (
+        "no limit of a label lies within a 95 % interval, and no other choice that was tried gives another label"
+    ),
+    "shared, partly shared, kept apart": "labels of the verdict, by kernel transfer: 0.9 or more, between, below 0.2",
+    "published signature": (
+        "the label by the measure of arXiv 2509.00024, signed influence; it mixes what is shared with what is "
+        "left to learn"
+    ),
+    "SMSE": (
+        "the squared error of every channel over the root mean square of its target, mean over channels and cells"
+    ),
+    "transition": "a pair of consecutive snapshots (s_t, s_t+1)",
+    "trust horizon": "the first step of a rollout whose error reaches that of predicting no change",
+}

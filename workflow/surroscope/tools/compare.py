@@ -1,0 +1,86 @@
+"""Lay finished studies side by side: results/compare.html, .csv, .png and .pdf.
+
+Give folders results/STUDY, two or more: what each network learned, how the main numbers of networks that several have
+differ, with intervals, and which settings differ.
+"""
+
+import json
+import sys
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+
+from surroscope.errors import UserError
+from surroscope.plots import style
+from surroscope.plots.compare import plane
+from surroscope.report import compare as page
+from surroscope.report.page import webp
+from surroscope.results import recorded
+from surroscope.runtime import cli, store
+from surroscope.tables import compare
+from surroscope.tools.verify import RESULTS
+
+WRITTEN = RESULTS / "compare.html"
+
+
+def main(*studies: Path) -> None:
+    if len(studies) < 2:
+        raise UserError(
+            f"found {len(studies)} studies, expected two or more: make compare STUDIES='results/a results/b'"
+        )
+    names = [folder.resolve().name for folder in studies]
+    if len(set(names)) < len(names):
+        names = [str(folder) for folder in studies]
+    if len(set(names)) < len(names):
+        raise UserError(f"{', '.join(names)}: one study is named twice")
+    records = {name: recorded(folder) for name, folder in zip(names, studies, strict=True)}
+    found: dict[tuple[str, str], dict[str, compare.Sampled]] = {}
+    answers = []
+    for name, folder in zip(names, studies, strict=True):
+        for system in records[name]["config"]["systems"]:
+            path = folder / system / "tables/verdict.json"
+            store.require_whole(path)
+            for model, told in json.loads(path.read_text()).items():
+                if "answer" not in told:
+                    raise UserError(
+                        f"{path}: is of an older version; run the study again, which makes its tables again"
+                    )
+                answers.append({"study": name, "system": system, "model": model} | told)
+    for name, folder in zip(names, studies, strict=True):
+        print(f"reading {folder}", file=sys.stderr)
+        for network, numbers in compare.numbers(folder, records[name]).items():
+            found.setdefault(network, {})[name] = numbers
+    table = compare.table(found, records)
+    WRITTEN.parent.mkdir(exist_ok=True)
+    table.to_csv(WRITTEN.with_suffix(".csv"), index=False)
+    with style.styled():
+        figure = plane(places(answers), style.Options())
+    style.save(figure, [WRITTEN.with_suffix(suffix) for suffix in (".png", ".pdf")], dpi=200)
+    text = page.render(
+        *(names, answers, table, compare.settings(records)),
+        plane=webp(WRITTEN.with_suffix(".png")),
+        csv=str(WRITTEN.with_suffix(".csv")),
+    )
+    with store.atomic(WRITTEN) as temporary:
+        temporary.write_text(text)
+    print(f"wrote {WRITTEN}, and beside it .csv, .png and .pdf")
+
+
+def places(answers: list[dict[str, Any]]) -> pd.DataFrame:
+    """A row a network, as `plots.compare.plane` draws it, from the bars of each verdict."""
+    rows = []
+    for told in answers:
+        times, *classes = told["bars"]
+        ends = {"times": times} | dict(
+            zip(("least", "most"), [classes[0], classes[-1]] if classes else (), strict=False)
+        )
+        row = {"model": f"{told['study']}: {told['model']} on {told['system']}"}
+        for end in ("times", "least", "most"):
+            row |= {f"{end}_{key}": ends.get(end, {}).get(key) for key in ("value", "low", "high")}
+        rows.append(row)
+    return pd.DataFrame(rows).astype({name: float for name in rows[0] if name != "model"})
+
+
+if __name__ == "__main__":
+    cli.tool(main, studies="folders results/STUDY, two or more")
