@@ -20,10 +20,10 @@ def words(channel: str) -> str:
 def quartile_bars(
     axes: Axes, places: pd.Series, rows: pd.DataFrame, look: dict[str, Any], label: str
 ) -> ErrorbarContainer:
-    """A marker at each median, with a bar from the lower to the upper quartile."""
+    """A marker at each median, with a broad pale bar from the lower to the upper quartile: intervals are thin."""
     bars = (rows["median"] - rows["q25"], rows["q75"] - rows["median"])
-    style = {"color": look["color"], "marker": look["marker"], "linestyle": "none"}
-    return axes.errorbar(places, rows["median"], bars, **style, elinewidth=1.2, capsize=2, markersize=4.5, label=label)
+    drawn = {"color": look["color"], "marker": look["marker"], "linestyle": "none"} | style.broad(look["color"])
+    return axes.errorbar(places, rows["median"], bars, **drawn, markersize=4.5, label=label)
 
 
 def dodged(count: int, width: float = 0.5) -> np.ndarray:

@@ -16,7 +16,7 @@ import numpy as np
 import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.axis import Axis
-from matplotlib.colors import Colormap, ListedColormap, Normalize
+from matplotlib.colors import Colormap, ListedColormap, Normalize, to_rgb
 from matplotlib.figure import Figure
 from matplotlib.image import AxesImage
 from matplotlib.ticker import MaxNLocator
@@ -170,6 +170,11 @@ def band(
     axes.fill_between(places, low, high, where=np.isfinite(high), color=look["color"], alpha=alpha, linewidth=0)
     axes.plot(places, np.where(np.isinf(middle), np.nan, middle), label=label, **look)
     return mark_above(axes, places, middle, np.finfo(float).max, look["color"])
+
+
+def broad(colour: Any) -> dict[str, Any]:
+    """The look of an error bar that holds quartiles, pale as a band of them is."""
+    return {"ecolor": (*to_rgb(colour), 0.35), "elinewidth": 3.0, "capsize": 0}
 
 
 def intervals(axes: Axes, rows: pd.DataFrame, x: str, look: Mapping[str, Any]) -> None:

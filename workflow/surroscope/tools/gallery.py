@@ -47,10 +47,10 @@ figures and writes the report again, and runs nothing else.
 | `letters: true` | all with several panels that do not move | a, b, ... at the upper left of each panel |
 | `formats: [png, svg]` | all that do not move | files of each figure: `png`, which the report shows, `pdf`, `svg` |
 | `dpi: 300` | all | resolution of PNG files, and of pictures that move; PDF and SVG have 300 at least |
-| `heatmap_limit: 5.0` | `two_time`, `reference`, `two_time_training` | where the colours end; otherwise at the 98th percentile of the figure's cells, as the colour bar says |
+| `heatmap_limit: 5.0` | `two_time`, `reference`, `two_time_training` | where colours end [98th percentile of cells] |
 | `label: ViT`, of a model | all | what figures, legends and the report call a network; files and tables have its name |
 
-Of a finished study, in Python, without a run (`labels` is model → label; `models`, in the study's order, fixes colours):
+In Python, of a finished study (`labels`: model → label; `models`, in the study's order, fixes colours):
 
 ```python
 from pathlib import Path
@@ -63,8 +63,8 @@ figure = draw("time_lag", table, Options(models=["unet", "vit"], letters=True, n
 save(figure, [Path("time_lag.svg")], dpi=300)
 ```
 
-What marks mean is the same everywhere: a line or marker is a median, a pale band (or a bar without another mark) its
-quartiles, and a thin bar with caps beside a band the 95 % interval of the median. No text is smaller than 6.5 points
+What marks mean is the same everywhere: a line or marker is a median, a pale band or broad pale bar its
+quartiles, and a thin bar the 95 % interval of the median. No text is smaller than 6.5 points
 at the width at which a figure is printed, 3.4 or 7 inches.
 
 ## The figures
