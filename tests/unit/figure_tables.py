@@ -172,7 +172,10 @@ def training_tables(random):
     value = random.uniform(-0.8, 0, size=len(horizons))
     ends = {"value": value, "low": value - 0.1, "high": value + 0.2, "n_points": 36, "n_seeds": 3, "n_probes": 4}
     ends |= {"within": value / 2, "within_low": value / 2 - 0.2, "within_high": value / 2 + 0.1}
+    points = pd.DataFrame(keys(model=MODELS, quantity=("span",), horizon=(1, 4), **{"class": CLASSES}, unit=range(6)))
+    points = points.assign(ratio=random.uniform(size=len(points)), error=random.uniform(0.1, 1, size=len(points)))
     return {
+        "rollout_points": points.assign(n_seeds=3, n_probes=2),
         "checkpoints": checkpoints,
         "histogram": bars.assign(n_seeds=3, n_probes=6),
         "two_time_training": summary(random, frames),
@@ -307,6 +310,9 @@ def all_tables(rows: int = 4, columns: int = 4) -> dict[str, pd.DataFrame]:
             persistence=0.5,
             n_seeds=3,
         ),
+        "rollout_error": summary(
+            random, [row for row in starts if row["start"] == 0 < row["snapshot"]], positive=True
+        ).assign(trust_horizon=2.0),
         "rollout": summary(random, [row for row in starts if row["snapshot"] > row["start"]], positive=True),
         "snapshots": snapshots.assign(time=0.1 * snapshots["snapshot"], value=random.uniform(size=len(snapshots))),
         "prediction": prediction.assign(prediction=prediction["truth"] + 0.1 * random.normal(size=len(prediction))),

@@ -24,6 +24,7 @@ from surroscope.plots.style import (
     LINES,
     MARKERS,
     SEQUENTIAL,
+    SMALLEST,
     Moving,
     Options,
     by_model,
@@ -194,7 +195,7 @@ def test_no_text_is_cut_off_or_lies_over_another(name: str, models: int, tables:
     assert found
     width, height = found[0][0].get_figure(root=True).bbox.size
     for text, box in found:
-        assert text.get_fontsize() >= 5
+        assert text.get_fontsize() >= SMALLEST
         assert min(box.x0, box.y0, width - box.x1, height - box.y1) >= -1, text
     upright = [(text, box) for text, box in found if text.get_rotation() in (0, 90)]
     for (one, a), (other, b) in combinations(upright, 2):

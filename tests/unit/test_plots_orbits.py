@@ -7,9 +7,10 @@ from figure_tables import MODELS, REACH, panels, select
 from matplotlib.axes import Axes
 from matplotlib.collections import PolyCollection
 
+from surroscope.plots.orbits import icon
 from surroscope.plots.style import Options
 from surroscope.report.draw import draw
-from surroscope.symmetry import D4
+from surroscope.symmetry import D4, Action
 
 Tables = dict[str, pd.DataFrame]
 OPTIONS = Options(models=MODELS)
@@ -87,8 +88,12 @@ def test_box_is_the_table_in_one_colour_range(name: str, tables: Tables) -> None
             assert image.get_array()[row["shift_y"], row["shift_x"]] == row[column]
         assert image.get_array().shape == (REACH + 1, REACH + 1)
     assert len({id(panel.images[0].norm) for panel in shown.values()}) == 1
-    values = inside[list(ROWS.values())].to_numpy()
-    assert shown["vit: median"].images[0].get_clim() == (values.min(), values.max())
+    ends = shown["vit: median"].images[0].get_clim()
+    along = panels(draw(f"{name}_lines", table, OPTIONS))["along x"].get_ylim()
+    assert along[1] == ends[1] >= inside[QUARTILES].to_numpy().max()
+    # Of ratios the range is centred on 1, so that no side of it is a colour's alone; no axis goes below zero.
+    assert np.mean(ends) == pytest.approx({"equivariance": 1, "symmetry": 0}[name])
+    assert along[0] == (max(ends[0], 0) if name == "equivariance" else pytest.approx(ends[0], rel=0.5))
 
 
 def test_a_box_need_not_be_square(tables: Tables) -> None:
@@ -102,9 +107,26 @@ def test_equal_numbers_look_equal(tables: Tables) -> None:
     table = tables["equivariance"].assign(**dict.fromkeys(QUARTILES, 1.0))
     for exact in (table, table.assign(q75=1 + 1e-7 * table["shift_x"])):
         (image, *_) = panels(draw("equivariance_box", exact, OPTIONS))["vit: median"].images
-        low, high = image.get_clim()
-        assert low == 1
-        assert high == pytest.approx(1.01)
+        assert image.get_clim() == pytest.approx((0.9, 1.1))
+
+
+def test_a_box_says_what_it_is_too_small_to_show(tables: Tables) -> None:
+    table = tables["equivariance"]
+    near = (table["shift_x"] < 2) & (table["shift_y"] < 2) | (table["shift_x"] * table["shift_y"] == 0)
+    notes = [
+        draw("equivariance_box", rows, OPTIONS).get_supxlabel().replace("\n", " ") for rows in (table, table[near])
+    ]
+    assert ["a lattice wider than 1 cells does not show" in note for note in notes] == [False, True]
+
+
+def test_an_icon_is_turned_as_a_state_is() -> None:
+    """As the action's matrix does it to a point of the letter."""
+    corner = np.array([3, 5]) - (1.5, 2.5)
+    for action in D4:
+        done = Action.parse(action)
+        turn = np.linalg.matrix_power(np.array([[0, -1], [1, 0]]), done.turns)
+        mirror = np.diag([-1 if done.mirrored else 1, 1])
+        np.testing.assert_allclose(icon(action).vertices[2], mirror @ turn @ corner, atol=1e-12)
 
 
 def test_what_is_not_finite_is_marked_and_does_not_stretch_the_axes(tables: Tables) -> None:
@@ -117,10 +139,11 @@ def test_what_is_not_finite_is_marked_and_does_not_stretch_the_axes(tables: Tabl
     assert np.round(crosses(axes)).tolist() == [1, 1]
     along = draw("equivariance_lines", table, OPTIONS)
     assert [crosses(panel) for panel in panels(along).values()] == [[2, 2], []]
-    finite = table[QUARTILES].to_numpy()[np.isfinite(table[QUARTILES].to_numpy())].max()
+    values = table[QUARTILES].to_numpy()
+    furthest = np.abs(values[np.isfinite(values)] - 1).max()
     for figure in (turns, along):
         assert "cross: not finite" in figure.get_supxlabel().replace("\n", " ")
-        assert figure.axes[0].get_ylim()[1] <= 1.1 * finite
+        assert figure.axes[0].get_ylim()[1] <= 1 + 1.1 * furthest
     box = draw("equivariance_box", table, OPTIONS)
     image = panels(box)["vit: median"].images[0]
     assert np.isfinite(image.get_array()).all()

@@ -14,12 +14,10 @@ for SYSTEM in STUDY.systems:
             ),
         output:
             # For print first; what the report shows is the last.
-            files=[
-                f"{DRAWN}/{name}.{suffix}" for name in figure_names(SYSTEM) for suffix in figure(name).suffixes[:-1]
-            ]
+            files=[f"{DRAWN}/{name}.{suffix}" for name in figure_names(SYSTEM) for suffix in suffixes(name)[:-1]]
             + [
                 report(
-                    f"{DRAWN}/{name}.{figure(name).suffixes[-1]}",
+                    f"{DRAWN}/{name}.{suffixes(name)[-1]}",
                     caption=caption_file(name, SYSTEM),
                     category="{system}",
                     labels={"figure": figure(name).title},

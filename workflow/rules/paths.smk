@@ -112,6 +112,11 @@ def figure_names(system):
     return figures_for(STUDY.observables_of(system), STUDY.parts(system))
 
 
+def suffixes(name):
+    """Those of a figure's files; the last is for the report."""
+    return figure(name).written(STUDY.figures.formats)
+
+
 def caption_file(name, system):
     """The caption of a figure in a file, as Snakemake's own report wants it."""
     path = Path(f".snakemake/captions/{STUDY.study}/{system}/{name}.rst").absolute()
@@ -130,7 +135,7 @@ def all_figures():
         f"{RESULTS}/{system}/figures/{name}.{suffix}"
         for system in STUDY.systems
         for name in figure_names(system)
-        for suffix in figure(name).suffixes
+        for suffix in suffixes(name)
     ]
 
 

@@ -193,14 +193,18 @@ class Tables(Job):
 
 
 class Figures(sections.Figures, Job):
+    """labels: model -> what figures call it, where that is not its name"""
+
     models: list[str]
+    labels: dict[str, str] = {}
     last_training_snapshot: int
 
     @classmethod
     def of(cls, study: Study, system: str) -> Self:
         last = study.probe.snapshots - 1
-        models = list(study.systems[system].models)
-        return cls.take(study.figures, models=models, last_training_snapshot=last)
+        models = study.systems[system].models
+        labels = {name: model.label for name, model in models.items() if model.label}
+        return cls.take(study.figures, models=list(models), labels=labels, last_training_snapshot=last)
 
 
 class Report(Job):

@@ -107,8 +107,9 @@ class Call(Section):
 
 
 class Model(Factory):
-    """Trained here, by `training`, or elsewhere, to `weights`."""
+    """Trained here, by `training`, or elsewhere, to `weights`; label: what figures and the report call it."""
 
+    label: Annotated[str, Field(min_length=1, max_length=40, pattern=r"^[^\n$]+$")] | None = None
     training: Training | None = None
     weights: Annotated[Weights, BeforeValidator(files, str | Weights)] | None = None
     call: Call | None = None

@@ -293,5 +293,17 @@ class Remedies(Section):
 
 
 class Figures(Section):
-    heatmap_limit: Annotated[Positive, Field(le=1e6)] = 7.0
+    """heatmap_limit: None is the 98th percentile of a figure's own cells"""
+
+    heatmap_limit: Annotated[Positive, Field(le=1e6)] | None = None
+    notes: bool = True
+    letters: bool = False
+    formats: list[Literal["png", "pdf", "svg"]] = ["png", "pdf"]
     dpi: Annotated[int, Field(ge=1, le=1200)] = 150
+
+    @field_validator("formats")
+    @classmethod
+    def _with_what_the_report_shows(cls, formats: list[str]) -> list[str]:
+        if "png" not in formats or len(set(formats)) < len(formats):
+            raise ValueError(f"found {', '.join(formats) or 'none'}; list each once, and png, which the report shows")
+        return formats

@@ -76,6 +76,9 @@ class Study(Content):
                     f"systems.{name} has the observable {colliding!r}, whose figure would be {twice[-1]}, the name of "
                     "another figure; rename the observable or the channel"
                 )
+            called = [model.label or label for label, model in system.models.items()]
+            if twice := [label for label in called if called.count(label) > 1]:
+                raise ValueError(f"systems.{name}.models has two that are called {twice[0]!r} (label); rename one")
             for label, model in system.models.items():
                 if "adam" in self.influence.solvers and (model.weights or 0 in model.probe_epochs):
                     of = "weights of others have" if model.weights else "epoch 0 has"

@@ -24,12 +24,14 @@ def two_time_training(table: pd.DataFrame, options: style.Options) -> style.Movi
     }
     figure, axes = style.panels(len(shown), sharex=True, sharey=True)
     first = {model: matrices[0][1] for model, matrices in shown.items()}
-    images = style.heatmaps(axes, first, Normalize(0.0, options.heatmap_limit), **style.BETWEEN_TIMES)
+    high, limited = options.limit(table["median"])
+    images = style.heatmaps(axes, first, Normalize(0.0, high), **style.BETWEEN_TIMES)
     for panel in axes:
         for axis in (panel.xaxis, panel.yaxis):
             style.tick_times(axis, table["response_time"])
-    arrows = style.extend(table["median"].to_numpy(), 0.0, options.heatmap_limit)
-    figure.colorbar(images[0], ax=axes, label=style.influence_label("standard"), extend=arrows, shrink=0.9)
+    arrows = style.extend(table["median"].to_numpy(), 0.0, high)
+    label = style.limited(style.influence_label("standard"), limited)
+    figure.colorbar(images[0], ax=axes, label=label, extend=arrows, shrink=0.9)
     style.footnote(figure, style.sample_size(table), style.quantity_note(table), "median, one frame a probed epoch")
 
     def update(frame: int) -> None:

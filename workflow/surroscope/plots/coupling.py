@@ -44,6 +44,7 @@ def decay(table: pd.DataFrame, options: style.Options) -> Figure:
             for measure, (words, look) in LOOKS.items():
                 trained = rows[(rows["measure"] == measure) & (rows["weights"] == "trained")]
                 style.band(panel, trained, "lag", look, words, alpha=0.12)
+                style.intervals(panel, trained, "lag", look)
                 untrained = rows[(rows["measure"] == measure) & (rows["weights"] == "untrained")]
                 if measure in KERNEL and len(untrained):
                     panel.plot(untrained["lag"], untrained["median"], color=look["color"], **UNTRAINED)
@@ -53,8 +54,8 @@ def decay(table: pd.DataFrame, options: style.Options) -> Figure:
             style.against_steps(panel, title=title, xlabel="lag $τ - t$ (snapshots)", ylabel=ylabel)
     axes[0, 0].set_ylim(min(-0.25, table["q25"].min()), 1.1)
     legend(figure, axes[0, 0])
-    note = "line: median, band: quartiles, 1: a transition on itself; dotted: the network as it was initialised"
-    style.footnote(figure, style.sample_size(table), note, *style.sharing_note(table))
+    note = "1: a transition on itself; dotted: the network as it was initialised"
+    style.footnote(figure, style.sample_size(table), style.SPREAD, note, *style.sharing_note(table))
     return figure
 
 
@@ -71,7 +72,7 @@ def classes(table: pd.DataFrame, options: style.Options) -> Figure:
             if len(rows):
                 grids = [
                     style.grid(rows, "coupling_classes", "response_class", "perturbation_class", column, table)
-                    for column in ("median", "q25", "q75")
+                    for column in ("median", "high", "low")
                 ]
                 shown[f"{model}: {words}"] = grids
     models = table["model"].nunique()
@@ -81,16 +82,14 @@ def classes(table: pd.DataFrame, options: style.Options) -> Figure:
     labels = {"xlabel": "class observed, or stepped on", "ylabel": "class that responds"}
     medians = {title: grids[0] for title, grids in shown.items()}
     images = style.heatmaps(axes, medians, Normalize(-1, 1), style.DIVERGING, **labels)
-    for panel, image, (median, q25, q75) in zip(axes, images, shown.values(), strict=True):
-        style.print_cells(panel, image, style.written(median, ".2f"), fontsize=7)
-        quartiles = style.written(q25, ".2f") + " to " + style.written(q75, ".2f")
-        style.print_cells(panel, image, quartiles, -8, fontsize=5)
+    for panel, image, matrices in zip(axes, images, shown.values(), strict=True):
+        style.print_stack(panel, image, matrices, ".2f")
         for axis, column in ((panel.xaxis, "perturbation_class"), (panel.yaxis, "response_class")):
             names = table[column].unique()
             axis.set_ticks(range(len(names)), names)
     axes[0].invert_yaxis()
     figure.colorbar(images[-1], ax=axes, label="relative to itself (dimensionless)", shrink=0.8)
-    style.footnote(figure, style.sample_size(table), "large: median, small: quartiles")
+    style.footnote(figure, style.sample_size(table), style.STACKED)
     return figure
 
 
@@ -108,8 +107,8 @@ def groups(table: pd.DataFrame, options: style.Options) -> Figure:
     images = style.heatmaps(axes, shown, Normalize(0, 1), **labels)
     names = table["response"].unique()
     for panel in axes:
-        panel.set_xticks(range(len(names)), names, rotation=90, fontsize=6)
-        panel.set_yticks(range(len(names)), names, fontsize=6)
+        panel.set_xticks(range(len(names)), names, rotation=90, fontsize=style.SMALLEST)
+        panel.set_yticks(range(len(names)), names, fontsize=style.SMALLEST)
     axes[0].invert_yaxis()
     values = np.concatenate([matrix.ravel() for matrix in shown.values()])
     figure.colorbar(images[-1], ax=axes, label=TRANSFER, extend=style.extend(values, 0, 1), shrink=0.9)
@@ -125,7 +124,9 @@ def distance(table: pd.DataFrame, options: style.Options) -> Figure:
         for measure in (*KERNEL, "alignment"):
             words, look = LOOKS[measure]
             rows = part[part["measure"] == measure]
-            style.band(panel, rows[rows["weights"] == "trained"], "distance", look, words, alpha=0.12)
+            trained = rows[rows["weights"] == "trained"]
+            style.band(panel, trained, "distance", look, words, alpha=0.12)
+            style.intervals(panel, trained, "distance", look)
             untrained = rows[rows["weights"] == "untrained"]
             if measure in KERNEL and len(untrained):
                 panel.plot(untrained["distance"], untrained["median"], color=look["color"], **UNTRAINED)
@@ -134,5 +135,5 @@ def distance(table: pd.DataFrame, options: style.Options) -> Figure:
         panel.set_ylabel("relative to itself (dimensionless)")
         panel.label_outer()
     legend(figure, axes[0])
-    style.footnote(figure, style.sample_size(table), "line: median, band: quartiles")
+    style.footnote(figure, style.sample_size(table), style.SPREAD)
     return figure

@@ -12,6 +12,7 @@ from surroscope.plots.style import (
     DOUBLE_COLUMN,
     LINES,
     REFERENCE,
+    SMALLEST,
     Options,
     footnote,
     line_map,
@@ -93,7 +94,7 @@ def curves(table: pd.DataFrame, options: Options) -> Figure:
             ylabel="networks that share half or more\nand are taken to share (fraction)",
             aspect="equal",
         )
-        panel.legend(loc="lower right", fontsize=6)
+        panel.legend(loc="lower right", fontsize=SMALLEST)
     footnote(figure, "in brackets: area under the curve", "diagonal: chance")
     return figure
 

@@ -87,9 +87,12 @@ def rollout_correlation(table: pd.DataFrame, options: style.Options) -> Figure:
     figure, axes = style.panels(len(parts), 2.6, sharex=True, sharey=True)
     theirs = table["published"].notna().any()
     for panel, (model, part, look) in zip(axes, parts, strict=True):
-        style.band(panel, part, "horizon", look, "all classes", ("low", "value", "high"))
-        panel.plot(part["horizon"], part["within"], label="within classes", **look | {"linestyle": "--"})
-        panel.vlines(part["horizon"], part["within_low"], part["within_high"], color=look["color"], linewidth=0.6)
+        kinds = {"all classes": ("low", "value", "high"), "within classes": ("within_low", "within", "within_high")}
+        hollow: dict[str, Any] = {"linestyle": "--", "markerfacecolor": "white"}
+        for shift, (label, ends), face in zip((-0.15, 0.15), kinds.items(), ({"linestyle": "-"}, hollow), strict=True):
+            rows = part.assign(place=part["horizon"] + shift, low=part[ends[0]], high=part[ends[2]])
+            style.intervals(panel, rows, "place", look)
+            panel.plot(rows["place"], rows[ends[1]], label=label, **look | face)
         published: dict[str, Any] = {
             "marker": "D",
             "linestyle": "none",
@@ -104,14 +107,38 @@ def rollout_correlation(table: pd.DataFrame, options: style.Options) -> Figure:
     low, high = int(table["n_points"].min()), int(table["n_points"].max())
     points = str(high) if low == high else f"{low} to {high}"
     notes = [
-        "line: Pearson's correlation, dashed: of values less the mean of their class",
-        "band and bars: 95 % bootstrap interval over seeds and probe batches",
+        "filled: Pearson's correlation, hollow: of values less the mean of their class",
+        "bars: 95 % bootstrap interval over seeds and probe batches",
     ]
     if theirs:
         notes.append("diamonds: the authors' values, at their size")
     style.footnote(
         figure, f"{style.sample_size(table)}, with the classes {points} points", style.quantity_note(table), *notes
     )
+    return figure
+
+
+def rollout_points(table: pd.DataFrame, options: style.Options) -> Figure:
+    """R against the rollout error of every class, probe batch and seed: a column a model, a row a horizon."""
+    parts, horizons, classes = style.by_model(table, options), table["horizon"].unique(), table["class"].unique()
+    shades = style.line_map()(np.linspace(0, 0.9, len(classes)))
+    figure = Figure(figsize=(style.DOUBLE_COLUMN, 2.1 * len(horizons) + 0.7), layout="constrained")
+    grid = figure.subplots(len(horizons), len(parts), squeeze=False, sharex="col", sharey="row")
+    for column, (model, part, _) in enumerate(parts):
+        for panel, horizon in zip(grid[:, column], horizons, strict=True):
+            for i, (name, shade) in enumerate(zip(classes, shades, strict=True)):
+                rows = part[(part["horizon"] == horizon) & (part["class"] == name)]
+                rows = rows[np.isfinite(rows[["ratio", "error"]]).all(axis=1)]
+                marker = style.MARKERS[i % len(style.MARKERS)]
+                panel.plot(rows["ratio"], rows["error"], color=shade, marker=marker, linestyle="none", label=name)
+            steps = "1 step" if horizon == 1 else f"{horizon:g} steps"
+            panel.set(title=model if panel is grid[0, column] else "", yscale="log", xlabel="$R$ (dimensionless)")
+            panel.set_ylabel(f"SMSE summed over\n{steps} (dimensionless)")
+            panel.label_outer()
+    handles, labels = grid[0, 0].get_legend_handles_labels()
+    figure.legend(handles, labels, loc="outside upper center", ncols=4)
+    note = "a point: one class, probe batch and seed"
+    style.footnote(figure, style.sample_size(table), style.quantity_note(table), note)
     return figure
 
 

@@ -9,6 +9,7 @@ from matplotlib.layout_engine import ConstrainedLayoutEngine
 from surroscope.plots import fields, style
 from surroscope.plots.response import words
 
+FINE = 4  # cells: the period of the grids that strided convolutions and patches leave
 GROUPS = {"test": "test", "helped": "helped most", "hurt": "helped least (below zero: hurt)"}
 
 
@@ -64,12 +65,18 @@ def response_maps(table: pd.DataFrame, options: style.Options) -> Figure:
             f"response: {end.response_class}, τ = {end.response_time:g}\nstep on: {end.perturbation_class}, "
             f"t = {end.perturbation_time:g}",
             upright,
-            fontsize=6.0 if upright else min(7.0, 5.2 * height),  # as long as a panel is high
+            fontsize=style.SMALLEST if upright else np.clip(5.2 * height, style.SMALLEST, 7.0),  # a panel is as high
         )
         fields.bar(figure, field, row[0], pad=0.02, aspect=18 * min(shape, 1))
         change = "change" if upright else "change of\nthe prediction"
         fields.bar(figure, image, row[1:], change, pad=0.02, aspect=18 * min(shape, 1))
     axes[0, 0].set_title("state", fontweight="normal")
+    first = {model: part[part["pair"] == pairs[0]] for model, part, _ in parts}
+    finest = [f"{model} {100 * fine_share(cells, 'response'):.0f} %" for model, cells in first.items()]
+    own = 100 * fine_share(first[parts[0][0]], "state")
+    lattice = (
+        f"in waves of {FINE} cells or fewer: of the first row's change {', '.join(finest)}, of its state {own:.0f} %"
+    )
     state, shared = "state: input of the sample that responds", f"{fields.ranges(table)} shared along a row"
     if fields.on_line(table):
         notes = [f"{state}; dotted: its shape, to compare places", shared]
@@ -82,11 +89,21 @@ def response_maps(table: pd.DataFrame, options: style.Options) -> Figure:
         style.quantity_note(table),
         f"{channel}, in the units of the data",
         *notes,
+        lattice,
     )
     if shape > 1:
         # High images are narrower than their places before the first layout, which leaves no room for the labels.
         figure.draw_without_rendering()
     return figure
+
+
+def fine_share(cells: pd.DataFrame, column: str) -> float:
+    """Share of the variance over space in waves of at most FINE cells along an axis: checkerboards, small patches."""
+    field = cells.pivot(index="y", columns="x", values=column).to_numpy()
+    power = np.abs(np.fft.fft2(field - field.mean())) ** 2
+    rows, columns = (np.abs(np.fft.fftfreq(size)) for size in field.shape)
+    fine = np.maximum(rows[:, None], columns[None]) >= 1 / FINE
+    return float(power[fine].sum() / power.sum()) if power.sum() > 0 else 0.0
 
 
 def spread(state: np.ndarray, limit: float) -> np.ndarray:
@@ -141,7 +158,7 @@ def attribution(table: pd.DataFrame, options: style.Options) -> Figure:
                 image = fields.picture(
                     row[-1], style.grid(cells, "attribution_fields", "y", "x", "value", table), *scale
                 )
-                row[-1].set_title(title, fontsize=6, fontweight="normal")
+                row[-1].set_title(title, fontsize=style.SMALLEST, fontweight="normal")
         fields.name_row(row[0], model, size * shape < fields.FLAT, fontweight="bold")
         fields.bar(figure, image, row, aspect=14 * min(shape, 1), pad=0.01)
     style.footnote(

@@ -61,7 +61,7 @@ def _by_size(table: pd.DataFrame, options: style.Options, statistic: str) -> Fig
                 places = np.array([order.index(key) for key in keys]) + WIDTH * ((p + 0.5) / len(present) - 0.5)
                 look = {"color": shade, "marker": style.MARKERS[p % len(style.MARKERS)], "linestyle": "none"}
                 ends = np.abs(own[["q25", "q75"]].to_numpy() - own[["median"]].to_numpy()).T
-                panel.errorbar(places, own["median"], ends, **look, elinewidth=0.8, markersize=3.5)
+                panel.errorbar(places, own["median"], ends, **look, **style.broad(shade), markersize=3.5)
                 if panel is grid[0, 0]:
                     entries.append(Line2D([], [], **look, label=PREDICTORS[predictor]))
             _ticks(panel, sizes)

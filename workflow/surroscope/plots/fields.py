@@ -82,7 +82,7 @@ def picture(
     margin = 0.05 * (high - low)
     panel.set(xlim=(0, values.shape[1] - 1), ylim=(low - margin, high + margin), xlabel="$x$ (cells)")
     panel.locator_params(nbins=3)
-    panel.tick_params(labelsize=6)
+    panel.tick_params(labelsize=style.SMALLEST)
     panel.label_outer()
     return None
 
@@ -96,7 +96,7 @@ def bar(figure: Figure, image: AxesImage | None, axes: Any, label: str | None = 
             panel.tick_params(axis="y", left=False, labelleft=False, right=True, labelright=True)
             panel.spines["right"].set_visible(True)
             panel.yaxis.set_label_position("right")
-            panel.set_ylabel(label, fontsize=6)
+            panel.set_ylabel(label, fontsize=style.SMALLEST)
 
 
 def name_row(panel: Axes, text: str, upright: bool = False, **font: Any) -> None:
@@ -108,7 +108,7 @@ def name_row(panel: Axes, text: str, upright: bool = False, **font: Any) -> None
 
 def name_columns(row: Sequence[Axes], first: str, models: Sequence[str]) -> None:
     """Say above a row of panels what its columns show: the truth, then each model and its difference."""
-    size = 8 if len(models) <= 2 else 6
+    size = 8 if len(models) <= 2 else style.SMALLEST
     row[0].set_title(first, fontweight="normal", fontsize=size)
     for i, model in enumerate(models):
         row[2 * i + 1].set_title(model, fontsize=size)

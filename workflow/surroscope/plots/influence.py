@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
+from matplotlib.axes import Axes
 from matplotlib.colors import Normalize
 from matplotlib.figure import Figure
 
@@ -22,30 +23,49 @@ def label_of(table: pd.DataFrame) -> str:
     )
 
 
+HALF = "line: half of the mean of the diagonal"
+
+
+def half_of_diagonal(panel: Axes, matrix: np.ndarray) -> bool:
+    """Enclose the times at which influence is at least half of its mean at the time itself; True if any is below."""
+    level = np.nanmean(np.diagonal(matrix)) / 2
+    there = bool(np.nanmin(matrix) < level < np.nanmax(matrix))
+    if there:
+        panel.contour(matrix, levels=[level], colors="white", linewidths=0.8)
+    return there
+
+
 def two_time(table: pd.DataFrame, options: style.Options) -> Figure:
     """Median H of a step at time t (x) for the response at time tau (y), one heatmap a model."""
     table = table.sort_values(["perturbation_time", "response_time"], kind="stable")
     medians = table["median"].to_numpy()
-    if table["observable"].iloc[0] == "smse":
-        low, high, colours = 0.0, options.heatmap_limit, style.SEQUENTIAL
+    cost, limited = table["observable"].iloc[0] == "smse", ""
+    if cost:
+        high, limited = options.limit(table["median"])
     else:
         high = float(np.abs(medians).max()) or 1.0
-        low, colours = -high, style.DIVERGING
+    # Both signs are in one map; of values that are all positive half of it would show nothing.
+    low, colours = (0.0, style.SEQUENTIAL) if cost or medians.min() >= 0 else (-high, style.DIVERGING)
     shown = {
         model: style.grid(part, "two_time", "response_time", "perturbation_time", "median", table, within=True)
         for model, part, _ in style.by_model(table, options)
     }
     figure, axes = style.panels(len(shown), sharex=True, sharey=True)
     images = style.heatmaps(axes, shown, Normalize(low, high), colours, **style.BETWEEN_TIMES)
+    dots = halved = False
     for panel, image, matrix in zip(axes, images, shown.values(), strict=True):
+        if cost:
+            halved |= half_of_diagonal(panel, matrix)
         if colours == style.DIVERGING:
             rows, columns = np.nonzero(matrix < -style.DOTTED * high)
+            dots |= len(rows) > 0
             marks = [style.text_colour(colour) for colour in np.asarray(image.cmap(image.norm(matrix[rows, columns])))]
             panel.scatter(columns, rows, s=3, c=marks, linewidths=0)
         style.tick_times(panel.xaxis, table["perturbation_time"])
         style.tick_times(panel.yaxis, table["response_time"])
-    figure.colorbar(images[-1], ax=axes, label=label_of(table), extend=style.extend(medians, low, high), shrink=0.9)
-    notes = [f"dots: below {style.number(-style.DOTTED * high, '.2g')}"] if colours == style.DIVERGING else []
+    label = style.limited(label_of(table), limited)
+    figure.colorbar(images[-1], ax=axes, label=label, extend=style.extend(medians, low, high), shrink=0.9)
+    notes = [HALF] * halved + [f"dots: below {style.number(-style.DOTTED * high, '.2g')}"] * dots
     extremes = f"medians range from {style.number(medians.min(), '.3g')} to {style.number(medians.max(), '.3g')}"
     style.footnote(figure, style.sample_size(table), style.quantity_note(table), extremes, *notes)
     return figure
@@ -70,13 +90,14 @@ def reference(table: pd.DataFrame, options: style.Options) -> Figure:
     }
     figure = Figure(figsize=(style.DOUBLE_COLUMN, 1.45 * len(shown) + 0.4), layout="compressed")
     axes = list(figure.subplots(len(shown) // 2, 2, squeeze=False, sharex=True, sharey=True).flat)
-    images = style.heatmaps(axes, shown, Normalize(0.0, options.heatmap_limit), **style.BETWEEN_TIMES)
+    high, limited = options.limit(table["median"])
+    images = style.heatmaps(axes, shown, Normalize(0.0, high), **style.BETWEEN_TIMES)
     for panel in axes:
         for axis in (panel.xaxis, panel.yaxis):
             style.tick_times(axis, table["response_time"])
     values = np.concatenate([matrix.ravel() for matrix in shown.values()])
-    arrows = style.extend(values, 0.0, options.heatmap_limit)
-    figure.colorbar(images[0], ax=axes, label=style.influence_label("standard"), extend=arrows, shrink=0.9)
+    arrows, label = style.extend(values, 0.0, high), style.limited(style.influence_label("standard"), limited)
+    figure.colorbar(images[0], ax=axes, label=label, extend=arrows, shrink=0.9)
     style.footnote(figure, style.sample_size(table), style.quantity_note(table), "median")
     return figure
 
@@ -102,13 +123,13 @@ def histogram(table: pd.DataFrame, options: style.Options) -> Figure:
 
 
 def class_transfer(table: pd.DataFrame, options: style.Options) -> Figure:
-    """Median H between classes: input class (x), response class (y), with the quartiles in small print."""
+    """Median H between classes: input class (x), response class (y), with its 95 % interval in small print."""
     medians = table["median"].to_numpy()
     scale = Normalize(min(0.0, float(medians.min())), float(medians.max()) if medians.max() > 0 else 1.0)
     values = {
         model: [
             style.grid(part, "class_transfer", "response_class", "perturbation_class", column, table)
-            for column in ("median", "q25", "q75")
+            for column in ("median", "high", "low")
         ]
         for model, part, _ in style.by_model(table, options)
     }
@@ -116,16 +137,14 @@ def class_transfer(table: pd.DataFrame, options: style.Options) -> Figure:
     shown = {model: median for model, (median, _, _) in values.items()}
     labels = {"xlabel": "class the step is taken on", "ylabel": "class that responds"}
     images = style.heatmaps(axes, shown, scale, **labels)
-    for panel, image, (median, q25, q75) in zip(axes, images, values.values(), strict=True):
-        texts = [style.written(matrix, ".2f") for matrix in (median, q25, q75)]
-        style.print_cells(panel, image, texts[0])
-        style.print_cells(panel, image, texts[1] + " to " + texts[2], -9, fontsize=5)
+    for panel, image, matrices in zip(axes, images, values.values(), strict=True):
+        style.print_stack(panel, image, matrices, ".2f")
         for axis, column in ((panel.xaxis, "perturbation_class"), (panel.yaxis, "response_class")):
             classes = table[column].unique()
             axis.set_ticks(range(len(classes)), classes)
     axes[0].invert_yaxis()
     figure.colorbar(images[-1], ax=axes, label=label_of(table), shrink=0.9)
-    style.footnote(figure, style.sample_size(table), style.quantity_note(table), "large: median, small: quartiles")
+    style.footnote(figure, style.sample_size(table), style.quantity_note(table), style.STACKED)
     return figure
 
 
@@ -139,11 +158,13 @@ def time_lag(table: pd.DataFrame, options: style.Options) -> Figure:
         own = {**look, "marker": "o", "linestyle": "-"}
         curves = {"intra-class": own, "inter-class": other}
         for relation in style.relations(table):
-            style.band(panel, part[part["relation"] == relation], "lag", curves[relation], relation, alpha=0.22)
+            rows = part[part["relation"] == relation]
+            style.band(panel, rows, "lag", curves[relation], relation, alpha=0.22)
+            style.intervals(panel, rows, "lag", curves[relation])
         style.mark_shared(panel, part)
         style.against_steps(panel, title=model, xlabel="lag $τ - t$ (snapshots)", ylabel=label_of(table))
         panel.legend(loc="upper right")
-    notes = [style.quantity_note(table), "line: median, band: quartiles", *style.sharing_note(table)]
+    notes = [style.quantity_note(table), style.SPREAD, *style.sharing_note(table)]
     style.footnote(figure, style.sample_size(table), *notes)
     return figure
 
@@ -154,6 +175,7 @@ def interpolation(table: pd.DataFrame, options: style.Options) -> Figure:
     axes = figure.subplots()
     for model, part, look in style.by_model(table.sort_values("distance", kind="stable"), options):
         style.band(axes, part, "distance", look, model)
+        style.intervals(axes, part, "distance", look)
     axes.axhline(0, color="black", linewidth=0.6, zorder=0)
     axes.set(
         xscale="log",
@@ -161,7 +183,7 @@ def interpolation(table: pd.DataFrame, options: style.Options) -> Figure:
         ylabel=style.influence_label(table["normalization"].iloc[0]),
     )
     axes.legend()
-    style.footnote(figure, style.sample_size(table), style.quantity_note(table), "line: median, band: quartiles")
+    style.footnote(figure, style.sample_size(table), style.quantity_note(table), style.SPREAD)
     return figure
 
 
@@ -177,7 +199,10 @@ def spectrum(table: pd.DataFrame, options: style.Options) -> Figure:
     # such a whisker or box runs to the bottom edge, and the note says so.
     shown, high = table[["minimum", "q25", "median", "q75", "maximum"]], table["maximum"].max()
     bottom = shown.where(shown > 0).min(axis=None) / 3
-    for panel, (model, part, look) in zip(boxes, parts, strict=True):
+    # One epoch a model is no course of training, and the last of one is not that of another.
+    alone = not table.duplicated("model").any()
+    for number, (panel, (model, part, look)) in enumerate(zip(boxes, parts, strict=True)):
+        part = part.assign(place=number if alone else part["epoch"])
         records = part.to_dict("records")
         statistics = [
             {"whislo": max(r["minimum"], bottom), "q1": max(r["q25"], bottom), "med": max(r["median"], bottom)}
@@ -203,14 +228,19 @@ def spectrum(table: pd.DataFrame, options: style.Options) -> Figure:
         panel.set_ylabel(r"eigenvalues of $\hat{η}$ (dimensionless)")
         panel.label_outer()
         finite = part[np.isfinite(part["condition"])]
-        condition.plot(finite["epoch"], finite["condition"], label=model, **look)
-        style.mark_above(condition, part["epoch"], part["condition"], np.finfo(float).max, look["color"])
-        largest.plot(part["epoch"], part["largest_metric_eigenvalue"], label=model, **look)
+        condition.plot(finite["place"], finite["condition"], label=model, **look)
+        style.mark_above(condition, part["place"], part["condition"], np.finfo(float).max, look["color"])
+        largest.plot(part["place"], part["largest_metric_eigenvalue"], label=model, **look)
     style.decades(condition, table["condition"])
     style.decades(largest, table["largest_metric_eigenvalue"])
     condition.set(xlabel="epoch", ylabel="largest / smallest\neigenvalue (dimensionless)")
     largest.set(xlabel="epoch", ylabel="largest eigenvalue of $M\\hat{η}$\n(dimensionless)")
-    condition.legend()
+    if alone:
+        for panel in (condition, largest):
+            panel.set(xlim=(-0.5, len(parts) - 0.5), xlabel="")
+            panel.set_xticks(range(len(parts)), [model for model, _, _ in parts])
+    else:
+        condition.legend()
     notes = ["box: quartiles, whiskers: smallest and largest"]
     if (table["minimum"] <= 0).any():
         notes.append("a whisker to the bottom edge: smallest eigenvalue not positive")

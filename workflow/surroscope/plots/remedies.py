@@ -9,7 +9,17 @@ from matplotlib.axis import Axis
 from matplotlib.figure import Figure
 from matplotlib.ticker import NullLocator
 
-from surroscope.plots.style import COLOURS, DOUBLE_COLUMN, REFERENCE, Options, by_model, footnote, panels, sample_size
+from surroscope.plots.style import (
+    COLOURS,
+    DOUBLE_COLUMN,
+    REFERENCE,
+    SMALLEST,
+    Options,
+    by_model,
+    footnote,
+    panels,
+    sample_size,
+)
 
 PANELS = {
     ("rollout", "trained on"): "rollouts,\nclasses trained on",
@@ -33,7 +43,7 @@ def face(planted: bool, colour: str = COLOURS[0]) -> dict[str, Any]:
 
 def rows_down(panel: Axes, names: list[str]) -> None:
     """A row a name, the first on top, named on the first panel of a row of panels alone."""
-    panel.set_yticks(range(len(names)), [name.replace("_", " ") for name in names], fontsize=6)
+    panel.set_yticks(range(len(names)), [name.replace("_", " ") for name in names], fontsize=SMALLEST)
     panel.set_ylim(len(names) - 0.4, -0.6)
     panel.tick_params(axis="y", length=0)
     panel.label_outer()
@@ -144,6 +154,6 @@ def arms(table: pd.DataFrame, options: Options) -> Figure:
     ratios(axes[0].yaxis)
     for panel in axes[:: -(-len(axes) // (1 if len(axes) <= 3 else 2))]:
         panel.set_ylabel("rollout error over the\nbaseline's (ratio)")
-    figure.legend(*axes[0].get_legend_handles_labels(), loc="outside upper center", ncols=4, fontsize=6)
+    figure.legend(*axes[0].get_legend_handles_labels(), loc="outside upper center", ncols=4, fontsize=SMALLEST)
     footnote(figure, f"n = {table['model'].nunique()} networks, means over seeds")
     return figure

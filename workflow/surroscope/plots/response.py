@@ -20,10 +20,10 @@ def words(channel: str) -> str:
 def quartile_bars(
     axes: Axes, places: pd.Series, rows: pd.DataFrame, look: dict[str, Any], label: str
 ) -> ErrorbarContainer:
-    """A marker at each median, with a bar from the lower to the upper quartile."""
+    """A marker at each median, with a broad pale bar from the lower to the upper quartile: intervals are thin."""
     bars = (rows["median"] - rows["q25"], rows["q75"] - rows["median"])
-    style = {"color": look["color"], "marker": look["marker"], "linestyle": "none"}
-    return axes.errorbar(places, rows["median"], bars, **style, elinewidth=1.2, capsize=2, markersize=4.5, label=label)
+    drawn = {"color": look["color"], "marker": look["marker"], "linestyle": "none"} | style.broad(look["color"])
+    return axes.errorbar(places, rows["median"], bars, **drawn, markersize=4.5, label=label)
 
 
 def dodged(count: int, width: float = 0.5) -> np.ndarray:
@@ -47,13 +47,13 @@ def channels(table: pd.DataFrame, options: style.Options) -> Figure:
         for model, part, _ in parts
         for relation, cells in part.groupby("relation", sort=False)
     }
-    figure = Figure(figsize=(style.DOUBLE_COLUMN, 1.9 * len(parts) + 0.9), layout="constrained")
+    figure = Figure(figsize=(style.DOUBLE_COLUMN, 2.05 * len(parts) + 0.9), layout="constrained")
     axes = figure.subplots(len(parts), len(relations), squeeze=False, sharex=True, sharey=True)
     shown = {title: median for title, (median, _, _) in values.items()}
     labels = {"xlabel": "channel of the step", "ylabel": "channel that responds"}
     images = style.heatmaps(axes.flat, shown, Normalize(-limit, limit), style.DIVERGING, **labels)
     for panel, image, matrices in zip(axes.flat, images, values.values(), strict=True):
-        for matrix, offset, size in zip(matrices, (0, -7.5, 7.5), (7, 5, 5), strict=True):
+        for matrix, offset, size in zip(matrices, (0, -8, 8), (7, style.SMALLEST, style.SMALLEST), strict=True):
             style.print_cells(panel, image, style.written(matrix, ".1f"), offset, fontsize=size)
         for axis, column in ((panel.xaxis, "perturbation_channel"), (panel.yaxis, "response_channel")):
             axis.set_ticks(range(len(names := table[column].unique())), list(map(words, names)))

@@ -75,8 +75,9 @@ def maps(table: pd.DataFrame, options: style.Options) -> Figure:
             shown.append(relative(values - values.min() if measure == "nearness" else values))
             images = style.heatmaps([panel], {MAPS[measure]: shown[-1]}, Normalize(-1, 1), style.DIVERGING)
             left, last = place % COLUMNS == 0, number == len(parts) - 1 and place + COLUMNS >= len(measures)
-            panel.set_xticks(range(len(names)) if last else [], names if last else [], rotation=90, fontsize=5)
-            panel.set_yticks(range(len(names)) if left else [], names if left else [], fontsize=5)
+            panel.set_xticks(range(len(names)) if last else [], names if last else [], rotation=90)
+            panel.set_yticks(range(len(names)) if left else [], names if left else [])
+            panel.tick_params(labelsize=style.SMALLEST)
             panel.invert_yaxis()
             if left:
                 panel.set_ylabel(f"class and times tested\n({model})")
@@ -110,10 +111,11 @@ def sums(table: pd.DataFrame, options: style.Options) -> Figure:
                 continue
             values = relative(style.grid(own, "retraining_maps", "tested", "left_out", "value", own))
             (image,) = images = style.heatmaps([panel], {SUMS[measure]: values}, Normalize(-1, 1), style.DIVERGING)
-            style.print_cells(panel, image, style.written(values, ".2f"), fontsize=5)
+            style.print_cells(panel, image, style.written(values, ".2f"), fontsize=style.SMALLEST)
             names = part["tested"].drop_duplicates().tolist()
-            panel.set_xticks(range(len(names)), names, rotation=90, fontsize=5)
-            panel.set_yticks(range(len(names)), names if panel is axes[0] else [""] * len(names), fontsize=5)
+            panel.set_xticks(range(len(names)), names, rotation=90)
+            panel.set_yticks(range(len(names)), names if panel is axes[0] else [""] * len(names))
+            panel.tick_params(labelsize=style.SMALLEST)
             panel.invert_yaxis()
         axes[0].set_ylabel(title)
     for panel in grid[-1]:
@@ -140,7 +142,8 @@ def scores(table: pd.DataFrame, options: style.Options) -> Figure:
             if np.isfinite(ceiling):
                 panel.axvline(ceiling, color=look["color"], linewidth=0.8, linestyle=":")
         panel.set_title(RELATIONS[score, relation], fontsize=7)
-        panel.set_yticks(range(len(measures)), [MEASURES[name].replace("\n", " ") for name in measures], fontsize=6)
+        panel.set_yticks(range(len(measures)), [MEASURES[name].replace("\n", " ") for name in measures])
+        panel.tick_params(axis="y", labelsize=style.SMALLEST)
         panel.set(xlim=(-1, 1), xlabel=f"{SCORES[score]}\n(dimensionless)")
     for spare in grid.flat[len(there) :]:
         spare.remove()

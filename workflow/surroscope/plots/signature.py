@@ -62,7 +62,7 @@ def signature(table: pd.DataFrame, published: pd.DataFrame, options: style.Optio
     handles.append(Line2D([], [], label="untrained (epoch 0)", markersize=3, **hollow))
     if len(published):
         handles.append(Line2D([], [], label=SOURCE, markersize=3, markerfacecolor="white", **PUBLISHED))
-    legend = axes[2, 2].legend(handles=handles, loc="upper left", fontsize=6, borderaxespad=0)
+    legend = axes[2, 2].legend(handles=handles, loc="upper left", fontsize=style.SMALLEST, borderaxespad=0)
     legend.set_in_layout(False)  # it reaches down over the panels that are not there
     notes = ["a point: one checkpoint of one seed", "line: one seed through training", "dimensionless but for steps"]
     if beyond:
@@ -92,6 +92,11 @@ def marks(panel: Axes, published: pd.DataFrame, name: str) -> None:
     for (system, model), ends in published.dropna(subset=name).groupby(["system", "model"]):
         panel.plot(ends["validation"], ends[name], markersize=3, markerfacecolor="white", **PUBLISHED)
         side = -1 if model == "unet" else 1
-        about: dict[str, Any] = {"textcoords": "offset points", "fontsize": 5, "va": "center", "color": style.REFERENCE}
+        about: dict[str, Any] = {
+            "textcoords": "offset points",
+            "fontsize": style.SMALLEST,
+            "va": "center",
+            "color": style.REFERENCE,
+        }
         place = ends["validation"].mean(), ends[name].mean()
         panel.annotate(f"{system} {model}", place, (4 * side, 0), ha="right" if side < 0 else "left", **about)

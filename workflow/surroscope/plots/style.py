@@ -2,10 +2,11 @@
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import AbstractContextManager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from io import BytesIO
 from math import ceil
 from pathlib import Path
+from string import ascii_lowercase
 from textwrap import wrap
 from typing import Any
 
@@ -15,7 +16,7 @@ import numpy as np
 import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.axis import Axis
-from matplotlib.colors import Colormap, ListedColormap, Normalize
+from matplotlib.colors import Colormap, ListedColormap, Normalize, to_rgb
 from matplotlib.figure import Figure
 from matplotlib.image import AxesImage
 from matplotlib.ticker import MaxNLocator
@@ -27,6 +28,8 @@ from surroscope.influence.solvers import QUANTITIES
 SINGLE_COLUMN, DOUBLE_COLUMN = 3.4, 7.0  # inches: the column widths of a two-column journal page
 
 SEQUENTIAL, DIVERGING = "cividis", "RdBu_r"
+SHOWN_PERCENTILE = 98
+SMALLEST = 6.5  # points: of any text, at the width that a figure is printed at
 DOTTED = 0.2  # of a diverging map's range: negative values from here on are dotted, for readers without colour
 REFERENCE = "#6b6b6b"  # whatever a model is compared with; colour is kept for the models themselves
 # Of Okabe-Ito, the last somewhat darker, so that lightness also differs in print without colour (CIE L* 46, 71, 0, 58).
@@ -36,7 +39,10 @@ LINES = ("-", "--", "-.", ":")
 
 # The look of every figure; others can have it by plt.style.use("surroscope.plots.publication").
 STYLE = Path(__file__).with_name("publication.mplstyle")
+SPREAD = "line: median, band: quartiles, bars: 95 % interval of the median"
+STACKED = "large: median, small: its 95 % interval"
 FRAMES_PER_SECOND = 2
+NOTE, LETTER = "note", "letter"
 BETWEEN_TIMES = {"xlabel": "perturbation time $t$ (snapshot)", "ylabel": "response time $τ$ (snapshot)"}
 
 
@@ -44,16 +50,34 @@ BETWEEN_TIMES = {"xlabel": "perturbation time $t$ (snapshot)", "ylabel": "respon
 class Options:
     """What a study chooses about its figures.
 
-    heatmap_limit: upper end of the colour range of the SMSE two-time heatmap, which starts at 0
+    Each is a keyword of every figure: `draw(name, table, Options(letters=True))` gives the figure that a study with
+    `figures: {letters: true}` has. A function in plots/ takes (table, options) and no more; letters, notes and labels
+    are dealt with by `report.draw.draw`, for all figures alike.
+
+    heatmap_limit: upper end of the colour range of the two-time heatmaps of the cost, which starts at 0; None: the 98th
+        percentile of the figure's own cells
+    notes: whether the small print stands below the figure
+    letters: whether panels have letters: a, b, ... from the upper left, row by row
+    labels: model -> what it is called in the figure
     dpi: resolution of the PNG
     models: the study's models in order, which fixes the look of each; empty: their order in the table
     last_training_snapshot: rollouts are marked where they leave the snapshots seen in training
     """
 
-    heatmap_limit: float = 7.0
+    heatmap_limit: float | None = None
+    notes: bool = True
+    letters: bool = False
+    labels: Mapping[str, str] = field(default_factory=dict)
     dpi: int = 150
     models: Sequence[str] = ()
     last_training_snapshot: int = 16
+
+    def limit(self, values: pd.Series) -> tuple[float, str]:
+        """Upper end of the colours of a two-time heatmap of the cost, and what to say about it beside its unit."""
+        if self.heatmap_limit is not None:
+            return self.heatmap_limit, ""
+        found = float(np.percentile(values[np.isfinite(values)], SHOWN_PERCENTILE))
+        return found if found > 0 else 1.0, f"colours to the {SHOWN_PERCENTILE}th percentile of the cells"
 
 
 def styled() -> AbstractContextManager[None]:
@@ -148,6 +172,19 @@ def band(
     return mark_above(axes, places, middle, np.finfo(float).max, look["color"])
 
 
+def broad(colour: Any) -> dict[str, Any]:
+    """The look of an error bar that holds quartiles, pale as a band of them is."""
+    return {"ecolor": (*to_rgb(colour), 0.35), "elinewidth": 3.0, "capsize": 0}
+
+
+def intervals(axes: Axes, rows: pd.DataFrame, x: str, look: Mapping[str, Any]) -> None:
+    """A bar with caps at each median, which is its 95 % interval, where there is one: no band, as quartiles have."""
+    ends = rows[np.isfinite(rows[["low", "high"]]).all(axis=1)]
+    for end in ("low", "high"):
+        axes.plot(ends[x], ends[end], color=look["color"], marker="_", markersize=4, linestyle="none")
+    axes.vlines(ends[x], ends["low"], ends["high"], color=look["color"], linewidth=0.8)
+
+
 def against_steps(panel: Axes, zero: bool = True, **looks: Any) -> None:
     """A panel whose horizontal axis counts something, with a line at zero if that is where influence ends."""
     if zero:
@@ -200,10 +237,31 @@ def quantity_note(table: pd.DataFrame) -> str:
     return QUANTITIES[table["quantity"].iloc[0]]
 
 
+def limited(label: str, limit: str) -> str:
+    """The label of a colour bar that says where the colours end, if that is not a round number that was chosen."""
+    return f"{label.replace(chr(10), ' ').removesuffix(')')};\n{limit})" if limit else label
+
+
 def footnote(figure: Figure, *sentences: str) -> None:
     """Small print under the figure; a figure label, because the layout makes room for those."""
-    lines = wrap("; ".join(sentences), int(20 * figure.get_figwidth()))
-    figure.supxlabel("\n".join(lines), x=0.01, ha="left", fontsize=6, color=REFERENCE)
+    lines = wrap("; ".join(sentences), int(18.5 * figure.get_figwidth()))
+    figure.supxlabel("\n".join(lines), x=0.01, ha="left", fontsize=SMALLEST, color=REFERENCE, gid=NOTE)
+
+
+def without_note(figure: Figure) -> None:
+    """Take the small print away, and the room for it, for a caption that says the same."""
+    for text in figure.texts:
+        if text.get_gid() == NOTE:
+            text.set(visible=False, in_layout=False)
+
+
+def letter(figure: Figure) -> None:
+    """A letter at the upper left corner of each panel, row by row; none at colour bars or where one stands alone."""
+    shown = [axes for axes in figure.axes if axes.axison and axes.has_data() and axes.get_label() != "<colorbar>"]
+    for number, axes in enumerate(shown if len(shown) > 1 else ()):
+        text = ascii_lowercase[number % 26] * (1 + number // 26)
+        place: dict[str, Any] = {"xycoords": "axes fraction", "textcoords": "offset points", "ha": "right"}
+        axes.annotate(text, (0, 1), (-3, 5), **place, va="bottom", fontsize=8, fontweight="bold", gid=LETTER)
 
 
 def decades(axes: Axes, values: pd.Series) -> None:
@@ -223,6 +281,12 @@ def number(value: float, form: str) -> str:
 def written(values: np.ndarray, form: str) -> np.ndarray:
     """Every value of an array as `number` writes it."""
     return np.vectorize(lambda value: number(value, form), otypes=[object])(values)
+
+
+def print_stack(panel: Axes, image: AxesImage, matrices: Sequence[np.ndarray], form: str) -> None:
+    """In each cell a median, above it the upper and below it the lower end of its interval, where there is one."""
+    for matrix, offset, size in zip(matrices, (0, 8.5, -8.5), (7.5, SMALLEST, SMALLEST), strict=True):
+        print_cells(panel, image, np.where(np.isnan(matrix), "", written(matrix, form)), offset, fontsize=size)
 
 
 def text_colour(background: Sequence[float] | np.ndarray) -> str:
@@ -308,5 +372,7 @@ def save(drawn: Figure | Moving, files: Sequence[Path], dpi: int) -> None:
             elif path.suffix == ".pdf":
                 no_dates = dict.fromkeys(("CreationDate", "Producer", "Creator"))
                 figure.savefig(path, dpi=max(dpi, 300), metadata=no_dates)
+            elif path.suffix == ".svg":
+                figure.savefig(path, dpi=max(dpi, 300), metadata=dict.fromkeys(("Date", "Creator")))
             else:
                 figure.savefig(path, dpi=dpi, metadata={"Software": None})

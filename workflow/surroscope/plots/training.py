@@ -5,6 +5,7 @@ import pandas as pd
 from matplotlib.cm import ScalarMappable
 from matplotlib.colors import Normalize
 from matplotlib.figure import Figure
+from matplotlib.markers import CARETDOWNBASE
 from matplotlib.ticker import MaxNLocator
 
 from surroscope.plots import style
@@ -29,6 +30,42 @@ def training(table: pd.DataFrame, options: style.Options) -> Figure:
         style.against_steps(panel, zero=False, title=model, **labels, yscale="log")
         panel.legend()
     style.footnote(figure, style.sample_size(table), "line: median over seeds, band: range")
+    return figure
+
+
+def rollout_error(table: pd.DataFrame, options: style.Options) -> Figure:
+    """SMSE of each step of rollouts from the first start, all models in one panel, a tick at each trust horizon."""
+    table = table.sort_values("snapshot", kind="stable")
+    parts = style.by_model(table[table["model"] != PERSISTENCE], options)
+    idle = table[table["model"] == PERSISTENCE]
+    figure = Figure(figsize=(style.DOUBLE_COLUMN, 3.0), layout="constrained")
+    axes = figure.subplots()
+    beyond = False
+    for number, (model, part, look) in enumerate(parts):
+        rows = part.assign(place=part["snapshot"] + 0.2 * (number - (len(parts) - 1) / 2))
+        beyond |= style.band(axes, rows, "place", look, model)
+        style.intervals(axes, rows, "place", look)
+        horizon = float(part["trust_horizon"].iloc[0])
+        if np.isfinite(horizon):
+            place = part["start"].iloc[0] + horizon + 0.2 * (number - (len(parts) - 1) / 2)
+            edge = axes.get_xaxis_transform()
+            axes.plot(
+                [place], [1], marker=CARETDOWNBASE, markersize=7, color=look["color"], transform=edge, clip_on=False
+            )
+    if len(idle):
+        axes.plot(idle["snapshot"], idle["median"], color="black", linestyle=":", label="no change predicted")
+    axes.axvline(options.last_training_snapshot + 0.5, color=style.REFERENCE, linestyle="--", linewidth=0.8)
+    labels = {"xlabel": "snapshot", "ylabel": "SMSE of this step\n(dimensionless)"}
+    style.against_steps(axes, zero=False, **labels, yscale="log")
+    values = table[["q25", "median", "q75"]].to_numpy()
+    values = values[np.isfinite(values) & (values > 0) & (values <= ROLLOUT_CEILING)]
+    if values.size:
+        axes.set_ylim(values.min() / 1.5, values.max() * 1.5)
+    axes.legend(loc="lower right")
+    notes = [style.SPREAD, "tick at the top: trust horizon", "dashed: end of the training snapshots"]
+    if beyond:
+        notes.append("cross: not finite")
+    style.footnote(figure, style.sample_size(table), *notes)
     return figure
 
 

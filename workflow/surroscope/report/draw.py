@@ -1,5 +1,6 @@
 """Draw any figure of the catalogue from its table, which is checked before."""
 
+from dataclasses import replace
 from importlib import import_module
 
 import numpy as np
@@ -7,9 +8,10 @@ import pandas as pd
 from matplotlib.figure import Figure
 
 from surroscope.influence.solvers import QUANTITIES
-from surroscope.plots.style import Moving, Options, styled
+from surroscope.plots.style import Moving, Options, letter, styled, without_note
 from surroscope.report.catalogue import figure
 from surroscope.report.spec import ENDS, Columns
+from surroscope.tables.reading import called
 
 
 def check(table: pd.DataFrame, name: str, columns: Columns) -> None:
@@ -67,5 +69,15 @@ def draw(name: str, table: pd.DataFrame, options: Options | None = None) -> Figu
             )
     check(table, spec.table, spec.columns)
     module, _, function = spec.draw.partition(":")
+    options = options or Options()
+    labels = options.labels
     with styled():
-        return getattr(import_module(module), function)(table, options or Options())
+        drawn = getattr(import_module(module), function)(
+            called(table, labels), replace(options, models=[labels.get(model, model) for model in options.models])
+        )
+        figure_of = drawn.figure if isinstance(drawn, Moving) else drawn
+        if not options.notes:
+            without_note(figure_of)
+        if options.letters and not isinstance(drawn, Moving):
+            letter(figure_of)
+    return drawn

@@ -33,9 +33,10 @@ FIGURES = {
             response time τ (vertical) within a class, for {system}, {n}. H is {unit} (dimensionless); rows run over all
             perturbations of a probe batch. A positive value means that the step also lowers the error of the response.
             The equations do not depend on time, so a network that learned their operator shows influence everywhere,
-            while a narrow bright diagonal over a dark ground means that each time was memorised for itself. Values
-            below zero or above the colour range are clipped where the colour bar ends in an arrow. Convergence alone
-            narrows the diagonal, whatever the network shares: see the decay in its two factors.
+            while a narrow bright diagonal over a dark ground means that each time was memorised for itself. The white
+            line encloses at least half of the mean of the diagonal. Values below zero or above the colour range are
+            clipped where the colour bar ends in an arrow. Convergence alone narrows the diagonal, whatever the network
+            shares: see the decay in its two factors.
             """,
     ),
     "time_lag": FigureSpec(
@@ -48,11 +49,11 @@ FIGURES = {
         observable="smse",
         caption="""
             Influence H against the lag τ − t between response and perturbation, within a class and between classes, for
-            {system}, {n}. Lines are medians and bands quartiles over all pairs of a lag; H is {unit} (dimensionless). A
-            curve that stays high far from lag zero, with the inter-class curve close to it, means that one update
-            serves all times and classes. A spike at lag zero with an inter-class curve at zero means updates that are
-            indexed by time and class: memorisation, or convergence alone, which the decay in its two factors tells
-            apart.
+            {system}, {n}. Lines are medians, bands quartiles over all pairs of a lag and bars 95 % intervals of the
+            medians; H is {unit} (dimensionless). A curve that stays high far from lag zero, with the inter-class curve
+            close to it, means that one update serves all times and classes. A spike at lag zero with an inter-class
+            curve at zero means updates that are indexed by time and class: memorisation, or convergence alone, which
+            the decay in its two factors tells apart.
             """,
     ),
     "leads": FigureSpec(
@@ -139,10 +140,10 @@ FIGURES = {
         observable="smse",
         caption="""
             Median influence H of a step on one class of initial conditions (columns) on the error in another (rows) at
-            equal times, for {system}, {n}. The small numbers are quartiles; H is {unit} (dimensionless). All classes
-            obey the same equations, so off-diagonal values close to the diagonal ones mean that the operator is shared,
-            and values near zero that the network keeps one solver per class, or that it has converged: a network that
-            cannot memorise ends there too, so see what classes share.
+            equal times, for {system}, {n}. The small numbers are the 95 % intervals of the medians; H is {unit}
+            (dimensionless). All classes obey the same equations, so off-diagonal values close to the diagonal ones mean
+            that the operator is shared, and values near zero that the network keeps one solver per class, or that it
+            has converged: a network that cannot memorise ends there too, so see what classes share.
             """,
     ),
     "interpolation": FigureSpec(
@@ -185,6 +186,28 @@ FIGURES = {
             the own transition grows alone: the network gets better by telling transitions apart.
             """,
     ),
+    "rollout_points": FigureSpec(
+        title="Influence against rollout error, every point",
+        question=Question.TIMES,
+        table="rollout_points",
+        columns=Columns(
+            ("model", "quantity", "class"),
+            ("horizon", "unit"),
+            ("ratio", "error", *COUNTS),
+            infinite=("error",),
+            missing=("ratio", "error"),
+            single=("quantity",),
+        ),
+        draw="surroscope.plots.dynamics:rollout_points",
+        caption="""
+            The points behind the correlation of the off-diagonal ratio R with the error of rollouts, for {system}, {n}:
+            one for each class, probe batch and seed, at the shortest and the longest horizon. R is the sum of a class's
+            influence off the diagonal over that on it; the error is the sum over the steps of a rollout, median over
+            its starts (both dimensionless, the error on a logarithmic axis). Points that lie along a falling line in
+            each class by itself mean that networks which share more between times also roll out better; groups of
+            points, a class each, mean that the correlation is one of classes.
+            """,
+    ),
     "two_time_training": FigureSpec(
         title="Influence between times during training",
         question=Question.TRAINING,
@@ -201,7 +224,7 @@ FIGURES = {
             """,
     ),
     "spectrum": FigureSpec(
-        title="Spectrum of the metric during training",
+        title="Spectrum of the metric",
         question=Question.TRAINING,
         table="spectrum",
         columns=Columns(
@@ -215,13 +238,13 @@ FIGURES = {
         draw="surroscope.plots.influence:spectrum",
         shows="T: spectrum",
         caption="""
-            Eigenvalues of the Gauss-Newton metric in the span of the probe gradients during training, for {system},
-            {n}. Boxes are quartiles over eigenvalues, probe batches and seeds, and whiskers the smallest and largest
-            value (dimensionless, logarithmic axis); below are the median ratio of largest to smallest and the median
-            largest eigenvalue times the number of outputs M. The larger the eigenvalues, the stiffer the network: the
-            same change of its predictions needs a smaller step. The wider the spread, the more its responses are
-            concentrated in few directions. The spectrum alone does not separate learning from memorisation; it says how
-            far the solver behind the other figures can be trusted.
+            Eigenvalues of the Gauss-Newton metric in the span of the probe gradients at each probed epoch, for
+            {system}, {n}. Boxes are quartiles over eigenvalues, probe batches and seeds, and whiskers the smallest and
+            largest value (dimensionless, logarithmic axis); below are the median ratio of largest to smallest and the
+            median largest eigenvalue times the number of outputs M. The larger the eigenvalues, the stiffer the
+            network: the same change of its predictions needs a smaller step. The wider the spread, the more its
+            responses are concentrated in few directions. The spectrum alone does not separate learning from
+            memorisation; it says how far the solver behind the other figures can be trusted.
             """,
     ),
 }
@@ -238,10 +261,10 @@ OF_OBSERVABLES = {
             error at response time τ (vertical) within a class, for {system}, {n}. For a conserved quantity, such as
             mass or energy, the error is its squared change in one step; for any other, what its definition says, as a
             rule the squared difference from the target's. Values are in units of the standard deviation of its row
-            (dimensionless), whatever the study's normalisation; the colour range is symmetric about zero. Red means
-            that fitting one time also improves this quantity at the other, blue that it harms it. A network that
-            learned the law behind it shows red everywhere; red on the diagonal alone means that it is fitted time by
-            time.
+            (dimensionless), whatever the study's normalisation. Where any is below zero the colour range is symmetric:
+            red means that fitting one time also improves this quantity at the other, blue that it harms it. A network
+            that learned the law behind it has positive values everywhere; on the diagonal alone they mean that it is
+            fitted time by time.
             """,
     ),
     "time_lag": FigureSpec(
@@ -254,11 +277,11 @@ OF_OBSERVABLES = {
             Influence of a step on the SMSE on the {observable} error against the lag τ − t between response and
             perturbation, for {system}, {n}. For a conserved quantity, such as mass or energy, the error is its squared
             change in one step; for any other, what its definition says, as a rule the squared difference from the
-            target's. Lines are medians and bands quartiles over all pairs of a lag, within a class and between classes,
-            in units of the standard deviation of its row (dimensionless), whatever the study's normalisation. A
-            conservation law holds for every state, so a network that learned it improves at every lag and in every
-            class. A spike at lag zero, or an inter-class curve at zero, means that the quantity is only copied from the
-            training states.
+            target's. Lines are medians, bands quartiles over all pairs of a lag and bars 95 % intervals of the medians,
+            within a class and between classes, in units of the standard deviation of its row (dimensionless), whatever
+            the study's normalisation. A conservation law holds for every state, so a network that learned it improves
+            at every lag and in every class. A spike at lag zero, or an inter-class curve at zero, means that the
+            quantity is only copied from the training states.
             """,
     ),
 }

@@ -33,7 +33,7 @@ FIGURES = {
             """,
     ),
     "rollout": FigureSpec(
-        title="Error of autoregressive rollouts",
+        title="Error of rollouts, summed over their steps",
         question=Question.ACCURATE,
         table="rollout",
         columns=Columns(
@@ -51,6 +51,28 @@ FIGURES = {
             the earliest start, and the panel "persistence" is the error of predicting no change. The vertical line ends
             the snapshots used in training. A network that learned the operator crosses it without a change of slope;
             one that memorised updates by time bends upwards there. Crosses mark values above the axis.
+            """,
+    ),
+    "rollout_error": FigureSpec(
+        title="Error of each step of a rollout",
+        question=Question.ACCURATE,
+        table="rollout_error",
+        columns=Columns(
+            ("model",),
+            ("start", "snapshot"),
+            (*SPREAD, "trust_horizon"),
+            ascending=(("start", "snapshot"), QUARTILES),
+            infinite=(*QUARTILES, "trust_horizon"),
+            missing=("trust_horizon",),
+        ),
+        draw="surroscope.plots.training:rollout_error",
+        caption="""
+            SMSE of each step by itself, not summed, of rollouts of {system} test trajectories from the first snapshot
+            (dimensionless, logarithmic axis), {n}. Lines are medians, bands quartiles and bars 95 % intervals of the
+            medians; the dotted line is the error of predicting no change. A tick at the top marks the trust horizon,
+            the median over rollouts of the first step whose error passes that of no change in the same rollout; the
+            two median lines may cross elsewhere. A network that learned the operator stays below the dotted line
+            beyond the snapshots that it was trained on, one that memorised them reaches it there.
             """,
     ),
     "prediction": FigureSpec(
@@ -157,8 +179,9 @@ FIGURES = {
             Error of one step at states shifted along both axes at once over the error at the states themselves, for
             {system}, {n}. Medians above, third quartiles below, in one colour range; the lower left corner is the state
             itself (dimensionless). An even field at one means that the network has learned that no place is special; a
-            lattice of dark cells marks the shifts by whole patches or pooling windows, the only ones that the network
-            then commutes with.
+            lattice of pale cells marks the shifts by whole patches or pooling windows, the only ones that the network
+            then commutes with. A lattice wider than the box cannot show here: see the shifts along lines, in the same
+            range.
             """,
     ),
     "symmetry": FigureSpec(

@@ -80,7 +80,8 @@ FIGURES = {
             Change of the {system} prediction at one sample by a unit gradient step on another, beside the state that it
             responds to (in the units of the data); examples, while {n} stand behind the statistics. Labels on the left
             name the sample that responds and the one stepped on; colours are symmetric about zero and shared along a
-            row only, so read the size off the colour bar, and lines repeat the state. A response that follows the
+            row only, so read the size off the colour bar, and lines repeat the state. A checkerboard, or the lattice of
+            a network's patches, is the architecture's own: the figure states its share. A response that follows the
             structures of its own state, and is not much smaller for another time or class than for the sample itself,
             means learning. A response that vanishes for another time or class, or shows structures that the state does
             not have, means memorisation.

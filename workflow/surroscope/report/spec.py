@@ -1,5 +1,6 @@
 """What there is to say about a figure, in one place, and what its table must hold."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from enum import StrEnum
 from typing import Any
@@ -78,4 +79,8 @@ class FigureSpec:
 
     @property
     def suffixes(self) -> tuple[str, ...]:
-        return ("gif",) if self.moving else ("pdf", "png")
+        return self.written(("pdf", "png"))
+
+    def written(self, formats: Sequence[str]) -> tuple[str, ...]:
+        """Suffixes of the figure's files in a study of such formats; what the report shows is the last."""
+        return ("gif",) if self.moving else (*sorted(set(formats) - {"png"}), "png")

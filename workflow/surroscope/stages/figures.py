@@ -19,7 +19,7 @@ def stage(settings: jobs.Figures, *, tables: list[Path], files: cli.Outputs, thr
 
     threads: processes that draw. Either all files are written or, if one table cannot be drawn, none.
     """
-    options = style.Options(**settings.model_dump())
+    options = style.Options(**settings.model_dump(exclude={"formats"}))
     places = {path.stem: path for path in tables}
     names = sorted({path.stem for path in files})
     for name in names:

@@ -3,13 +3,15 @@
 import json
 import platform
 import subprocess
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
 from importlib.metadata import version
 from io import BytesIO
 from pathlib import Path
 from typing import Annotated, Any
 from zipfile import ZIP_DEFLATED, ZipFile, ZipInfo
+
+import pandas as pd
 
 from surroscope.config import jobs
 from surroscope.influence.solvers import QUANTITIES
@@ -31,7 +33,7 @@ from surroscope.report.page import (
 from surroscope.report.spec import Question
 from surroscope.runtime import cli, cost, fingerprint, store
 from surroscope.runtime.provenance import record, stores_of
-from surroscope.tables.reading import read_csv
+from surroscope.tables.reading import called, read_csv
 
 QUESTION = (
     "One-step error cannot tell whether a surrogate learned one operator or a collection of local solutions. What it "
@@ -59,21 +61,22 @@ def stage(
     for name in settings.config["systems"]:
         own = {path.stem: path for path in tables if path.parents[1].name == name}
         drawn = [path for path in figures if path.parents[1].name == name and path.suffix == ".png"]
+        labels = labels_of(settings, name)
         verdicts = json.loads(own["verdict"].read_text())
-        scalars = tuple(MainNumber(**row) for row in read_csv(own["scalars"]).to_dict("records"))
+        scalars = read_csv(own["scalars"])
         systems.append(
             SystemSection(
                 name=name,
                 title=settings.titles[name],
                 verdicts=tuple(
-                    Verdict(name, model, **verdict | {"influence": QUANTITIES[verdict["influence"]]})
+                    Verdict(name, labels.get(model, model), **verdict | {"influence": QUANTITIES[verdict["influence"]]})
                     for model, verdict in verdicts.items()
                 ),
-                scalars=scalars,
-                shipped=shipped.told(settings.config, name, scalars),
+                scalars=main_numbers(called(scalars, labels)),
+                shipped=shipped.told(settings.config, name, main_numbers(scalars)),
                 figures=numbered(drawn, name, own, settings),
                 folder=str(own["scalars"].parent),
-                explorer=own["explorer"].read_text(),
+                explorer=explored(own["explorer"], labels),
                 cards=tuple(card(path) for path in data if path.parent.name == name),
             )
         )
@@ -122,6 +125,26 @@ def facts() -> dict[str, str]:
     return found | {"on": f"{platform.system()} {platform.machine()} with torch {version('torch')}"}
 
 
+def labels_of(settings: jobs.Report, system: str) -> dict[str, str]:
+    """Model -> what the study calls it, where that is not its name."""
+    models = settings.config["systems"][system]["models"]
+    return {name: model["label"] for name, model in models.items() if "label" in model}
+
+
+def main_numbers(table: pd.DataFrame) -> tuple[MainNumber, ...]:
+    return tuple(MainNumber(**row) for row in table.to_dict("records"))
+
+
+def explored(path: Path, labels: Mapping[str, str]) -> str:
+    """What the explorer reads, as JSON, with labels for the names of networks."""
+    found = json.loads(path.read_text())
+    for place in (found, found.get("fields", {})):
+        for key in ("models", "rollouts", "responses", "predictions", "differences"):
+            if key in place:
+                place[key] = {labels.get(model, model): of for model, of in place[key].items()}
+    return json.dumps(found, separators=(",", ":"))
+
+
 def card(path: Path) -> DataCard:
     """What there is to say about the data of one class, from its store."""
     data = store.read(path, contents=False)
@@ -146,7 +169,7 @@ def numbered(
     drawn: Sequence[Path], system: str, own: dict[str, Path], settings: jobs.Report
 ) -> tuple[ReportFigure, ...]:
     """The figures of a system in the order of the page, from the PNG files of those that do not move."""
-    specs = {path: figure(path.stem) for path in drawn}
+    specs, labels = {path: figure(path.stem) for path in drawn}, labels_of(settings, system)
     told = {path: parted(caption(path.stem, system, settings.n, settings.unit)) for path in drawn}
     order = [path for question in Question for path, spec in specs.items() if spec.question == question]
     return tuple(
@@ -159,7 +182,9 @@ def numbered(
             image=webp(path),
             table=str(own[specs[path].table]),
             number=number,
-            finding=finding(path.stem, read_csv(own[specs[path].table])) if path.stem in FINDINGS else "",
+            finding=finding(path.stem, called(read_csv(own[specs[path].table]), labels))
+            if path.stem in FINDINGS
+            else "",
         )
         for number, path in enumerate(order, 1)
     )

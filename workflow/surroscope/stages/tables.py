@@ -28,7 +28,7 @@ from surroscope.tables.explorer import Explored, explored
 from surroscope.tables.reading import read_csv
 
 # These tables are of one kind of influence, the study's first solver's, and so say which.
-OF_ONE_QUANTITY = ("histogram", "two_time_training", "rollout_correlation", "checkpoints")
+OF_ONE_QUANTITY = ("histogram", "two_time_training", "rollout_correlation", "rollout_points", "checkpoints")
 
 
 def stage(
@@ -106,6 +106,7 @@ def stage(
                 "rollout_correlation": rollouts.rollout_correlation(
                     last, settings.system, settings.architectures.get(model, "")
                 ),
+                "rollout_points": rollouts.rollout_points(last, names),
                 "checkpoints": scalars.checkpoints(measured, kernel, errors),
             }
         )
@@ -129,6 +130,8 @@ def stage(
     first = next(flight for flight in flights if flight.attrs["model"] == settings.models[0])
     frames["snapshots"].append(rollouts.snapshots(first))
     frames["rollout"].append(labelled(rollouts.rollout(idle.persistence, idle.seeds, idle.first), "persistence", idle))
+    still = rollouts.rollout_error(idle.persistence, idle.seeds, idle.first, float("nan"))
+    frames["rollout_error"].append(labelled(still, "persistence", idle))
     for name, table in parts.optional(sensitivities, crosses, maps).items():
         frames[name].append(table)
     if settings.shares and "dial" in frames:

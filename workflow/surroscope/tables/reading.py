@@ -1,5 +1,6 @@
 """Tables are read back with the names in them as they were written."""
 
+from collections.abc import Mapping
 from pathlib import Path
 
 import pandas as pd
@@ -30,6 +31,14 @@ TEXT = frozenset(
         *("response_class", "perturbation_class", "test_class", "train_class"),
     }
 )
+
+
+def called(table: pd.DataFrame, labels: Mapping[str, str]) -> pd.DataFrame:
+    """A table with labels for the names of models, those of differences, a - b, too."""
+    if "model" not in table or not labels:
+        return table
+    names = {name: " - ".join(labels.get(part, part) for part in name.split(" - ")) for name in table["model"].unique()}
+    return table.assign(model=table["model"].map(names))
 
 
 def read_csv(path: Path) -> pd.DataFrame:

@@ -21,6 +21,7 @@ def of_model(flights: Sequence[xr.Dataset], m: Measured) -> dict[str, pd.DataFra
     """Every such table of one model at one epoch; fields are of the first seed."""
     return {
         "rollout": rollout(m.error, m.seeds, m.first),
+        "rollout_error": rollout_error(m.error, m.seeds, m.first, scalars.trust_horizon(m)),
         "drift": drift(flights[0], m),
         "equivariance": equivariance(m),
         "prediction": prediction(flights[0], m.first),
@@ -40,6 +41,16 @@ def rollout(errors: np.ndarray, seeds: np.ndarray, first: int) -> pd.DataFrame:
             key = {"start": first + start, "snapshot": first + start + 1 + step}
             rows.append(key | coherence.summary(cumulative[..., step], seeds, positive=True))
     return pd.DataFrame(rows)
+
+
+def rollout_error(errors: np.ndarray, seeds: np.ndarray, first: int, horizon: float) -> pd.DataFrame:
+    """SMSE of each step of rollouts from the first start, over classes, probes, seeds; horizon: the trust horizon."""
+    rows = [
+        {"start": first, "snapshot": first + 1 + step}
+        | coherence.summary(errors[:, :, 0, 1 + step], seeds, positive=True)
+        for step in range(errors.shape[-1] - 1)
+    ]
+    return pd.DataFrame(rows).assign(trust_horizon=horizon)
 
 
 def drift(flight: xr.Dataset, m: Measured) -> pd.DataFrame:
@@ -114,6 +125,25 @@ def training(history: pd.DataFrame) -> pd.DataFrame:
     return table.reset_index()
 
 
+def summed_error(m: Measured, horizon: int) -> np.ndarray:
+    """The error of rollouts of so many steps, summed over them, of every unit and class: median over starts (n, C)."""
+    starts = range(m.error.shape[2] + 1 - horizon)
+    return np.median([m.error[:, :, t, t + 1 : t + 1 + horizon].sum(axis=-1) for t in starts], axis=0)
+
+
+def rollout_points(m: Measured, classes: Sequence[str]) -> pd.DataFrame:
+    """The points behind that correlation at the first and the last horizon: R and error of every unit and class."""
+    ratio = scalars.off_diagonal_ratio(m.influence)
+    found = [
+        {"horizon": horizon, "class": name, "unit": unit, "ratio": ratio[unit, c], "error": error[unit, c]}
+        for horizon in (1, m.influence.shape[2])
+        for error in [summed_error(m, horizon)]
+        for c, name in enumerate(classes)
+        for unit in range(len(error))
+    ]
+    return pd.DataFrame(found).assign(**m.counts)
+
+
 def rollout_correlation(m: Measured, system: str, architecture: str) -> pd.DataFrame:
     """Correlation of R with the rollout error at each horizon, over classes and units, and within classes.
 
@@ -124,9 +154,7 @@ def rollout_correlation(m: Measured, system: str, architecture: str) -> pd.DataF
     theirs = published.CORRELATION.get((system, architecture), {})
     rows = []
     for horizon in range(1, m.influence.shape[2] + 1):
-        starts = range(m.error.shape[2] + 1 - horizon)
-        cumulative = [m.error[:, :, t, t + 1 : t + 1 + horizon].sum(axis=-1) for t in starts]
-        error = np.median(cumulative, axis=0)
+        error = summed_error(m, horizon)
         rows.append(
             {"horizon": horizon}
             | dict(zip(POOLED, correlation.estimate(correlation.pearson, ratio, error, m.seeds), strict=True))

@@ -36,6 +36,39 @@ figure names one, it has that figure's definition, at this study's size. Network
 panel, with one range of colours. Of an animation the last frame is shown. A dash: the figure is newer than the
 pictures.
 
+## Options, for papers
+
+Keys of `figures` in the configuration, and keywords of `surroscope.plots.style.Options`. A change of one draws the
+figures and writes the report again, and runs nothing else.
+
+| option | of which figures | what it does |
+|---|---|---|
+| `notes: false` | all | leaves out the grey small print, for a caption that says the same; panels take its room |
+| `letters: true` | all with several panels that do not move | a, b, ... at the upper left of each panel |
+| `formats: [png, svg]` | all that do not move | files of each figure: `png`, which the report shows, `pdf`, `svg` |
+| `dpi: 300` | all | resolution of PNG files, and of pictures that move; PDF and SVG have 300 at least |
+| `heatmap_limit: 5.0` | `two_time`, `reference`, `two_time_training` | where colours end [98th percentile of cells] |
+| `label: ViT`, of a model | all | what figures, legends and the report call a network; files and tables have its name |
+
+In Python, of a finished study (`labels`: model → label; `models`, in the study's order, fixes colours):
+
+```python
+from pathlib import Path
+from surroscope.plots.style import Options, save
+from surroscope.report.draw import draw
+from surroscope.results import read_table
+
+table = read_table("results/default", "CE", "time_lag")
+figure = draw("time_lag", table, Options(models=["unet", "vit"], letters=True, notes=False, labels={{"vit": "ViT"}}))
+save(figure, [Path("time_lag.svg")], dpi=300)
+```
+
+What marks mean is the same everywhere: a line or marker is a median, a pale band or broad pale bar its
+quartiles, and a thin bar the 95 % interval of the median. No text is smaller than 6.5 points
+at the width at which a figure is printed, 3.4 or 7 inches.
+
+## The figures
+
 | figure | shows | table |{heads}
 |---|---|---|{rules}
 """
