@@ -33,7 +33,7 @@ FIGURES = {
             response time τ (vertical) within a class, for {system}, {n}. H is {unit} (dimensionless); rows run over all
             perturbations of a probe batch. A positive value means that the step also lowers the error of the response.
             The equations do not depend on time, so a network that learned their operator shows influence everywhere,
-            while a narrow bright diagonal over a dark ground means that each time was memorised for itself. The white
+            while a narrow bright diagonal over a dark ground means that each time was memorised for itself; the white
             line encloses at least half of the mean of the diagonal. Values below zero or above the colour range are
             clipped where the colour bar ends in an arrow. Convergence alone narrows the diagonal, whatever the network
             shares: see the decay in its two factors.
