@@ -45,7 +45,13 @@ def test_numbers_inside_and_outside_are_counted() -> None:
 @pytest.mark.usefixtures("_file")
 @pytest.mark.parametrize(
     ("changes", "known"),
-    [({"study": "y"}, True), ({"figures": {}}, True), ({"seeds": [2]}, False), ({"systems": {"CE": {}}}, False)],
+    [
+        ({"study": "y"}, True),
+        ({"figures": {}}, True),
+        ({"seeds": [2]}, False),
+        ({"systems": {"CE": {"models": {"net": {"label": "Net"}}}}}, True),
+        ({"systems": {"CE": {"models": {"net": {}}, "trajectories": 3}}}, False),
+    ],
 )
 def test_only_settings_that_numbers_depend_on_count(changes: dict[str, Any], known: bool) -> None:
     assert bool(shipped.told(CONFIG | changes, "CE", numbers(a=0.12))) is known

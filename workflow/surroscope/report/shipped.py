@@ -28,7 +28,12 @@ class Number(Protocol):
 
 def key(config: Mapping[str, Any], system: str) -> str:
     """Of all settings that the numbers of a system depend on, 16 hexadecimal digits."""
-    used = {name: value for name, value in config.items() if name not in APART} | {"system": config["systems"][system]}
+    chosen = config["systems"][system]
+    models = {
+        model: {name: value for name, value in of.items() if name != "label"} for model, of in chosen["models"].items()
+    }
+    used = {name: value for name, value in config.items() if name not in APART}
+    used["system"] = chosen | {"models": models}
     return hashlib.sha256(json.dumps(used, sort_keys=True).encode()).hexdigest()[:16]
 
 
