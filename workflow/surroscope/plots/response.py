@@ -47,7 +47,7 @@ def channels(table: pd.DataFrame, options: style.Options) -> Figure:
         for model, part, _ in parts
         for relation, cells in part.groupby("relation", sort=False)
     }
-    figure = Figure(figsize=(style.DOUBLE_COLUMN, 2.05 * len(parts) + 0.9), layout="constrained")
+    figure = Figure(figsize=(style.DOUBLE_COLUMN, 2.02 * len(parts) + 0.9), layout="constrained")
     axes = figure.subplots(len(parts), len(relations), squeeze=False, sharex=True, sharey=True)
     shown = {title: median for title, (median, _, _) in values.items()}
     labels = {"xlabel": "channel of the step", "ylabel": "channel that responds"}

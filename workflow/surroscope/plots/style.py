@@ -46,6 +46,10 @@ NOTE, LETTER = "note", "letter"
 BETWEEN_TIMES = {"xlabel": "perturbation time $t$ (snapshot)", "ylabel": "response time $τ$ (snapshot)"}
 
 
+# Columns of the ends of intervals, which a number of few units may lack.
+ENDS = ("low", "high")
+
+
 @dataclass(frozen=True)
 class Options:
     """What a study chooses about its figures.
@@ -77,7 +81,7 @@ class Options:
         if self.heatmap_limit is not None:
             return self.heatmap_limit, ""
         found = float(np.percentile(values[np.isfinite(values)], SHOWN_PERCENTILE))
-        return found if found > 0 else 1.0, f"colours to the {SHOWN_PERCENTILE}th percentile of the cells"
+        return found if found > 0 else 1.0, f"to {SHOWN_PERCENTILE}th percentile"
 
 
 def styled() -> AbstractContextManager[None]:
@@ -239,7 +243,8 @@ def quantity_note(table: pd.DataFrame) -> str:
 
 def limited(label: str, limit: str) -> str:
     """The label of a colour bar that says where the colours end, if that is not a round number that was chosen."""
-    return f"{label.replace(chr(10), ' ').removesuffix(')')};\n{limit})" if limit else label
+    quantity, _, unit = label.replace("\n", " ").removesuffix(")").rpartition(" (")
+    return f"{quantity}\n({unit}; {limit})" if limit else label
 
 
 def footnote(figure: Figure, *sentences: str) -> None:
@@ -325,13 +330,13 @@ def grid(
     """`value` as a matrix (rows x columns) of what `shape_of` lists, in its order, numbers in theirs.
 
     Every cell must be there; within: but for whole rows and columns, which are NaN, as the times at which a network has
-    not all the snapshots that it is given.
+    not all the snapshots that it is given. Ends of intervals may be missing.
     """
     rows, columns = (shape_of[of].drop_duplicates() for of in (row, column))
     rows, columns = (of.sort_values() if of.dtype.kind in "if" else of for of in (rows, columns))
     matrix = table.pivot(index=row, columns=column, values=value)
     there = matrix if within else matrix.reindex(index=rows, columns=columns)
-    if there.isna().any(axis=None):
+    if value not in ENDS and there.isna().any(axis=None):
         i, j = np.argwhere(there.isna().to_numpy())[0]
         raise ValueError(f"table {name}: no {value} for {row} = {there.index[i]}, {column} = {there.columns[j]}")
     return matrix.reindex(index=rows, columns=columns).to_numpy(dtype=float)
