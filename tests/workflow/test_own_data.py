@@ -21,12 +21,6 @@ UNET = {
     "training": TRAINING,
     "probe_epochs": [2],
 }
-VIT = {
-    "factory": "surroscope.models.vit:build",
-    "options": {"patch": 4, "width": 16, "depth": 1, "heads": 2},
-    "training": TRAINING,
-    "probe_epochs": [2],
-}
 
 
 def own_study(folder: Path, configuration: dict) -> Project:
@@ -62,7 +56,7 @@ def test_a_shallow_water_study_by_configuration_alone(tmp_path: Path) -> None:
         "dimensions": {"trajectory": "run", "time": "t", "y": "lat", "x": "lon"},
         "dtype": "float64",
     }
-    chosen = configuration("SW", equations, data, unet=UNET, vit=VIT)
+    chosen = configuration("SW", equations, data, unet=UNET)
     chosen["symmetry"] = {}
     project = own_study(tmp_path, chosen)
     project.run()
