@@ -18,7 +18,7 @@ TABLES = "results/tiny/NS/tables/verdict.json"
 def start(project: Project) -> subprocess.Popen[bytes]:
     output = subprocess.DEVNULL
     return subprocess.Popen(
-        project.command("--cores", "2", TABLES),
+        project.command("--quiet", "progress", "--cores", "2", TABLES),
         cwd=project.folder,
         stdout=output,
         stderr=output,
