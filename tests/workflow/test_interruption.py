@@ -131,6 +131,7 @@ def test_an_upstream_run_and_then_the_rest_leave_nothing_stale(tiny: Project, tm
     assert stepwise.tables() != tiny.tables()
 
 
+@pytest.mark.slow
 def test_more_epochs_go_on_from_the_checkpoint(tiny: Project, tmp_path: Path) -> None:
     resumed, straight = (tiny.copy(tmp_path / name) for name in ("resumed", "straight"))
     straight.remove(*DOWNSTREAM["train"])

@@ -317,6 +317,7 @@ def test_swapped_learning_rate_and_weight_decay_are_seen(quick: Project, tmp_pat
     assert project.planned()["train"] == 1
 
 
+@pytest.mark.slow
 def test_every_figure_is_a_target_of_its_own(quick: Project, tmp_path: Path) -> None:
     project = quick.copy(tmp_path / "project")
     drawn = project.folder / "results/quick/CE/figures/two_time.pdf"

@@ -30,6 +30,7 @@ def publish(hub: Hub, folder: Path, classes: list[str]) -> None:
         hub.publish(f"camlab-ethz/{ic}", {path.name: path, "README.md": b"# PDEGym"})
 
 
+@pytest.mark.slow
 def test_a_study_of_hub_data_needs_the_network_for_its_raw_files_only(hub: Hub, tmp_path: Path) -> None:
     publish(hub, tmp_path, ["NS-BB", "NS-Sines"])
     project = fresh(tmp_path / "project", TINY)
