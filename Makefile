@@ -20,10 +20,10 @@ audit: $(VENV)/ready
 	snakemake --cores $(CORES) --configfile $(CONFIG)
 
 test: $(VENV)/ready
-	pytest -n 2 --dist loadgroup --no-loadscope-reorder --durations 30 -m "not slow and not gpu and not slurm and not browser" tests/workflow tests/unit
+	pytest -n 2 --dist loadfile --no-loadscope-reorder --durations 30 -m "not slow and not gpu and not slurm and not browser" tests/workflow tests/unit
 
 test-slow: $(VENV)/ready
-	pytest -n 2 --dist loadgroup --no-loadscope-reorder -m slow
+	pytest -n 2 --dist loadfile --no-loadscope-reorder -m slow
 
 # Networks of other packages, beside the environment of the lock, of those that want older ones, and data of other solvers.
 test-surrogates: $(SURROGATES)/latest/ready $(SURROGATES)/pinned/ready $(SURROGATES)/physicsnemo/ready $(SURROGATES)/data/ready
