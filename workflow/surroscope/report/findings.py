@@ -86,24 +86,23 @@ def time_lag(table: pd.DataFrame) -> str:
     return f"After {LAG} steps, " + by_model(table[table["observable"] == "smse"], of)
 
 
-def two_time(table: pd.DataFrame) -> str:
+def apart(table: pd.DataFrame, key: str, words: tuple[str, str]) -> str:
+    """Medians of the rows in which step and response have the same `key`, and of the others."""
+
     def of(rows: pd.DataFrame) -> str:
-        same = rows["perturbation_time"] == rows["response_time"]
-        return (
-            f"{number(rows[same]['median'].median())} on the diagonal, {number(rows[~same]['median'].median())} off it"
-        )
+        same = rows[f"perturbation_{key}"] == rows[f"response_{key}"]
+        own, other = (number(rows[which]["median"].median()) for which in (same, ~same))
+        return f"{own} {words[0]}, {other} {words[1]}"
 
     return "Median, " + by_model(table[table["observable"] == "smse"], of)
+
+
+def two_time(table: pd.DataFrame) -> str:
+    return apart(table, "time", ("on the diagonal", "off it"))
 
 
 def class_transfer(table: pd.DataFrame) -> str:
-    def of(rows: pd.DataFrame) -> str:
-        same = rows["perturbation_class"] == rows["response_class"]
-        return (
-            f"{number(rows[same]['median'].median())} within, {number(rows[~same]['median'].median())} between classes"
-        )
-
-    return "Median, " + by_model(table[table["observable"] == "smse"], of)
+    return apart(table, "class", ("within", "between classes"))
 
 
 def interpolation(table: pd.DataFrame) -> str:
