@@ -10,6 +10,7 @@ from test_verdict import evidence as found
 from surroscope.diagnostics import answer
 from surroscope.diagnostics.signature import Estimate
 from surroscope.diagnostics.verdict import Evidence
+from surroscope.report.words import settled
 
 
 def evidence(*pairs: float, **told: Any) -> Evidence:
@@ -111,3 +112,10 @@ def test_what_to_do_next_follows_from_what_was_found() -> None:
     assert [text for text in texts(others, trained_here=False) if "trained on" in text] == [
         "Say what it was trained on, so that errors are of what it has not seen: split: {trained: …}"
     ]
+
+
+def test_without_an_interval_nothing_is_settled() -> None:
+    bar = {"what": "times", "value": 0.95, "low": 0.92, "high": 0.98}
+    assert settled({"unsettled": [], "bars": [bar]}) == "settled, as far as intervals tell"
+    assert settled({"unsettled": [], "bars": [bar, bar | {"low": None, "high": None}]}).startswith("not settled: there")
+    assert settled({"unsettled": ["times", "a and b"], "bars": [bar]}).endswith("spans a limit: times, a and b")

@@ -34,6 +34,11 @@ class Advice(NamedTuple):
     how: str
 
 
+def weak(evidence: Evidence) -> bool:
+    validation, persistence = evidence.errors
+    return validation > ACCURATE * persistence
+
+
 def answer(evidence: Evidence) -> str:
     """What it learned, in a sentence; it says what can be carried over, not that it is right there."""
     validation, persistence = evidence.errors
@@ -41,9 +46,7 @@ def answer(evidence: Evidence) -> str:
         return "It errs about as much as a prediction of no change: there is too little learned to ask what it is."
     if not evidence.times.value >= 0 or any(not estimate.value >= 0 for estimate in evidence.pairs.values()):
         return "Of some classes or times nothing that training may change moves its predictions."
-    learned = (
-        "What little this network has learned" if validation > ACCURATE * persistence else "What this network learns"
-    )
+    learned = "What little this network has learned" if weak(evidence) else "What this network learns"
     times = REACHES[place(evidence.times.value)].format(others="the other times")
     if not evidence.pairs:
         return f"{learned} at one time {times}."
@@ -64,7 +67,7 @@ def strength(evidence: Evidence, horizon: float) -> str:
     told = f"Its one-step error is {100 * validation / persistence:.0f} % of that of predicting no change"
     if np.isfinite(horizon):
         told += f", which its rollouts reach after {horizon:g} steps"
-    return told + (": a weak network." if validation > ACCURATE * persistence else ".")
+    return told + (": a weak network." if weak(evidence) else ".")
 
 
 def bars(evidence: Evidence) -> list[Bar]:
@@ -99,7 +102,7 @@ def advice(evidence: Evidence, *, trained_here: bool, held_out: Sequence[str] = 
             return [Advice("Train longer, or on more trajectories", "training: {epochs: …}, trajectories: …")]
         return [Advice("Look at how it is called, and at its units", "docs/surrogates.md")]
     found = []
-    if trained_here and validation > ACCURATE * persistence:
+    if trained_here and weak(evidence):
         text = "Train it further, or on more trajectories: what a weak network shares may change"
         found.append(Advice(text, "training: {epochs: …}, trajectories: …"))
     apart = [pair for pair, estimate in evidence.pairs.items() if estimate.value < LIMITS[1]]

@@ -18,7 +18,7 @@ from PIL import Image
 
 from surroscope.diagnostics.verdict import LIMITS
 from surroscope.report.spec import Question
-from surroscope.report.words import WORDS
+from surroscope.report.words import WORDS, settled
 from surroscope.runtime.cost import StageCost
 from surroscope.tables.scalars import notice
 
@@ -307,6 +307,7 @@ def environment() -> Environment:
         inert=lambda text: Markup(text.replace("<", "\\u003c")),
         share=lambda value: f"{100 * min(max(value, 0.0), 1.0):.1f}",
         percent=lambda value: f"{100 * min(max(value, 0.0), 1.0):.0f}",
+        settled=settled,
         initial=lambda text: text[:1].upper() + text[1:],
         slug=lambda text: re.sub(r"[^a-z0-9]+", "-", text.lower()).strip("-"),
     )

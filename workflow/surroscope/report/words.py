@@ -1,4 +1,7 @@
-"""The words of the page, as docs/glossary.md defines them."""
+"""The words of the page, as docs/glossary.md defines them, and whether a verdict is settled, in words."""
+
+from collections.abc import Mapping
+from typing import Any
 
 WORDS = {
     "influence H[response, perturbation]": (
@@ -28,3 +31,12 @@ WORDS = {
     "transition": "a pair of consecutive snapshots (s_t, s_t+1)",
     "trust horizon": "the first step of a rollout whose error reaches that of predicting no change",
 }
+
+
+def settled(told: Mapping[str, Any]) -> str:
+    """Whether more seeds or batches may change a verdict. told: `bars` and `unsettled` of verdict.json"""
+    if told["unsettled"]:
+        return f"not settled, since an interval spans a limit: {', '.join(told['unsettled'])}"
+    if any(None in bar.values() for bar in told["bars"]):
+        return "not settled: there is no interval, which takes more seeds or probe batches"
+    return "settled, as far as intervals tell"

@@ -4,6 +4,7 @@ import json
 from collections.abc import Iterable
 from pathlib import Path
 
+from surroscope.report.words import settled
 from surroscope.runtime import cost
 from surroscope.tools.schedule import brief
 
@@ -19,12 +20,7 @@ def verdicts(results: Path) -> list[str]:
             lines.append(f"{path.parts[-3]}, {model}: {verdict['answer']}")
             if verdict["label"] in UNTOLD:
                 continue
-            if verdict["unsettled"]:
-                lines.append(f"  not settled, since an interval spans a limit: {', '.join(verdict['unsettled'])}")
-            elif any(None in bar.values() for bar in verdict["bars"]):
-                lines.append("  not settled: there is no interval, which takes more seeds or probe batches")
-            else:
-                lines.append("  settled, as far as intervals tell")
+            lines.append(f"  {settled(verdict)}")
     return lines
 
 
