@@ -32,9 +32,14 @@ WORDS = {
     "trust horizon": "the first step of a rollout whose error reaches that of predicting no change",
 }
 
+# Labels of networks of which there is nothing to settle.
+UNTOLD = ("too weak to say", "undecided")
+
 
 def settled(told: Mapping[str, Any]) -> str:
-    """Whether more seeds or batches may change a verdict. told: `bars` and `unsettled` of verdict.json"""
+    """Whether more seeds or batches may change a verdict. told: `label`, `bars` and `unsettled` of verdict.json"""
+    if told["label"] in UNTOLD:
+        return "nothing to settle yet"
     if told["unsettled"]:
         return f"not settled, since an interval spans a limit: {', '.join(told['unsettled'])}"
     if any(None in bar.values() for bar in told["bars"]):

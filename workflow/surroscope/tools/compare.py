@@ -38,7 +38,7 @@ def main(*studies: Path) -> None:
     found: dict[tuple[str, str], dict[str, compare.Sampled]] = {}
     answers = []
     for name, folder in zip(names, studies, strict=True):
-        for system in records[name]["config"]["systems"]:
+        for system, chosen in records[name]["config"]["systems"].items():
             path = folder / system / "tables/verdict.json"
             store.require_whole(path)
             for model, told in json.loads(path.read_text()).items():
@@ -46,7 +46,8 @@ def main(*studies: Path) -> None:
                     raise UserError(
                         f"{path}: is of an older version; run the study again, which makes its tables again"
                     )
-                answers.append({"study": name, "system": system, "model": model} | told)
+                called = chosen["models"][model].get("label") or model
+                answers.append({"study": name, "system": system, "model": called} | told)
     for name, folder in zip(names, studies, strict=True):
         print(f"reading {folder}", file=sys.stderr)
         for network, numbers in compare.numbers(folder, records[name]).items():

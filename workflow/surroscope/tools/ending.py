@@ -8,9 +8,6 @@ from surroscope.report.words import settled
 from surroscope.runtime import cost
 from surroscope.tools.schedule import brief
 
-# Labels of networks of which there is nothing to settle.
-UNTOLD = ("too weak to say", "undecided")
-
 
 def verdicts(results: Path) -> list[str]:
     """Of every network of a study what it learned, and a line on whether more seeds or batches may change that."""
@@ -18,8 +15,6 @@ def verdicts(results: Path) -> list[str]:
     for path in sorted(results.glob("*/tables/verdict.json")):
         for model, verdict in json.loads(path.read_text(encoding="utf-8")).items():
             lines.append(f"{path.parts[-3]}, {model}: {verdict['answer']}")
-            if verdict["label"] in UNTOLD:
-                continue
             lines.append(f"  {settled(verdict)}")
     return lines
 
