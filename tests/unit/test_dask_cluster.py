@@ -10,6 +10,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+import dask
 import dask.array as da
 import numpy as np
 import psutil
@@ -119,15 +120,19 @@ def test_a_block_that_kills_every_worker_is_said(cluster: LocalCluster, tmp_path
 
 @pytest.fixture
 def slurm(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """A folder with sbatch and scancel for processes of this machine; it keeps the jobs' scripts."""
+    """A folder with sbatch, squeue and scancel for processes of this machine; it keeps the jobs' scripts."""
     folder = tmp_path / "slurm"
     folder.mkdir()
     commands = {
         "sbatch": f"""[ "$1" = --test-only ] && {{ cat > {folder}/tested; exit; }}
             cp "$1" {folder}/$$.sh
-            setsid bash {folder}/$$.sh > /dev/null 2>&1 &
+            log=$(sed -n 's/^#SBATCH -e //p' "$1")
+            setsid bash -c 'exec bash {folder}/'$$'.sh > /dev/null 2> "${{0/\\%J/$$}}"' "$log" &
             touch {folder}/job-$!
             echo Submitted batch job $!""",
+        "squeue": f"""for job in {folder}/job-*; do
+                ! grep -qs '^State:.[^Z]' /proc/${{job##*-}}/status || echo ${{job##*-}}
+            done""",
         "scancel": f"""touch {folder}/cancelled-$1
             until kill -KILL -- -$1 || [ ! -d /proc/$1 ]; do sleep 0.1; done
             while pgrep --session $1 --runstates RSD > /dev/null; do sleep 0.1; done""",
@@ -173,6 +178,34 @@ def test_workers_are_jobs_like_this_one_that_listen_on_loopback_alone_and_end_wi
     for line in ("-J surroscope-dask", "-p here", "-A mine", "-t 60", "--mem=550M", f"-w {socket.gethostname()}"):
         assert f"#SBATCH {line}\n" in jobs[0].read_text(), line
     assert "up to 2 workers of 550 MB as SLURM jobs, dashboard http://127.0.0.1:" in capfd.readouterr().out
+
+
+def test_workers_that_end_before_they_join_are_said_and_submitted_again(
+    slurm: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture
+) -> None:
+    monkeypatch.setattr(dask_cluster, "QUEUE_SECONDS", 1.0)
+    matrix, logs = da.ones((2, 40), chunks=(2, 10)), tmp_path / "k.workers"
+
+    def by(prologue: str) -> np.ndarray:
+        with (
+            dask.config.set({"jobqueue.slurm.job-script-prologue": [prologue]}),
+            dask_cluster.scheduler(at("slurm", workers=2), 2, 100, logs, "contract"),
+        ):
+            (found,) = compute(gram(matrix))
+        return found
+
+    first = f"if mkdir {tmp_path}/first 2> /dev/null; then echo one >&2; echo no room >&2; exit 1; fi; sleep 2"
+    assert np.array_equal(by(first), np.full((2, 2), 40.0))
+    (warning,) = [line for line in capfd.readouterr().out.splitlines() if line.startswith("warning: Dask worker")]
+    assert warning.endswith("ended before it joined: no room")
+    assert len(list(slurm.glob("*.sh"))) == 3
+    assert not logs.exists()
+    with pytest.raises(
+        UserError, match=r"no worker is left and none is in the queue.*said: no module; see .*k\.workers"
+    ):
+        by("echo no module >&2; exit 1")
+    assert len(list(slurm.glob("*.sh"))) == 5
+    assert logs.exists()
 
 
 def test_what_slurm_refuses_is_said_in_one_line(slurm: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -7,7 +7,8 @@ import shutil
 import socket
 import subprocess
 import sys
-from collections.abc import Iterator
+import time
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from functools import partial
 from pathlib import Path
@@ -34,6 +35,11 @@ DASHBOARD = "127.0.0.1:0"
 JOB_NAME = "surroscope-dask"
 # What a worker needs beside its blocks.
 WORKER_MB = 500
+# Between two looks at SLURM's queue.
+QUEUE_SECONDS = 10.0
+
+# Is told, again and again, how many tasks are to be done and the names of the workers that the scheduler knows.
+Tend = Callable[[int, set[Any]], None]
 
 
 class Place(Protocol):
@@ -70,7 +76,7 @@ def scheduler(place: Place, threads: int, memory_mb: int, logs: Path, descriptio
                 yield
         return
     workers = _slurm(place, memory_mb // threads + WORKER_MB, logs) if place.cluster == SLURM else _running(place)
-    with workers as client, dask.config.set(scheduler=partial(_get, client, description)):
+    with workers as (client, tend), dask.config.set(scheduler=partial(_get, client, tend, description)):
         try:
             yield
         except KilledWorker as error:
@@ -83,8 +89,8 @@ def scheduler(place: Place, threads: int, memory_mb: int, logs: Path, descriptio
 
 
 @contextmanager
-def _running(place: Place) -> Iterator[Client]:
-    """A client of the scheduler at an address."""
+def _running(place: Place) -> Iterator[tuple[Client, Tend]]:
+    """A client of the scheduler at an address, whose workers are others' business."""
     try:
         client = Client(place.cluster, timeout=TIMEOUT, security=_security(place), set_as_default=False)
     except (OSError, ValueError) as error:
@@ -98,12 +104,12 @@ def _running(place: Place) -> Iterator[Client]:
             raise UserError(f"the Dask scheduler at {place.cluster} has no worker; start one there") from None
         workers = client.scheduler_info()["n_workers"]
         print(f"Dask: {workers} workers of {place.cluster}, dashboard {client.dashboard_link}", flush=True)
-        yield client
+        yield client, lambda *state: None
 
 
 @contextmanager
-def _slurm(place: Place, memory_mb: int, logs: Path) -> Iterator[Client]:
-    """A client of a scheduler in this process, with one to `place.workers` workers that end with it."""
+def _slurm(place: Place, memory_mb: int, logs: Path) -> Iterator[tuple[Client, Tend]]:
+    """A client of a scheduler in this process, with up to `place.workers` workers that end with it."""
     from dask_jobqueue import SLURMCluster
 
     if shutil.which("sbatch") is None:
@@ -153,19 +159,66 @@ def _slurm(place: Place, memory_mb: int, logs: Path) -> Iterator[Client]:
                     f"dask.cluster: SLURM refuses the workers: {' '.join(refused.stderr.split())}"
                     f"{f'. By interface {place.interface} they have to be on this machine' if here else ''}"
                 )
-            # Never none: the work of a last worker that dies has to go somewhere.
-            cluster.adapt(minimum=1, maximum=place.workers)
             port = client.scheduler_info()["services"]["dashboard"]
             print(
                 f"Dask: up to {place.workers} workers of {memory_mb} MB as SLURM jobs, dashboard "
                 f"http://127.0.0.1:{port}/status on {socket.gethostname()}",
                 flush=True,
             )
-            yield client
+            yield client, Crew(cluster, place.workers, logs).tend
         shutil.rmtree(logs, ignore_errors=True)
     finally:
         with suppress(OSError):
             logs.rmdir()  # if it is empty
+
+
+class Crew:
+    """Workers that are SLURM jobs. They stay until the work is done; one that is lost is submitted again.
+
+    Neither Dask nor dask-jobqueue hears of a job that ends before its worker has joined, and so SLURM is asked for it.
+    """
+
+    def __init__(self, cluster: Any, most: int, logs: Path) -> None:
+        self.cluster, self.most, self.logs = cluster, most, logs
+        self.joined: set[str] = set()
+        self.failed: list[str] = []
+        self.asked = time.monotonic()
+
+    def tend(self, tasks: int, known: set[Any]) -> None:
+        """Have as many workers as tasks, up to the most. known: names of the workers that have joined and are there
+
+        A worker that ended before it joined is said, and submitted again, so many times in all as there may be workers.
+        Raises UserError if no worker is there and none is in the queue.
+        """
+        # Where there are as many already, this submits anew what Dask has given up.
+        self.cluster.scale(max(len(self.cluster.worker_spec), min(self.most, tasks)))
+        jobs = {name: worker.job_id for name, worker in self.cluster.workers.items()}
+        self.joined |= {job for name, job in jobs.items() if name in known}
+        waiting = {name: job for name, job in jobs.items() if job not in self.joined}
+        if not waiting or time.monotonic() < self.asked + QUEUE_SECONDS:
+            return
+        self.asked = time.monotonic()
+        queue = subprocess.run(["squeue", "--me", "--noheader", "--format=%A"], capture_output=True, text=True)
+        if queue.returncode:  # SLURM may be away for a while
+            return
+        ended = {name: job for name, job in waiting.items() if job not in queue.stdout.split()}
+        for name, job in ended.items():
+            if job in self.failed:
+                continue
+            self.failed.append(job)
+            print(f"warning: Dask worker {job} ended before it joined: {self.last_line(job)}", flush=True)
+            if len(self.failed) <= self.most:
+                self.cluster.loop.add_callback(self.cluster.workers.pop, name, None)
+        if ended and ended == jobs:
+            raise UserError(
+                f"dask.cluster: no worker is left and none is in the queue; the last one, {self.failed[-1]}, said: "
+                f"{self.last_line(self.failed[-1])}; see {self.logs}"
+            )
+
+    def last_line(self, job: str) -> str:
+        """What a job wrote last, to standard error or else to standard output."""
+        texts = [path.read_text(errors="replace").strip() for path in sorted(self.logs.glob(f"*-{job}.*"))]
+        return next((text.splitlines()[-1] for text in texts if text), "nothing")
 
 
 def _of_user(key: str) -> list[str]:
@@ -184,7 +237,7 @@ def _security(place: Place) -> Security | None:
     return Security(tls_ca_file=place.tls.ca, require_encryption=True, **files)
 
 
-def _get(client: Client, description: str, graph: Any, keys: Any, **options: Any) -> Any:
+def _get(client: Client, tend: Tend, description: str, graph: Any, keys: Any, **options: Any) -> Any:
     """What the workers of a client make of the keys of a graph, with progress on standard error."""
     results = client.get(graph, keys, sync=False)
     futures = list(flatten([results]))
@@ -196,15 +249,16 @@ def _get(client: Client, description: str, graph: Any, keys: Any, **options: Any
             known, remaining, workers = client.run_on_scheduler(_tasks, names=names)
             bar.total = max(bar.total, known)
             bar.update(bar.total - remaining - bar.n)
-            if bar.postfix != f"{workers} workers":
-                bar.set_postfix_str(f"{workers} workers")
+            if bar.postfix != f"{len(workers)} workers":
+                bar.set_postfix_str(f"{len(workers)} workers")
+            tend(remaining, workers)
             states = {future.status for future in futures}
             if "pending" not in states or states - {"pending", "finished"}:
                 return client.gather(results)
 
 
-def _tasks(names: list[Any], dask_scheduler: Scheduler) -> tuple[int, int, int]:
-    """How many tasks of these results a scheduler knows, how many of them are to be done, and its workers."""
+def _tasks(names: list[Any], dask_scheduler: Scheduler) -> tuple[int, int, set[Any]]:
+    """How many tasks of these results a scheduler knows, how many of them are to be done, and its workers' names."""
     tasks = [dask_scheduler.tasks[name] for name in names if name in dask_scheduler.tasks]
     known, remaining = (len(dependent_keys(tasks, complete)[0]) for complete in (True, False))
-    return known, remaining, len(dask_scheduler.workers)
+    return known, remaining, {worker.name for worker in dask_scheduler.workers.values()}
