@@ -79,8 +79,8 @@ def test_the_page_has_every_network_and_marks_differences_that_leave_out_zero() 
         "Half-life of signed influence, steps",
     ]
     bar = {"what": "x", "value": 0.5, "low": 0.4, "high": 0.6}
-    told = {"answer": "It reaches <all>.", "strength": "", "unsettled": ["times"], "bars": [bar] * 3, "system": "NS"}
-    answers = [told | {"study": study, "model": "net"} for study in ("a", "b")]
+    told = {"label": "partly", "answer": "It reaches <all>.", "strength": "", "unsettled": ["times"], "bars": [bar] * 3}
+    answers = [told | {"study": study, "system": "NS", "model": "net"} for study in ("a", "b")]
     text = render(["a", "b"], answers, table, compare.settings(records), b"image", "results/compare.csv")
     assert "It reaches &lt;all&gt;." in text
     assert "not settled, since an interval spans a limit: times" in text

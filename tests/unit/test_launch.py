@@ -6,12 +6,13 @@ import subprocess
 import sys
 import time
 from pathlib import Path
+from types import SimpleNamespace
 
 import psutil
 import pytest
 
 from surroscope.errors import UserError
-from surroscope.runtime import launch
+from surroscope.runtime import launch, torchrun
 from surroscope.runtime.environment import HEAD
 
 ROOT = Path(__file__).parents[2]
@@ -192,15 +193,21 @@ def test_commands(monkeypatch: pytest.MonkeyPatch) -> None:
     assert launch.command("stage", [], processes=2) == [*several, "--standalone", "-m", "stage"]
     monkeypatch.setenv("SLURM_JOB_ID", "123456")
     monkeypatch.setattr("socket.gethostname", lambda: "node1")
-    meeting = ["--nnodes", "3", "--rdzv-backend", "c10d", "--rdzv-endpoint", "node1:23456", "--rdzv-id", "123456"]
-    found = launch.command("stage", ["x"], processes=2, launcher=["srun", "--nodes=3"], tasks=3)
-    assert found == ["srun", "--nodes=3", "--ntasks", "3", *several, *meeting, "-m", "stage", "x"]
+    meeting = ["--nnodes", "3", "--rdzv-backend", "c10d", "--rdzv-endpoint", "node1:23456", "--rdzv-id", "123456.0"]
+    tasks = {"processes": 2, "tasks": 3}
+    found = launch.command("stage", ["x"], launcher=["srun", "--nodes=3"], **tasks)
+    srun = ["srun", "--kill-on-bad-exit=1", "--nodes=3", "--ntasks", "3"]
+    assert found == [*srun, *several, *meeting, "-m", "stage", "x"]
+    assert launch.command("stage", [], launcher=["mpirun"], **tasks)[:3] == ["mpirun", "--ntasks", "3"]
+    monkeypatch.setenv("SLURM_RESTART_COUNT", "1")
+    again = launch.command("stage", ["x"], launcher=["srun", "--nodes=3"], **tasks)
+    assert {"node1:24465", "123456.1"} <= set(again)
 
 
 def test_two_launched_tasks_meet(tmp_path: Path) -> None:
     """On one machine, by a launcher that starts them as srun does."""
     launcher = tmp_path / "srun"
-    launcher.write_text('#!/bin/sh\nshift 2\n"$@" & first=$!\n"$@"; code=$?\nwait $first || exit\nexit $code\n')
+    launcher.write_text('#!/bin/sh\nshift 3\n"$@" & first=$!\n"$@"; code=$?\nwait $first || exit\nexit $code\n')
     launcher.chmod(0o755)
     (tmp_path / "job.py").write_text(
         "from pathlib import Path\n"
@@ -225,6 +232,42 @@ def test_two_launched_tasks_meet(tmp_path: Path) -> None:
     done = subprocess.run(command, env=os.environ | own, capture_output=True, text=True, timeout=180, check=False)
     assert done.returncode == 0, done.stderr
     assert {path.name: path.read_text() for path in tmp_path.glob("rank*")} == {"rank0": "2 0", "rank1": "2 0"}
+
+
+def test_nodes_meet_by_the_network_between_them(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    for name in (torchrun.INTERFACE, "SLURM_JOB_NODELIST"):
+        monkeypatch.setenv(name, "")  # what stood before comes back at the end, also where that is nothing
+        monkeypatch.delenv(name)
+    meeting = [torchrun.ENDPOINT, "node1:20000"]
+    own = {"lo": ["127.0.0.1", "127.0.1.1"], "eth1": ["10.1.0.2", "fe80::2"]}
+    monkeypatch.setattr(
+        "psutil.net_if_addrs",
+        lambda: {name: [SimpleNamespace(address=one) for one in held] for name, held in own.items()},
+    )
+    routes = {"node1": "127.0.1.1", "node2": "10.1.0.2"}
+    monkeypatch.setattr(torchrun, "towards", routes.__getitem__)
+    assert torchrun.network(["--standalone"]) == []
+    assert torchrun.network(meeting) == []
+    assert torchrun.INTERFACE not in os.environ
+    (tmp_path / "scontrol").write_text('#!/bin/sh\ntest "$*" = "show hostnames node[1-2]" && echo node1 node2\n')
+    (tmp_path / "scontrol").chmod(0o755)
+    monkeypatch.setenv("PATH", f"{tmp_path}:{os.environ['PATH']}")
+    monkeypatch.setenv("SLURM_JOB_NODELIST", "node[1-2]")
+    monkeypatch.setenv("SLURMD_NODENAME", "node1")
+    assert torchrun.network(meeting) == [torchrun.ADDRESS, "10.1.0.2"]
+    assert os.environ[torchrun.INTERFACE] == "eth1"
+    monkeypatch.setenv(torchrun.INTERFACE, "ib0")
+    torchrun.network(meeting)
+    assert os.environ[torchrun.INTERFACE] == "ib0"
+
+
+def test_a_node_that_is_not_reached_is_said() -> None:
+    assert torchrun.towards("127.0.0.1") == "127.0.0.1"
+    assert torchrun.interface("127.0.0.1") == "lo"
+    with pytest.raises(
+        UserError, match=r"does not reach no\.such\.host\.invalid .*; expected nodes that reach each other"
+    ):
+        torchrun.towards("no.such.host.invalid")
 
 
 def test_it_is_quick() -> None:

@@ -1,6 +1,7 @@
 """What a killed Snakemake leaves behind is ended before its folder is unlocked."""
 
 import os
+import re
 import socket
 import subprocess
 import sys
@@ -85,7 +86,8 @@ def test_a_snakemake_that_works_is_left_alone(folder: Path) -> None:
 
 def test_one_that_may_work_on_another_machine_needs_a_word(folder: Path) -> None:
     head(folder, "login2", os.getpid())
-    with pytest.raises(UserError, match="started here on login2"):
+    advice = re.escape(f"by 'python -m surroscope.tools.recover --elsewhere {folder}'")
+    with pytest.raises(UserError, match=f"started here on login2 .*{advice}"):
         recover(folder)
     assert locked(folder)
     recover(folder, elsewhere=True)

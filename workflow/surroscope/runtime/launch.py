@@ -54,8 +54,8 @@ def main() -> None:
             bind(asked.gpus)
     except UserError as error:
         sys.exit(f"error: {error}")
-    if "surroscope.runtime.torchrun" in start:
-        # Of the warnings of torch's C++ one is about a choice of ours, the others are about host names.
+    if asked.processes > 1 and not asked.launcher:
+        # Of the warnings of torch's C++ one is about a choice of ours; the others are about names of other machines.
         os.environ.setdefault("TORCH_CPP_LOG_LEVEL", "ERROR")
     os.environ.update(SAFE)
     os.execvp(start[0], start)
@@ -80,9 +80,14 @@ def command(
     if launcher:
         job = os.environ.get("SLURM_JOB_ID", "")
         number = int(job) if job.isdecimal() else os.getpid()
-        meeting = f"{socket.gethostname()}:{PORTS[number % len(PORTS)]}"
-        rendezvous = ["--rdzv-backend", "c10d", "--rdzv-endpoint", meeting, "--rdzv-id", str(number)]
-        return [*launcher, "--ntasks", str(tasks), *torchrun, "--nnodes", str(tasks), *rendezvous, "-m", *stage]
+        # What is left of a job that SLURM began again does not meet the new one.
+        again = int(os.environ.get("SLURM_RESTART_COUNT") or 0)
+        meeting = f"{socket.gethostname()}:{PORTS[(number + 1009 * again) % len(PORTS)]}"
+        rendezvous = ["--rdzv-backend", "c10d", "--rdzv-endpoint", meeting, "--rdzv-id", f"{number}.{again}"]
+        # A machine on which none comes to join would be waited for.
+        ended = ["--kill-on-bad-exit=1"] if Path(launcher[0]).name == "srun" else []
+        start = [launcher[0], *ended, *launcher[1:], "--ntasks", str(tasks)]
+        return [*start, *torchrun, "--nnodes", str(tasks), *rendezvous, "-m", *stage]
     return [*torchrun, "--standalone", "-m", *stage] if processes > 1 else [*python, *stage]
 
 

@@ -6,6 +6,7 @@ of this machine are the stages that work in it. Nothing is unlocked before they 
 
 import os
 import re
+import shlex
 import shutil
 import subprocess
 import time
@@ -62,9 +63,13 @@ def require_alone(folder: Path, elsewhere: bool) -> list[sessions.Session]:
         if not session.here and not elsewhere:
             raise UserError(
                 f"{folder}: Snakemake was started here on {session.host} (process {session.pid}); recover there, or, "
-                "if it and all that it started have surely ended, by 'python -m surroscope.tools.recover --elsewhere'"
+                f"if it and all that it started have surely ended, by {by_hand(folder)}"
             )
     return found
+
+
+def by_hand(folder: Path) -> str:
+    return f"'python -m surroscope.tools.recover --elsewhere {shlex.quote(str(folder))}'"
 
 
 def cancel(folder: Path, elsewhere: bool) -> None:
@@ -76,7 +81,7 @@ def cancel(folder: Path, elsewhere: bool) -> None:
         if not elsewhere and ((folder / LOGS).exists() or any((folder / RESULTS).glob("**/*.workers"))):
             raise UserError(
                 f"{folder}: was run by SLURM, but {error}; recover where SLURM answers, or, if its jobs have surely "
-                "ended, by 'python -m surroscope.tools.recover --elsewhere'"
+                f"ended, by {by_hand(folder)}"
             ) from None
         print(f"no job of SLURM was looked for: {error}")
         return
