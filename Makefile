@@ -41,10 +41,11 @@ $(SURROGATES)/%/ready: tests/surrogates/%.txt $(VENV)/ready
 test-gpu: $(VENV)/ready
 	pytest -m gpu
 
-# Installs SLURM (Debian, as root), starts a cluster of one node on loopback, and stops it again.
+# Installs SLURM (Debian, as root), starts a cluster of four machines made of namespaces, and ends them again.
 test-slurm: $(VENV)/ready
-	tests/slurm/start.sh
-	pytest -m slurm; status=$$?; tests/slurm/stop.sh; exit $$status
+	tests/slurm/nodes.sh start
+	pytest -m slurm --basetemp /var/lib/surroscope-nodes/shared/tests tests/slurm \
+	  && tests/slurm/nodes.sh stop || { tests/slurm/nodes.sh stop keep; exit 1; }
 
 # Installs Chromium (Debian, as root) where there is none. STUDY=results/name looks at that study's page.
 test-browser: $(VENV)/ready

@@ -3,9 +3,7 @@
 import os
 import shutil
 import signal
-import socket
 import subprocess
-import sys
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -15,22 +13,41 @@ import pytest
 
 from tests.workflow.conftest import TINY, Project, fresh
 
-from .conftest import TABLES, Submission, jobs, require_undisturbed, slurm, submit, until
+from .conftest import (
+    ANYWHERE,
+    LAB,
+    PATIENCE,
+    TABLES,
+    TRAINING,
+    Submission,
+    at,
+    cluster,
+    jobs,
+    node_of,
+    recover,
+    requeued,
+    require_undisturbed,
+    slurm,
+    submit,
+    until,
+)
 
 pytestmark = pytest.mark.slurm
 
-TRAINING = ("surroscope.stages.train", "results/tiny/NS/vit/seed10/resume/latest.pt")
+GRADIENTS = ("surroscope.stages.gradients",)
 WRITTEN = ("resume/latest.pt", "weights/manifest.json", "history.csv")
 LOG = "results/tiny/NS/vit/seed10/train.log"
+# A worker that is a job on whichever node has most room, by the network between them.
+DASK = "study: tiny\ndask: {cluster: slurm, workers: 1, interface: eth0}"
 
 
 def state_of(number: str) -> str:
     return slurm("squeue", "--noheader", "--states", "all", "--job", number, "--format", "%T").strip()
 
 
-def stopped(submission: Submission) -> psutil.Process:
-    """The training, which does not go on."""
-    process = submission.process(*TRAINING)
+def stopped(submission: Submission, *sought: str) -> psutil.Process:
+    """The training, or another stage, which does not go on."""
+    process = submission.process(*(sought or TRAINING))
     process.send_signal(signal.SIGSTOP)
     return process
 
@@ -53,16 +70,12 @@ def kill(submission: Submission) -> str:
 
 
 def outgrow(submission: Submission) -> str:
-    return "FAILED"  # as it is called where memory is watched and not limited by cgroups
+    # "FAILED" where memory is watched and not limited by control groups.
+    return "OUT_OF_MEMORY" if (LAB / "node3/enforced").exists() else "FAILED"
 
 
-def lose_the_node(submission: Submission) -> None:
-    stopped(submission)
-    node = socket.gethostname().split(".")[0]
-    slurm("scontrol", "update", f"nodename={node}", "state=down", "reason=test")
-    until(lambda: not slurm("squeue", "--noheader", "--states", "running"), "the end of the node's jobs")
-    # It may be back by itself, and then cannot be resumed.
-    subprocess.run(["scontrol", "update", f"nodename={node}", "state=resume"], check=False)
+def jobs_ever() -> list[str]:
+    return slurm("squeue", "--noheader", "--states", "all", "--format", "%A").split()
 
 
 @pytest.mark.parametrize(
@@ -88,33 +101,86 @@ def test_a_job_that_is_lost_is_tried_again(
     require_undisturbed(untrained, local_tiny)
 
 
-def jobs_ever() -> list[str]:
-    return slurm("squeue", "--noheader", "--states", "all", "--format", "%A").split()
+def power(node: str) -> None:
+    cluster("kill", node)
 
 
-def test_a_job_whose_node_is_lost_is_requeued(untrained: Project, local_tiny: Project) -> None:
-    submission = submit(untrained)
-    lose_the_node(submission)
+def daemon(node: str) -> None:
+    subprocess.run(at(node, "pkill", "-KILL", "-x", "slurmd"), check=True)
+
+
+def cable(node: str) -> None:
+    cluster("cable", node, "down")
+
+
+@pytest.mark.parametrize("sought", [TRAINING, GRADIENTS])
+@pytest.mark.parametrize("fault", [power, daemon, cable])
+def test_a_job_whose_node_is_lost_runs_on_another(
+    untrained: Project, local_tiny: Project, fault: Callable[[str], None], sought: tuple[str, ...]
+) -> None:
+    """And the node comes back while it does, with what it was doing."""
+    submission = submit(untrained, *ANYWHERE)
+    orphan = stopped(submission, *sought)
+    node = node_of(orphan)
+    fault(node)
+    until(requeued, "the job in the queue again")
+    submission.process(sought[0], away=node)
+    cluster("start")
     submission.finish()
-    assert "Restarts=1" in "".join(slurm("scontrol", "show", "job", job) for job in jobs_ever())
-    assert "resuming after epoch" in (untrained.folder / LOG).read_text()
+    assert not orphan.is_running()
+    if sought is TRAINING:
+        assert "resuming after epoch" in (untrained.folder / LOG).read_text()
     require_undisturbed(untrained, local_tiny)
+
+
+def test_a_job_returns_to_a_node_that_was_cut_off(untrained: Project, local_tiny: Project) -> None:
+    """It has nowhere else to go, and finds what is left of itself there."""
+    submission = submit(untrained)
+    orphan = stopped(submission)
+    cable(node_of(orphan))
+    until(requeued, "the job in the queue again")
+    cluster("start")
+    submission.finish()
+    assert not orphan.is_running()
+    require_undisturbed(untrained, local_tiny)
+
+
+def versions(project: Project) -> list[tuple[int, int]]:
+    found = [(project.folder / "results/tiny/NS/vit/seed10" / file).stat() for file in WRITTEN]
+    return [(each.st_ino, each.st_mtime_ns) for each in found]
+
+
+def let_go_on_and_be_refused(orphan: psutil.Process) -> None:
+    assert orphan.status() == psutil.STATUS_STOPPED
+    with open(f"/proc/{orphan.pid}/fd/2", errors="replace") as said:  # another log stands at the name of its own
+        orphan.send_signal(signal.SIGCONT)
+        orphan.wait(PATIENCE)
+        assert "has begun to write it later" in said.read()
+
+
+def test_what_a_node_goes_on_writing_that_was_cut_off_is_refused(untrained: Project, local_tiny: Project) -> None:
+    submission = submit(untrained, *ANYWHERE)
+    orphan = stopped(submission)
+    cable(node_of(orphan))
+    submission.finish()
+    before = versions(untrained)
+    let_go_on_and_be_refused(orphan)
+    assert versions(untrained) == before
+    require_undisturbed(untrained, local_tiny)
+    cluster("start")
+    assert "Nothing to be done" in untrained.run("--dry-run", TABLES).stdout
 
 
 def test_a_drained_node_is_waited_for(untrained: Project, local_tiny: Project) -> None:
-    node = socket.gethostname().split(".")[0]
     submission = submit(untrained)
-    submission.process(*TRAINING)
+    node = node_of(submission.process(*TRAINING))
     slurm("scontrol", "update", f"nodename={node}", "state=drain", "reason=test")
-    until(lambda: slurm("squeue", "--noheader", "--states", "pending"), "a job that waits")
+    (training,) = jobs()
+    until(lambda: "DRAINED" in slurm("squeue", "--noheader", "--states=pending", "--format=%r"), "jobs that wait")
+    assert state_of(training) == "COMPLETED"
     slurm("scontrol", "update", f"nodename={node}", "state=resume")
     submission.finish()
     require_undisturbed(untrained, local_tiny)
-
-
-def recover(project: Project) -> subprocess.CompletedProcess[str]:
-    command = [sys.executable, "-m", "surroscope.tools.recover"]
-    return subprocess.run(command, cwd=project.folder, capture_output=True, text=True, check=False)
 
 
 def test_a_killed_head_is_recovered(untrained: Project, local_tiny: Project) -> None:
@@ -122,7 +188,7 @@ def test_a_killed_head_is_recovered(untrained: Project, local_tiny: Project) -> 
     orphan = stopped(submission)
     refused = recover(untrained)
     assert refused.returncode == 1
-    assert f"Snakemake still works here (process {submission.head.pid})" in refused.stderr
+    assert "Snakemake still works here (process " in refused.stderr
     os.killpg(submission.head.pid, signal.SIGKILL)
     submission.head.wait()
     assert orphan.is_running()
@@ -135,20 +201,37 @@ def test_a_killed_head_is_recovered(untrained: Project, local_tiny: Project) -> 
     require_undisturbed(untrained, local_tiny)
 
 
-def test_an_orphan_that_was_not_ended_is_refused(untrained: Project, local_tiny: Project) -> None:
-    """Whoever unlocks by hand has two jobs at the same files; the older one's work is not taken."""
+def test_a_killed_head_is_recovered_from_another_machine(untrained: Project, local_tiny: Project) -> None:
     submission = submit(untrained)
     orphan = stopped(submission)
     os.killpg(submission.head.pid, signal.SIGKILL)
     submission.head.wait()
-    untrained.run("--unlock")
+    refused = recover(untrained, machine="node1")
+    assert refused.returncode == 1
+    assert "Snakemake was started here on head (process " in refused.stderr
+    assert f"--elsewhere {untrained.folder}'" in refused.stderr
+    assert orphan.is_running()
+    assert "unlocked" in recover(untrained, "--elsewhere", str(untrained.folder), machine="node1").stdout
+    assert not jobs()
+    assert not orphan.is_running()
     submit(untrained).finish()
-    written = [untrained.folder / "results/tiny/NS/vit/seed10" / file for file in WRITTEN]
-    before = [path.stat().st_ino for path in written]
-    orphan.send_signal(signal.SIGCONT)
-    until(lambda: not jobs(), "the end of the orphan")
-    assert [path.stat().st_ino for path in written] == before
-    assert "FAILED" in {state_of(job) for job in jobs_ever()}
+    require_undisturbed(untrained, local_tiny)
+
+
+def test_an_orphan_that_was_not_ended_is_refused(untrained: Project, local_tiny: Project) -> None:
+    """Whoever unlocks by hand has two jobs at the same files; the older one's work is not taken."""
+    submission = submit(untrained, *ANYWHERE)
+    orphan = stopped(submission)
+    os.killpg(submission.head.pid, signal.SIGKILL)
+    submission.head.wait()
+    subprocess.run(at("head", *untrained.command("--unlock")), cwd=untrained.folder, check=True, capture_output=True)
+    submit(untrained, *ANYWHERE).finish()
+    before = versions(untrained)
+    (job,) = jobs()
+    let_go_on_and_be_refused(orphan)
+    until(lambda: not jobs(), "the end of the orphan's job")
+    assert state_of(job) == "FAILED"
+    assert versions(untrained) == before
     require_undisturbed(untrained, local_tiny)
     assert "Nothing to be done" in untrained.run("--dry-run", TABLES).stdout
 
@@ -188,14 +271,34 @@ def test_a_full_shared_disk_loses_nothing(local_tiny: Project, small_disk: Path)
     require_undisturbed(away, local_tiny)
 
 
-def test_a_dask_worker_killed_in_mid_reduction(untrained: Project, local_tiny: Project) -> None:
-    untrained.edit(TINY, "study: tiny", "study: tiny\ndask: {cluster: slurm, workers: 2}")
-    submission = submit(untrained)
-    worker = submission.process("distributed.cli.dask_worker")
-    worker.send_signal(signal.SIGSTOP)  # it holds on to what it was given,
+def lose_the_process(worker: psutil.Process) -> None:
     time.sleep(3)
-    worker.kill()  # and loses it
+    worker.kill()
+
+
+def lose_the_network(worker: psutil.Process) -> None:
+    cable(node_of(worker))
+
+
+@pytest.mark.parametrize("lose", [lose_the_process, lose_the_network])
+def test_a_dask_worker_is_lost_in_mid_reduction(
+    untrained: Project, local_tiny: Project, lose: Callable[[psutil.Process], None]
+) -> None:
+    untrained.edit(TINY, "study: tiny", DASK)
+    before = set(jobs_ever())
+    submission = submit(untrained, *ANYWHERE)
+    reduction = submission.process("surroscope.stages.reduce")
+    worker = submission.process("distributed.cli.dask_worker", away=node_of(reduction))
+    # Its second process, which computes, has joined and holds on to what it is given.
+    logs = untrained.folder / "results/tiny/NS/vit/seed10/epoch60/grams.workers"
+    until(lambda: any("Registered to" in log.read_text() for log in logs.glob("*.err")), "a worker that has joined")
+    for process in (*worker.children(), worker):
+        process.send_signal(signal.SIGSTOP)
+    lose(worker)
     submission.finish()
+    cluster("start")
     until(lambda: not jobs(), "the end of the workers' jobs")
+    named = slurm("squeue", "--noheader", "--states=all", "--format=%A %j").splitlines()
+    workers = [job for job, name in map(str.split, named) if name == "surroscope-dask" and job not in before]
+    assert len(workers) == 2
     require_undisturbed(untrained, local_tiny)
-    assert TABLES in untrained.tables()

@@ -204,7 +204,7 @@ def test_workers_that_end_before_they_join_are_said_and_submitted_again(
         UserError, match=r"no worker is left and none is in the queue.*said: no module; see .*k\.workers"
     ):
         by("echo no module >&2; exit 1")
-    assert len(list(slurm.glob("*.sh"))) == 5
+    assert len(list(slurm.glob("*.sh"))) == 3 + 2 * 2
     assert logs.exists()
 
 

@@ -37,6 +37,7 @@ def configuration(system: str, equations: dict, data: dict, **models: dict) -> d
     }
 
 
+@pytest.mark.slow
 def test_a_shallow_water_study_by_configuration_alone(tmp_path: Path) -> None:
     for kind in ("dam", "wave"):
         data_sets.water(tmp_path / f"{kind}.zarr", kind)

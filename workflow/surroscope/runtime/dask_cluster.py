@@ -188,17 +188,18 @@ class Crew:
         """Have as many workers as tasks, up to the most. known: names of the workers that have joined and are there
 
         A worker that ended before it joined is said, and submitted again, so many times in all as there may be workers.
-        Raises UserError if no worker is there and none is in the queue.
+        Raises UserError if after that none is there and none is in the queue.
         """
         # Where there are as many already, this submits anew what Dask has given up.
         self.cluster.scale(max(len(self.cluster.worker_spec), min(self.most, tasks)))
-        jobs = {name: worker.job_id for name, worker in self.cluster.workers.items()}
+        # By number: Dask does not end where a worker is held that it let go. One that sbatch refused has none.
+        jobs = {name: worker.job_id or f"{id(worker)}" for name, worker in list(self.cluster.workers.items())}
         self.joined |= {job for name, job in jobs.items() if name in known}
         waiting = {name: job for name, job in jobs.items() if job not in self.joined}
         if not waiting or time.monotonic() < self.asked + QUEUE_SECONDS:
             return
         self.asked = time.monotonic()
-        queue = subprocess.run(["squeue", "--me", "--noheader", "--format=%A"], capture_output=True, text=True)
+        queue = subprocess.run(["squeue", "--me", "--all", "--noheader", "--format=%A"], capture_output=True, text=True)
         if queue.returncode:  # SLURM may be away for a while
             return
         ended = {name: job for name, job in waiting.items() if job not in queue.stdout.split()}
@@ -209,7 +210,7 @@ class Crew:
             print(f"warning: Dask worker {job} ended before it joined: {self.last_line(job)}", flush=True)
             if len(self.failed) <= self.most:
                 self.cluster.loop.add_callback(self.cluster.workers.pop, name, None)
-        if ended and ended == jobs:
+        if len(self.failed) > self.most and ended.keys() == self.cluster.worker_spec.keys():
             raise UserError(
                 f"dask.cluster: no worker is left and none is in the queue; the last one, {self.failed[-1]}, said: "
                 f"{self.last_line(self.failed[-1])}; see {self.logs}"

@@ -25,22 +25,26 @@ def network(words: list[str]) -> list[str]:
     GLOO_SOCKET_IFNAME tells one. words: torchrun's options"""
     if ENDPOINT not in words or ADDRESS in words:
         return []
-    first = words[words.index(ENDPOINT) + 1].rpartition(":")[0]
-    # Where the first machine is this one, its name may be that of a loopback: look from it towards another.
-    address = towards(next(iter(others()), first))
+    address = towards(words[words.index(ENDPOINT) + 1].rpartition(":")[0])
+    if ip_address(address).is_loopback:  # this is the first machine, by a name that is its own alone
+        others = nodes()
+        address = towards(others[0]) if others else address
     if ip_address(address).is_loopback:  # all are on this machine
         return []
     os.environ.setdefault(INTERFACE, interface(address))
     return [ADDRESS, address]
 
 
-def others() -> list[str]:
-    """Names of the other nodes of this job of SLURM, if it is one."""
-    nodes = os.environ.get("SLURM_JOB_NODELIST")
-    if not nodes:
+def nodes() -> list[str]:
+    """Names of the other nodes of this job of SLURM, if it is one. Raises UserError if SLURM does not tell them."""
+    listed = os.environ.get("SLURM_JOB_NODELIST")
+    if not listed:
         return []
-    listed = subprocess.run(["scontrol", "show", "hostnames", nodes], capture_output=True, text=True, check=True)
-    return [name for name in listed.stdout.split() if name != os.environ.get("SLURMD_NODENAME")]
+    try:
+        told = subprocess.run(["scontrol", "show", "hostnames", listed], capture_output=True, text=True, check=True)
+    except (OSError, subprocess.CalledProcessError) as error:
+        raise UserError(f"the nodes {listed} of the job are not known: {error}") from None
+    return [name for name in told.stdout.split() if name != os.environ.get("SLURMD_NODENAME")]
 
 
 def towards(host: str) -> str:
