@@ -188,7 +188,9 @@ make_machine() {
     on head ip link add eth0 type bridge
   else  # both ends are made where they belong: none is ever outside
     on head ip link delete "$machine" 2> /dev/null || true  # of one that was killed a moment ago
-    nsenter --target "$(first "$machine")" --net ip link add name eth0 type veth peer name "$machine" netns "$(first head)"
+    # With an address of the hardware that stays, or the others would look for a restarted machine at its old one.
+    nsenter --target "$(first "$machine")" --net ip link add name eth0 address "02:00:00:00:00:${address##*.}" \
+      type veth peer name "$machine" netns "$(first head)"
     on head ip link set "$machine" master eth0 up
   fi
   on "$machine" ip address add "$address/24" dev eth0

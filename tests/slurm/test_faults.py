@@ -1,6 +1,7 @@
 """What clusters do to jobs: the study finishes all the same, with the tables of an undisturbed run."""
 
 import os
+import re
 import shutil
 import signal
 import subprocess
@@ -300,5 +301,7 @@ def test_a_dask_worker_is_lost_in_mid_reduction(
     until(lambda: not jobs(), "the end of the workers' jobs")
     named = slurm("squeue", "--noheader", "--states=all", "--format=%A %j").splitlines()
     workers = [job for job, name in map(str.split, named) if name == "surroscope-dask" and job not in before]
-    assert len(workers) == 2
+    # By another job, or by SLURM that begins the same one elsewhere.
+    again = [int(re.search(r"Restarts=(\d+)", slurm("scontrol", "show", "job", job))[1]) for job in workers]
+    assert len(workers) + sum(again) >= 2
     require_undisturbed(untrained, local_tiny)

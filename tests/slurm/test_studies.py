@@ -52,7 +52,7 @@ HISTORY = f"{CHECKPOINT}/history.csv"
 
 def together(processes: int, nodes: int) -> tuple[str, ...]:
     """Arguments that have one training run on several nodes, with so many processes on each."""
-    resources = {
+    several = {
         "mpi": f"srun --nodes={nodes} --ntasks-per-node=1 --cpus-per-task={processes}",
         "nodes": nodes,
         "tasks": nodes,
@@ -60,8 +60,9 @@ def together(processes: int, nodes: int) -> tuple[str, ...]:
         "processes": processes,
         "slurm_partition": "cpu",
     }
-    told = resources if nodes > 1 else {"processes": processes, "slurm_partition": "cpu"}
-    return ("--set-resources", *(f"train:{name}={value}" for name, value in told.items()))
+    told = several if nodes > 1 else {"processes": processes, "slurm_partition": "cpu"}
+    resources = (f"train:{name}={value}" for name, value in told.items())
+    return ("--set-threads", f"train={processes}", "--set-resources", *resources)
 
 
 def require_weights(project: Project, reference: Project) -> None:
