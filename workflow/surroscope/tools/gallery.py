@@ -104,8 +104,8 @@ paid for by harm between classes. A convolution of 26 parameters, which cannot m
 shared, and *alignment* how alike what is left to learn is: where the first stay near 1 at lag 8 while the last is near
 0, as in the default study, the decay with time begins with the errors and not with the network. Networks that
 were trained again without a class or without some of the times kept most of what they had gained there wherever kernel
-transfer is 0.94 or more, and nothing where it is 0.8 or less; which of them is missed most, and how much a little more
-of one class adds to another, signed influence says better ([validation.md](validation.md)).
+transfer is 0.94 or more, and nothing in the one class where it is about 0.8 ([verdict.md](verdict.md)). How much one
+group of transitions more adds to another, signed influence foretells better ([validation.md](validation.md)).
 
 **Open**: whether the same holds for networks trained to errors of 10⁻³ and below, at 128 × 128, on the published data.
 Two architectures on 32 × 32 cells cannot settle it, and nothing here says that the published networks generalise.
