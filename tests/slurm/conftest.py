@@ -133,12 +133,16 @@ def require_undisturbed(project: Project, reference: Project) -> None:
     assert not [path for pattern in ("**/.*.partial-*", "**/.*.writer*") for path in project.folder.glob(pattern)]
 
 
+def cancel_all() -> None:
+    for job in jobs():
+        subprocess.run(at("head", "scancel", job), check=False)
+
+
 @pytest.fixture(scope="session", autouse=True)
 def _cluster() -> Iterator[None]:
     assert LAB.exists(), "`make test-slurm` starts the cluster; by hand, 'tests/slurm/nodes.sh start'"
     yield
-    for job in jobs():
-        subprocess.run(at("head", "scancel", job), check=False)
+    cancel_all()
 
 
 @pytest.fixture(scope="session")
@@ -156,8 +160,7 @@ def untrained(local_tiny: Project, tmp_path: Path) -> Iterator[Project]:
     project.remove("results/tiny/NS/vit", "results/tiny/NS/tables")
     yield project
     cluster("start")
-    for job in jobs():
-        subprocess.run(at("head", "scancel", job), check=False)
+    cancel_all()
     for process in psutil.process_iter():
         try:
             if Path(process.cwd()) == project.folder.resolve():

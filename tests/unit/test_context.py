@@ -111,7 +111,10 @@ def test_training_learns_from_the_past() -> None:
     runs = STATES.clone()
     for t in range(T, SNAPSHOTS):  # what follows is the snapshot T before, which the present one does not tell
         runs[:, t, :F] = 0.5 * runs[:, t - T, :F]
-    history = [state["history"][-1] for state in loop.epochs(network, runs, runs, recipe, seed=0, until=30, classes=2)]
+    history = [
+        state["history"][-1]
+        for state in loop.Training(network, runs, runs, recipe, seed=0, until=30, classes=2).epochs()
+    ]
     assert history[-1]["validation"] < 0.2 * history[0]["validation"]
     assert history[-1]["validation"] < 0.2 * loop.persistence(runs, T, K)
 

@@ -168,7 +168,7 @@ def coded(trajectories: int) -> Tensor:
 def test_labels_reach_training_and_validation() -> None:
     network = Called(Told(), channels=1, labelled=True)
     recipe = Recipe(batch=5, learning_rate=1e-9, weight_decay=0.0)
-    next(iter(loop.epochs(network, coded(3), coded(1), recipe, seed=0, until=1, classes=CLASSES)))
+    next(iter(loop.Training(network, coded(3), coded(1), recipe, seed=0, until=1, classes=CLASSES).epochs()))
     seen = network.network.seen
     counted = 1  # whose operations are counted
     assert len(seen) == CLASSES * TIMES * (3 + 1) + counted

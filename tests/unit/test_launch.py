@@ -235,7 +235,7 @@ def test_two_launched_tasks_meet(tmp_path: Path) -> None:
 
 
 def test_nodes_meet_by_the_network_between_them(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    for name in (torchrun.INTERFACE, "SLURM_JOB_NODELIST"):
+    for name in (torchrun.INTERFACE, "SLURM_STEP_NODELIST"):
         monkeypatch.setenv(name, "")  # what stood before comes back at the end, also where that is nothing
         monkeypatch.delenv(name)
     meeting = [torchrun.ENDPOINT, "node1:20000"]
@@ -252,13 +252,16 @@ def test_nodes_meet_by_the_network_between_them(monkeypatch: pytest.MonkeyPatch,
     (tmp_path / "scontrol").write_text('#!/bin/sh\ntest "$*" = "show hostnames node[1-2]" && echo node1 node2\n')
     (tmp_path / "scontrol").chmod(0o755)
     monkeypatch.setenv("PATH", f"{tmp_path}:{os.environ['PATH']}")
-    monkeypatch.setenv("SLURM_JOB_NODELIST", "node[1-2]")
+    monkeypatch.setenv("SLURM_STEP_NODELIST", "node[1-2]")
     monkeypatch.setenv("SLURMD_NODENAME", "node1")
     assert torchrun.network(meeting) == [torchrun.ADDRESS, "10.1.0.2"]
     assert os.environ[torchrun.INTERFACE] == "eth1"
     monkeypatch.setenv(torchrun.INTERFACE, "ib0")
     torchrun.network(meeting)
     assert os.environ[torchrun.INTERFACE] == "ib0"
+    routes["node2"] = "127.0.1.1"
+    with pytest.raises(UserError, match=r"takes node2 for itself \(127\.0\.1\.1\); expected names of other nodes"):
+        torchrun.network(meeting)
 
 
 def test_a_node_that_is_not_reached_is_said() -> None:

@@ -37,7 +37,7 @@ def data() -> tuple[Tensor, Tensor]:
 
 def train(until: int, *, seed: int = 1, resume: dict | None = None, rate: float = 1e-3, **options: Any) -> dict:
     recipe = Recipe(**{"batch": 4, "learning_rate": rate, "weight_decay": 1e-4} | options)
-    *_, last = loop.epochs(network(seed), *data(), recipe, seed=seed, until=until, resume=resume)
+    *_, last = loop.Training(network(seed), *data(), recipe, seed=seed, until=until).epochs(resume)
     return last
 
 
@@ -107,7 +107,7 @@ def test_a_gradient_that_is_not_finite_stops_with_epoch_and_parameter() -> None:
     states, validation = data()
     states[2, 1, 0, 0, 0] = torch.inf
     with pytest.raises(UserError, match=r"gradient of .* is not finite at epoch 1, batch \d"):
-        list(loop.epochs(network(), states, validation, RECIPE, seed=1, until=1))
+        list(loop.Training(network(), states, validation, RECIPE, seed=1, until=1).epochs())
 
 
 def test_persistence_is_the_error_of_no_change() -> None:
@@ -340,7 +340,7 @@ class Dropping(torch.nn.Module):
 def test_random_draws_inside_the_network_resume_too() -> None:
     def run(until: int, resume: dict | None = None) -> dict:
         torch.manual_seed(0)
-        *_, last = loop.epochs(Dropping(), *data(), RECIPE, seed=1, until=until, resume=resume)
+        *_, last = loop.Training(Dropping(), *data(), RECIPE, seed=1, until=until).epochs(resume)
         return {key: value for key, value in last.items() if key != "history"} | {
             "history": [dict(row) for row in last["history"]]
         }
@@ -378,7 +378,7 @@ class Noted(nn.Conv2d):
 
 def test_training_goes_on_with_a_network_whose_state_holds_more_than_tensors() -> None:
     states, validation = data()
-    first = next(iter(loop.epochs(Noted(2, 2, 1), states, validation, RECIPE, seed=1, until=2)))
+    first = next(iter(loop.Training(Noted(2, 2, 1), states, validation, RECIPE, seed=1, until=2).epochs()))
     assert all(isinstance(part, Tensor) for part in first["network"].values())
-    (last,) = loop.epochs(Noted(2, 2, 1), states, validation, RECIPE, seed=1, until=2, resume=first)
+    (last,) = loop.Training(Noted(2, 2, 1), states, validation, RECIPE, seed=1, until=2).epochs(first)
     assert last["epoch"] == 2

@@ -29,8 +29,8 @@ FULL = Recipe(
 def test_training_resumes_bit_by_bit(name: str, recipe: Recipe, tmp_path: Any) -> None:
     def run(until: int, resume: dict[str, Any] | None = None, stop: int | None = None) -> dict[str, Any]:
         network, strategy = built(name)
-        rule: dict[str, Any] = {"seed": 1, "until": until, "classes": 3, "strategy": strategy, "resume": resume}
-        for state in loop.epochs(network, *data(), recipe, **rule):
+        rule: dict[str, Any] = {"seed": 1, "until": until, "classes": 3, "strategy": strategy}
+        for state in loop.Training(network, *data(), recipe, **rule).epochs(resume):
             if state["epoch"] == (stop or until):
                 torch.save(state, tmp_path / "state.pt")
                 break
@@ -63,7 +63,7 @@ def test_a_budget_is_what_hooks_count(name: str) -> None:
     recipe = Recipe(learning_rate=1e-3, batch=8, budget=700.0)
     rows = [
         dict(state["history"][-1])
-        for state in loop.epochs(network, *data(), recipe, seed=1, until=2, classes=3, strategy=strategy)
+        for state in loop.Training(network, *data(), recipe, seed=1, until=2, classes=3, strategy=strategy).epochs()
     ]
     spent = rows[-1]["forwards"]
     assert spent == seen["forward"] + 2 * seen["backward"]
@@ -98,7 +98,7 @@ def test_the_average_is_the_recurrence_and_is_what_is_validated() -> None:
         stepped=lambda net, _: kept.append({name: tensor.detach().clone() for name, tensor in net.named_parameters()}),
     )
     recipe = Recipe(learning_rate=1e-2, batch=8, average=0.5)
-    (state,) = loop.epochs(network, *data(), recipe, seed=1, until=1, classes=3, strategy=noting)
+    (state,) = loop.Training(network, *data(), recipe, seed=1, until=1, classes=3, strategy=noting).epochs()
     expected = start
     for step, weights in enumerate(kept, 1):
         decay = min(0.5, (1 + step) / (10 + step))
@@ -115,7 +115,7 @@ def test_gradients_are_clipped_to_their_norm() -> None:
     for clip in (None, 1e-3):
         network = Scale().float()
         recipe = Recipe(learning_rate=1e-3, batch=100, clip=clip, weight_decay=0.0)
-        list(loop.epochs(network, *data(), recipe, seed=1, until=1, classes=3))
+        list(loop.Training(network, *data(), recipe, seed=1, until=1, classes=3).epochs())
         steps.append(abs(float(network.weight.grad)))
     assert steps[0] > 1e-3
     assert steps[1] == pytest.approx(1e-3, rel=1e-3)
@@ -147,16 +147,16 @@ def test_what_is_held_out_is_never_seen_and_steps_stay_as_many() -> None:
     counts = []
     for without in ([], [(0, 0, 6)]):
         seen.clear()
-        (state,) = loop.epochs(
+        (state,) = loop.Training(
             built("one_step")[0],
             *(states, validation, Recipe(learning_rate=1e-4, batch=8)),
             **{"seed": 1, "until": 1, "classes": 3, "strategy": Strategy(noted), "without": without},
-        )
+        ).epochs()
         counts.append((len(seen), max(seen) > 50, state["history"][-1]["validation"] > 10))
     assert counts == [(6, True, True), (6, False, False)]
     rule: dict[str, Any] = {"seed": 1, "until": 1, "classes": 3, "without": [(c, 0, 6) for c in range(3)]}
     with pytest.raises(UserError, match="leaves nothing"):
-        list(loop.epochs(built("one_step")[0], *data(), Recipe(learning_rate=1e-4), **rule))
+        list(loop.Training(built("one_step")[0], *data(), Recipe(learning_rate=1e-4), **rule).epochs())
 
 
 def test_an_edit_of_a_strategy_trains_its_own_arm_again(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -232,7 +232,7 @@ def test_the_strategy_in_the_documentation_can_be_trained() -> None:
 def test_a_budget_that_does_not_pay_for_every_epoch_is_told() -> None:
     recipe = Recipe(learning_rate=1e-3, batch=8, budget=10.0)
     with pytest.raises(UserError, match=r"a budget of 10 forwards in 5 epochs is spent before epoch 2 .* raise"):
-        list(loop.epochs(built("one_step")[0], *data(), recipe, seed=1, until=5, classes=3))
+        list(loop.Training(built("one_step")[0], *data(), recipe, seed=1, until=5, classes=3).epochs())
 
 
 def test_rates_are_of_the_middle_of_a_step_by_either_way_of_counting() -> None:
@@ -249,7 +249,7 @@ def test_rates_are_of_the_middle_of_a_step_by_either_way_of_counting() -> None:
         noting = Strategy(loss)
         history = [
             state["history"][-1]["learning_rate"]
-            for state in loop.epochs(network, *data(), recipe, seed=1, until=1, classes=3, strategy=noting)
+            for state in loop.Training(network, *data(), recipe, seed=1, until=1, classes=3, strategy=noting).epochs()
         ]
         rates.append((len(seen), *history))
     assert rates[0] == pytest.approx(rates[1])
@@ -259,7 +259,7 @@ def test_rates_are_of_the_middle_of_a_step_by_either_way_of_counting() -> None:
 def test_what_fish_validates_and_keeps_is_not_an_inner_step() -> None:
     network, strategy = built("fish")
     recipe = Recipe(learning_rate=1e-2, batch=8, budget=200.0)  # a round of six domains, and a part of the next
-    (state,) = loop.epochs(network, *data(), recipe, seed=1, until=1, classes=3, strategy=strategy)
+    (state,) = loop.Training(network, *data(), recipe, seed=1, until=1, classes=3, strategy=strategy).epochs()
     assert state["memory"]["steps"] % state["memory"]["domains"]
     own = dict(network.named_parameters())
     assert any(not torch.equal(tensor, own[name]) for name, tensor in state["weights"].items())

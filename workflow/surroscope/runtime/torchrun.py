@@ -28,22 +28,27 @@ def network(words: list[str]) -> list[str]:
     address = towards(words[words.index(ENDPOINT) + 1].rpartition(":")[0])
     if ip_address(address).is_loopback:  # this is the first machine, by a name that is its own alone
         others = nodes()
-        address = towards(others[0]) if others else address
-    if ip_address(address).is_loopback:  # all are on this machine
-        return []
+        if not others:  # all are on this machine
+            return []
+        address = towards(others[0])
+        if ip_address(address).is_loopback:
+            raise UserError(
+                f"{socket.gethostname()} takes {others[0]} for itself ({address}); expected names of other nodes to "
+                "stand for their addresses: see /etc/hosts there"
+            )
     os.environ.setdefault(INTERFACE, interface(address))
     return [ADDRESS, address]
 
 
 def nodes() -> list[str]:
-    """Names of the other nodes of this job of SLURM, if it is one. Raises UserError if SLURM does not tell them."""
-    listed = os.environ.get("SLURM_JOB_NODELIST")
+    """Names of the other nodes of this step of SLURM, if it is one. Raises UserError if SLURM does not tell them."""
+    listed = os.environ.get("SLURM_STEP_NODELIST")
     if not listed:
         return []
     try:
         told = subprocess.run(["scontrol", "show", "hostnames", listed], capture_output=True, text=True, check=True)
     except (OSError, subprocess.CalledProcessError) as error:
-        raise UserError(f"the nodes {listed} of the job are not known: {error}") from None
+        raise UserError(f"the nodes {listed} of the step are not known: {error}") from None
     return [name for name in told.stdout.split() if name != os.environ.get("SLURMD_NODENAME")]
 
 

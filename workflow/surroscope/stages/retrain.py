@@ -34,7 +34,7 @@ def stage(settings: jobs.Retrain, *, stores: list[Path], split: Path, retrained:
     surrogate.normalise(network, train)
     rule = asked_for(settings)
     history = history_of(network)
-    epochs = loop.epochs(
+    training = loop.Training(
         network,
         train,
         validation,
@@ -43,11 +43,10 @@ def stage(settings: jobs.Retrain, *, stores: list[Path], split: Path, retrained:
         until=settings.epochs,
         classes=len(classes),
         strategy=masked(rule, windows.placed(settings.left_out, classes), draws=settings.strategy is not None),
-        progress=lambda count, _: bar.update(count),
     )
     total = settings.epochs * loop.batches_in(train, settings.batch, history + rule.following)
     with progress.bar(f"{settings.member} of {settings.model} seed {settings.seed}", total, "batch") as bar:
-        for state in epochs:
+        for state in training.epochs(progress=lambda count, _: bar.update(count)):
             bar.set_postfix(epoch=state["epoch"], validation=f"{state['history'][-1]['validation']:.3g}")
     every = np.arange(windows.count(test, history + 1))
     with averaged(network, state["weights"]):

@@ -64,8 +64,8 @@ def stage(
         strategy, without = asked_for(settings), windows.placed(settings.without, [path.stem for path in stores])
         normalise = partial(normalised, train=train, classes=len(stores), without=without)
         normalise(network)
-        epochs = partial(
-            loop.epochs,
+        training = partial(
+            loop.Training,
             network,
             train,
             validation,
@@ -78,7 +78,7 @@ def stage(
             group=group,
         )
         if group.rank:
-            for _ in epochs(resume=group.from_first(None)):
+            for _ in training().epochs(group.from_first(None)):
                 pass
             return
         untrained = build()
@@ -106,7 +106,7 @@ def stage(
             told = (
                 (lambda _, forwards: bar.update(forwards)) if settings.budget else (lambda count, _: bar.update(count))
             )
-            for state in epochs(resume=group.from_first(resume), progress=told):
+            for state in training().epochs(group.from_first(resume), told):
                 saved.claim.require()
                 if state["epoch"] in trained:
                     with averaged(network, state["weights"]):

@@ -143,7 +143,7 @@ class Model:
         states = 1 + 0.1 * torch.randn(2 * batch, history + 1, *shape, generator=draw)
         network.train()
         rule = Recipe(batch=batch, learning_rate=1e-9, weight_decay=0.0)
-        steps = loop.epochs(network, states, states[:1], rule, seed=0, until=1000)
+        steps = loop.Training(network, states, states[:1], rule, seed=0, until=1000).epochs()
         network.eval()
         with torch.no_grad():
             given = context.of(network, states[:batch, :history], torch.zeros(batch, context.LABELS))

@@ -2,6 +2,7 @@
 
 import time
 from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
@@ -29,147 +30,196 @@ from surroscope.training.strategy import (
 PERSISTENCE_BATCH = 64
 
 
-def epochs(
-    network: nn.Module,
-    train: Tensor,
-    validation: Tensor,
-    recipe: Recipe,
-    *,
-    seed: int,
-    until: int,
-    classes: int = 1,
-    strategy: Strategy | None = None,
-    without: windows.Without = (),
-    group: Group = ALONE,
-    resume: dict[str, Any] | None = None,
-    progress: Callable[[int, float], None] = lambda batches, forwards: None,
-) -> Iterator[dict[str, Any]]:
-    """Train until epoch `until`, yielding after each one a state from which training can go on bit by bit.
+@dataclass
+class Training:
+    """A network in training.
 
     train, validation: trajectories (n, snapshots, C, Y, X); a batch at a time goes to the network's device
+    until: epochs of all of it
     classes: in the trajectories, which are stacked class by class, as many of each
-    strategy: the loss, and what makes a batch; None: one step
+    strategy: the loss, and what makes a batch
     without: transitions that are neither trained on nor validated
-    resume: a state that was yielded before, or None
-    progress: called after each batch with how many batches that was, 1, and how many forwards
 
-    A state holds "epoch", "network", "optimizer", "weights", those that are kept if they are not the network's (an
-    average), and "history": one row an epoch with the mean loss over training batches and the mean SMSE of one step
-    over the validation transitions, the learning rate, the seconds and the windows that it took, and since the
-    beginning the forwards of one sample (a backward counts two) and the floating-point operations that torch's counter
-    gives for them. The order of a pass depends on (seed, pass) alone, the global generator (dropout, noise) on the
-    epoch and the process too.
-    Raises UserError if a gradient is not finite, if a batch has fewer windows than there are processes, if nothing is
-    left to train or to validate on, or if the network cannot be compiled.
+    Raises UserError if a batch has fewer windows than there are processes, or if nothing is left to train or to
+    validate on.
     """
-    place = next(network.parameters()).device
-    optimizer = torch.optim.AdamW(network.parameters(), lr=recipe.learning_rate, weight_decay=recipe.weight_decay)
-    strategy, past = strategy or next_state(), history_of(network)
-    length = past + strategy.following
-    require_room(length, train.shape[1])
-    state: dict[str, Any] = {"history": [], "passes": 0, "left": [], "memory": {}, "average": {}, "steps": 0}
-    if resume:
-        network.load_state_dict(resume["network"])
-        optimizer.load_state_dict(resume["optimizer"])
-        state |= {name: resume[name] for name in state}
-    history, memory, average = list(state["history"]), state["memory"], state["average"]
-    left = [np.array(numbers) for numbers in state["left"]]
-    average = {name: tensor.to(place) for name, tensor in average.items()}
-    if recipe.average is not None and not average:
-        average = {name: parameter.detach().clone() for name, parameter in network.named_parameters()}
-    numbers = windows.allowed(train, classes, without, past, strategy.following)
-    if not len(numbers) or not len(windows.allowed(validation, classes, without, past)):
-        raise UserError("training: what is held out leaves nothing to train or to validate on; hold less out")
-    parts = batches_in(train, recipe.batch, length)
-    require_shares(min(len(numbers), windows.count(train, length) // parts), group)
-    replica = group.replica(network)
-    half = recipe.precision == "bfloat16"
-    forward = Counted(compile_network(replica) if recipe.compile else replica, place, half=half, world=group.world)
 
-    def window(chosen: np.ndarray) -> Window:
-        told = torch.from_numpy(windows.labels(train, chosen, classes, past, length))
-        return Window(network, windows.gather(train, chosen, length).to(place), told.to(place))
+    network: nn.Module
+    train: Tensor
+    validation: Tensor
+    recipe: Recipe
+    seed: int
+    until: int
+    classes: int = 1
+    strategy: Strategy = field(default_factory=next_state)
+    without: windows.Without = ()
+    group: Group = ALONE
+    # What it goes on from, beside the network and the optimiser.
+    history: list[dict[str, Any]] = field(default_factory=list, init=False)
+    passes: int = field(default=0, init=False)
+    left: list[np.ndarray] = field(default_factory=list, init=False)  # batches of the pass under way
+    memory: dict[str, Any] = field(default_factory=dict, init=False)  # the strategy's
+    average: dict[str, Tensor] = field(default_factory=dict, init=False)
+    steps: int = field(default=0, init=False)
+    spent: float = field(default=0.0, init=False)
 
-    def batches() -> list[np.ndarray]:
-        draw = seeding.generator(seed, "order", state["passes"] + 1)
-        kept = np.isin(order := draw.permutation(windows.count(train, length)), numbers)
-        told = windows.labels(train, order[kept], classes, past, length)
-        of = Pass(order[kept], told, recipe.batch, draw, network, window, forward.spend, memory)
-        state["passes"] += 1
-        return strategy.batches(of)
-
-    operations = flops(network, window(numbers[:1]).given())
-    before = history[-1]["forwards"] if history else 0.0
-    for epoch in range(len(history) + 1, until + 1):
-        start = time.perf_counter()
-        torch.manual_seed(seeding.integer(seed, "training", epoch, *([group.rank] if group.rank else [])))
-        network.train()
-        total, seen, number, spent, rate, forward.spent = 0.0, 0, 0, before, recipe.learning_rate, 0.0
-        part = None if recipe.budget is None else recipe.budget * epoch / until
-        if part is not None and spent >= part:
-            raise UserError(
-                f"training: a budget of {recipe.budget:g} forwards in {until} epochs is spent before epoch {epoch} of "
-                f"them begins, which ends at {part:g}; raise training.budget, or make fewer epochs of it"
-            )
-        while number < parts if part is None else spent < part:
-            left = left or batches()
-            indices, number = left.pop(0), number + 1
-            require_shares(len(indices), group)
-            mine = group.share(indices)
-            losses = strategy.loss(forward, window(mine))
-            require_losses(losses, len(mine))
-            # The mean of these over the processes is the mean over the batch.
-            loss = losses.sum() / (len(indices) / group.world)
-            optimizer.zero_grad()
-            loss.backward()
-            require_finite(network, loss, epoch, number)
-            if recipe.clip is not None:
-                nn.utils.clip_grad_norm_(network.parameters(), recipe.clip)
-            now = before + group.total(forward.spent, place)
-            # In the middle of the step.
-            steps = (epoch - 1) * parts + number - 0.5
-            done = steps / (until * parts) if recipe.budget is None else (spent + now) / (2 * recipe.budget)
-            rate = recipe.rate(min(done, 1.0))
-            for parameters in optimizer.param_groups:
-                parameters["lr"] = rate
-            optimizer.step()
-            strategy.stepped(network, memory)
-            state["steps"] += 1
-            if recipe.average is not None:
-                decay = min(recipe.average, (1 + state["steps"]) / (10 + state["steps"]))
-                for name, parameter in network.named_parameters():
-                    average[name].lerp_(parameter.detach(), 1 - decay)
-            total, seen = total + loss.item() * (len(indices) / group.world), seen + len(indices)
-            progress(1, now - spent)
-            spent = now
-        before = spent
-        weights = average or strategy.weights(memory)
-        with averaged(network, weights):
-            error = one_step(network, validation, recipe.batch, group, classes, without)
-        history.append(
-            {
-                "epoch": epoch,
-                "train": group.total(total, place) / seen,
-                "validation": error,
-                "learning_rate": rate,
-                "seconds": time.perf_counter() - start,
-                "windows": seen,
-                "forwards": spent,
-                "flops": spent * operations,
-            }
+    def __post_init__(self) -> None:
+        network, recipe = self.network, self.recipe
+        self.place, self.past = next(network.parameters()).device, history_of(network)
+        self.length = self.past + self.strategy.following
+        require_room(self.length, self.train.shape[1])
+        self.numbers = windows.allowed(self.train, self.classes, self.without, self.past, self.strategy.following)
+        if not len(self.numbers) or not len(windows.allowed(self.validation, self.classes, self.without, self.past)):
+            raise UserError("training: what is held out leaves nothing to train or to validate on; hold less out")
+        self.parts = batches_in(self.train, recipe.batch, self.length)
+        require_shares(min(len(self.numbers), windows.count(self.train, self.length) // self.parts), self.group)
+        self.optimizer = torch.optim.AdamW(
+            network.parameters(), lr=recipe.learning_rate, weight_decay=recipe.weight_decay
         )
-        yield {
-            "epoch": epoch,
-            "network": tensors_of(network),
-            "optimizer": optimizer.state_dict(),
-            "history": history,
-            "passes": state["passes"],
-            "left": [numbers.tolist() for numbers in left],
-            "memory": memory,
-            "average": average,
-            "weights": weights,
-            "steps": state["steps"],
+        replica = self.group.replica(network)
+        forward = compile_network(replica) if recipe.compile else replica
+        half = recipe.precision == "bfloat16"
+        self.forward = Counted(forward, self.place, half=half, world=self.group.world)
+        self.operations = flops(network, self.window(self.numbers[:1]).given())
+        if recipe.average is not None:
+            self.average = {name: parameter.detach().clone() for name, parameter in network.named_parameters()}
+
+    def epochs(
+        self,
+        resume: dict[str, Any] | None = None,
+        progress: Callable[[int, float], None] = lambda batches, forwards: None,
+    ) -> Iterator[dict[str, Any]]:
+        """Train, yielding after each epoch a state from which training can go on bit by bit.
+
+        resume: a state that was yielded before, or None
+        progress: called after each batch with how many batches that was, 1, and how many forwards
+
+        A state holds "epoch", "network", "optimizer", "weights", those that are kept if they are not the network's (an
+        average), and "history": one row an epoch with the mean loss over training batches and the mean SMSE of one
+        step over the validation transitions, the learning rate, the seconds and the windows that it took, and since
+        the beginning the forwards of one sample (a backward counts two) and the floating-point operations that torch's
+        counter gives for them. The order of a pass depends on (seed, pass) alone, the global generator (dropout,
+        noise) on the epoch and the process too.
+        Raises UserError if a gradient is not finite, a budget is spent too early, or the network cannot be compiled.
+        """
+        if resume:
+            self.restore(resume)
+        for epoch in range(len(self.history) + 1, self.until + 1):
+            self.history.append(self.run(epoch, progress))
+            yield self.state()
+
+    def restore(self, state: dict[str, Any]) -> None:
+        """Go on from a state that `epochs` yielded."""
+        self.network.load_state_dict(state["network"])
+        self.optimizer.load_state_dict(state["optimizer"])
+        self.history, self.memory, self.passes = list(state["history"]), state["memory"], state["passes"]
+        self.left, self.steps = [np.array(numbers) for numbers in state["left"]], state["steps"]
+        self.average = {name: tensor.to(self.place) for name, tensor in state["average"].items()}
+        self.spent = self.history[-1]["forwards"]
+
+    def state(self) -> dict[str, Any]:
+        """What `epochs` yields."""
+        return {
+            "epoch": len(self.history),
+            "network": tensors_of(self.network),
+            "optimizer": self.optimizer.state_dict(),
+            "history": self.history,
+            "passes": self.passes,
+            "left": [numbers.tolist() for numbers in self.left],
+            "memory": self.memory,
+            "average": self.average,
+            "weights": self.weights(),
+            "steps": self.steps,
         }
+
+    def weights(self) -> dict[str, Tensor]:
+        """The parameters that are validated and kept, if they are not the network's."""
+        return self.average or self.strategy.weights(self.memory)
+
+    def window(self, numbers: np.ndarray) -> Window:
+        """The windows of these numbers, where the network is."""
+        told = torch.from_numpy(windows.labels(self.train, numbers, self.classes, self.past, self.length))
+        snapshots = windows.gather(self.train, numbers, self.length).to(self.place)
+        return Window(self.network, snapshots, told.to(self.place))
+
+    def batches(self) -> list[np.ndarray]:
+        """Those of the next pass over the windows."""
+        self.passes += 1
+        draw = seeding.generator(self.seed, "order", self.passes)
+        order = draw.permutation(windows.count(self.train, self.length))
+        order = order[np.isin(order, self.numbers)]
+        told = windows.labels(self.train, order, self.classes, self.past, self.length)
+        return self.strategy.batches(
+            Pass(order, told, self.recipe.batch, draw, self.network, self.window, self.forward.spend, self.memory)
+        )
+
+    def run(self, epoch: int, progress: Callable[[int, float], None]) -> dict[str, Any]:
+        """Train for an epoch; its row of the history."""
+        start, budget = time.perf_counter(), self.recipe.budget
+        rank = [self.group.rank] if self.group.rank else []
+        torch.manual_seed(seeding.integer(self.seed, "training", epoch, *rank))
+        self.network.train()
+        due = None if budget is None else budget * epoch / self.until
+        if due is not None and self.spent >= due:
+            raise UserError(
+                f"training: a budget of {budget:g} forwards in {self.until} epochs is spent before epoch {epoch} of "
+                f"them begins, which ends at {due:g}; raise training.budget, or make fewer epochs of it"
+            )
+        total, seen, number, before, self.forward.spent = 0.0, 0, 0, self.spent, 0.0
+        while number < self.parts if due is None else self.spent < due:
+            self.left = self.left or self.batches()
+            indices, number = self.left.pop(0), number + 1
+            loss = self.descend(indices, epoch, number)
+            spent = before + self.group.total(self.forward.spent, self.place)
+            # In the middle of the step.
+            if budget is None:
+                done = ((epoch - 1) * self.parts + number - 0.5) / (self.until * self.parts)
+            else:
+                done = (self.spent + spent) / (2 * budget)
+            rate = self.recipe.rate(min(done, 1.0))
+            self.step(rate)
+            total, seen = total + loss * (len(indices) / self.group.world), seen + len(indices)
+            progress(1, spent - self.spent)
+            self.spent = spent
+        with averaged(self.network, self.weights()):
+            error = one_step(self.network, self.validation, self.recipe.batch, self.group, self.classes, self.without)
+        return {
+            "epoch": epoch,
+            "train": self.group.total(total, self.place) / seen,
+            "validation": error,
+            "learning_rate": rate,
+            "seconds": time.perf_counter() - start,
+            "windows": seen,
+            "forwards": self.spent,
+            "flops": self.spent * self.operations,
+        }
+
+    def descend(self, indices: np.ndarray, epoch: int, number: int) -> float:
+        """Set the gradients to those of the mean loss of a batch; this process's part of that."""
+        require_shares(len(indices), self.group)
+        mine = self.group.share(indices)
+        losses = self.strategy.loss(self.forward, self.window(mine))
+        require_losses(losses, len(mine))
+        # The mean of these over the processes is the mean over the batch.
+        loss = losses.sum() / (len(indices) / self.group.world)
+        self.optimizer.zero_grad()
+        loss.backward()
+        require_finite(self.network, loss, epoch, number)
+        if self.recipe.clip is not None:
+            nn.utils.clip_grad_norm_(self.network.parameters(), self.recipe.clip)
+        return loss.item()
+
+    def step(self, rate: float) -> None:
+        """Change the weights by their gradients, and what follows them."""
+        for parameters in self.optimizer.param_groups:
+            parameters["lr"] = rate
+        self.optimizer.step()
+        self.strategy.stepped(self.network, self.memory)
+        self.steps += 1
+        if self.recipe.average is not None:
+            decay = min(self.recipe.average, (1 + self.steps) / (10 + self.steps))
+            for name, parameter in self.network.named_parameters():
+                self.average[name].lerp_(parameter.detach(), 1 - decay)
 
 
 @torch.no_grad()
