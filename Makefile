@@ -105,7 +105,7 @@ format: $(VENV)/ready
 	ruff format .
 	snakefmt Snakefile workflow
 
-bench: bench-linearize bench-reduction bench-reader bench-ingest bench-groups bench-statistics bench-solvers bench-peers
+bench: bench-linearize bench-reduction bench-reader bench-ingest bench-groups bench-statistics bench-solvers bench-coupling bench-peers
 
 bench-linearize: $(VENV)/ready
 	OMP_NUM_THREADS=1 python benchmarks/linearize.py
@@ -125,10 +125,10 @@ bench-groups: $(VENV)/ready
 bench-statistics: $(VENV)/ready
 	OMP_NUM_THREADS=1 python benchmarks/class_statistics.py
 
-# Where Clawpack cannot be installed, the benchmark says so and measures ours alone.
 bench-coupling: $(VENV)/ready
 	OMP_NUM_THREADS=1 python benchmarks/coupling.py
 
+# Where Clawpack cannot be installed, the benchmark says so and measures ours alone.
 bench-solvers: $(VENV)/ready
 	-$(MAKE) --no-print-directory $(CLAWPACK)/ready
 	OMP_NUM_THREADS=1 python benchmarks/solvers.py

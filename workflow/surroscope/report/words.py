@@ -11,15 +11,14 @@ WORDS = {
     ),
     "kernel transfer": (
         "of what random steps change in the predictions at one place, the share that the changes at another "
-        "place tell, relative to what it tells of itself: 0 nothing shared, 1 everything. Verdicts rest on it"
+        "place tell, relative to what it tells of itself: 0 where nothing is shared, 1 where it tells as much; a "
+        "network that shares all its weights may read less, or more. Verdicts rest on it"
     ),
     "half-life": "the lag at which influence within a class has fallen to half of that at lag 0",
     "persistence": "predicting that nothing changes: what an error is compared with",
-    "probe batch": "one test trajectory of every class, all its transitions",
+    "probe batch": "one test trajectory of every class, its transitions up to `probe.snapshots`",
     "residual": "∂ error / ∂ prediction at a transition: what is left to learn there",
-    "settled": (
-        "no limit of a label lies within a 95 % interval, and no other choice that was tried gives another label"
-    ),
+    "settled": "no limit of a label lies within a 95 % interval",
     "shared, partly shared, kept apart": "labels of the verdict, by kernel transfer: 0.9 or more, between, below 0.2",
     "published signature": (
         "the label by the measure of arXiv 2509.00024, signed influence; it mixes what is shared with what is "

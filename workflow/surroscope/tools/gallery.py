@@ -22,7 +22,7 @@ STUDY = Path("workflow/presets/both-systems.yaml")
 GALLERY, SIGNATURE = Path("docs/gallery.md"), Path("docs/signature.md")
 WIDTH, COLOURS = 320, 64
 PAPERS = {"T": "[T](https://arxiv.org/abs/2509.00024)", "S": "[S](https://arxiv.org/abs/2601.20172)"}
-FIGURES = """# Every figure
+FIGURES = """# The figures of a study
 
 Of the study `{study}`, drawn by `{command}`. `make gallery` makes this page. Each figure draws
 the numbers of its table in `results/{study}/{{system}}/tables/` and nothing else. One job draws those of a system, and
@@ -33,13 +33,13 @@ is computed first). How all of them look is in `workflow/surroscope/plots/public
 it; any change there redraws every figure and the report, and nothing else. [T] is *Generalization vs.
 Memorization in Autoregressive Deep Learning*, [S] *Loss Landscape Geometry and the Learning of Symmetries*; where a
 figure names one, it has that figure's definition, at this study's size. Networks stand side by side or in one
-panel, with one range of colours. Of an animation the last frame is shown. A dash: the figure is newer than the
-pictures.
+panel, with one range of colours. Of an animation the last frame is shown. A dash: not drawn when the pictures were
+made. Figures of `dial`, `leads`, `remedies` and `retraining` are in the reports of studies that have these parts.
 
 ## Options, for papers
 
-Keys of `figures` in the configuration, and keywords of `surroscope.plots.style.Options`. A change of one draws the
-figures and writes the report again, and runs nothing else.
+Keys of `figures` in the configuration, and, but for `formats` and `label`, keywords of
+`surroscope.plots.style.Options`. A change of one draws the figures and writes the report again, and runs nothing else.
 
 | option | of which figures | what it does |
 |---|---|---|
@@ -102,10 +102,10 @@ the training error it sums to zero over the training set whatever the network sh
 paid for by harm between classes. A convolution of 26 parameters, which cannot memorise, ends there too
 ([dial.md](dial.md)). Measured apart ([coupling.md](coupling.md)), *kernel transfer* and *matched white* say what is
 shared, and *alignment* how alike what is left to learn is: where the first stay near 1 at lag 8 while the last is near
-0, as in the default study, the decay with time begins with the errors and not with the network. Networks that
-were trained again without a class or without some of the times kept most of what they had gained there wherever kernel
-transfer is 0.94 or more, and nothing in the one class where it is about 0.8 ([verdict.md](verdict.md)). How much one
-group of transitions more adds to another, signed influence foretells better ([validation.md](validation.md)).
+0, as in the default study, the decay with time begins with the errors and not with the network. The UNet, trained
+again without a class or without some of the times, kept most of what it had gained there wherever kernel transfer is
+0.94 or more, and nothing in the one class where it is about 0.8; how much one group of transitions more adds to
+another, signed influence foretells better ([validation.md](validation.md)).
 
 **Open**: whether the same holds for networks trained to errors of 10⁻³ and below, at 128 × 128, on the published data.
 Two architectures on 32 × 32 cells cannot settle it, and nothing here says that the published networks generalise.
