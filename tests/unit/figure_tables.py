@@ -264,7 +264,7 @@ def remedy_tables(random):
         "remedies": outcomes.assign(
             **{mark: outcomes["model"] == name for mark, name in zip(("baseline", "planted"), MODELS, strict=True)},
             n_seeds=3,
-            n_probes=6,
+            n_trajectories=6,
         ),
         "foresight": foretold,
         "foresight_arms": arms.assign(planted=arms["model"] == MODELS[1]),

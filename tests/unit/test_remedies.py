@@ -121,7 +121,7 @@ def test_rollouts_of_further_trajectories_are_pooled_with_those_of_probe_batches
     ]
     found = remedies.flown(flights, 1, 2)
     assert found.seeds.tolist() == [7, 7, 7, 3, 3, 3]
-    assert found.counts == {"n_seeds": 2, "n_probes": 3}
+    assert found.counts == {"n_seeds": 2, "n_trajectories": 3}
     np.testing.assert_array_equal(found.error[5, 2], flights[1]["further_error"].values[2, 0, 1:, 1:])
     np.testing.assert_array_equal(found.error[1, 0], flights[0]["error"].values[0, 1, 1:, 1:])
     np.testing.assert_array_equal(found.drift[2, 1], flights[0]["further_drift"].values[1, 0])

@@ -30,7 +30,7 @@ class Flown:
     def counts(self) -> dict[str, int]:
         """How many seeds there are, and trajectories of each class."""
         n_seeds = len(set(self.seeds.tolist()))
-        return {"n_seeds": n_seeds, "n_probes": len(self.seeds) // n_seeds}
+        return {"n_seeds": n_seeds, "n_trajectories": len(self.seeds) // n_seeds}
 
     def by_seed(self, values: np.ndarray) -> np.ndarray:
         """Median of (n, ...) over all of each seed, (seeds,), in their order."""

@@ -222,6 +222,7 @@ def sample_size(table: pd.DataFrame) -> str:
     for column, one, many in (
         ("n_seeds", "seed", "seeds"),
         ("n_probes", "probe batch", "probe batches"),
+        ("n_trajectories", "trajectory", "trajectories"),
         ("n_batches", "batch", "batches"),
     ):
         if column in table:

@@ -10,7 +10,7 @@ FIGURES = {
         columns=Columns(
             ("model", "outcome", "classes"),
             (),
-            ("ratio", "low", "high", "blown_up", "rank", "steps", "baseline", "planted", "n_seeds", "n_probes"),
+            ("ratio", "low", "high", "blown_up", "rank", "steps", "baseline", "planted", "n_seeds", "n_trajectories"),
             infinite=("ratio",),
             single=("steps",),
         ),
