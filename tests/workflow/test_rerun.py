@@ -144,6 +144,7 @@ def test_touched_and_commented_sources_change_nothing(quick: Project, tmp_path: 
         pytest.param(
             "workflow/surroscope/report/page.html.j2", "</html>", "</html>\n", {"report": 1}, id="the report's page"
         ),
+        pytest.param("workflow/surroscope/report/page.css", "#fdfdfc", "#ffffff", {"report": 1}, id="the page's look"),
         pytest.param(
             QUICK,
             "seeds: [10]",

@@ -47,6 +47,7 @@ for SYSTEM in STUDY.systems:
 rule report:
     input:
         source("surroscope/report/page.html.j2"),
+        source("surroscope/report/page.css"),
         source("surroscope/report/explorer.js"),
         kept_shards(),
         contracts(),
