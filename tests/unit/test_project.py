@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 import yaml
+import yte
 
 ROOT = Path(__file__).parents[2]
 PACKAGE = ROOT / "workflow" / "surroscope"
@@ -119,3 +120,15 @@ def test_the_environment_of_a_rule_holds_what_its_stage_imports(stage: str) -> N
 def test_every_stage_has_a_rule() -> None:
     rooms = {"__init__", "checkpoint", "shards"}
     assert set(STAGES) == {path.stem for path in (PACKAGE / "stages").glob("*.py")} - rooms
+
+
+def test_both_profiles_give_every_rule_with_a_network_a_gpu() -> None:
+    rules = "\n".join(path.read_text() for path in (ROOT / "workflow" / "rules").glob("*.smk"))
+    stages = set(re.findall(r"command\(\s*\"(\w+)\",\s*launch=(?:GPUS|f\"\{GPUS\})", rules))
+    given = [
+        yte.process_yaml((ROOT / "profiles" / name / "config.yaml").read_text())["set-resources"]
+        for name in ("slurm", "workstation")
+    ]
+    assert len(stages) == 10
+    assert stages < set(given[0]) == set(given[1])
+    assert {asked["gpu"] for profile in given for asked in profile.values()} == {1}
