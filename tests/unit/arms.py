@@ -11,6 +11,9 @@ EULER = SYSTEMS["CE"]
 SHAPE = (4, 6, 6)
 UNET = ("surroscope.models.unet:build", {"width": 4, "stages": 1, "kernels": [3, 3, 3], "heads": 1, "blocks": 1})
 NAMES = ("noise", "symmetry", "strides", "pushforward", "unrolled", "fish")
+PATHS = {name: f"surroscope.training.strategies.{name}:build" for name in NAMES} | {
+    "weighted": "surroscope.influence.sampling:build"
+}
 
 
 class Scale(nn.Module):
@@ -39,11 +42,8 @@ def built(name: str) -> tuple[nn.Module, Strategy]:
             {"lead": {"lead": 1.0}},
         )
     network = surrogate.build(factory, options, shape=SHAPE, seed=1, call=call)
-    path = (
-        "surroscope.influence.sampling:build" if name == "weighted" else f"surroscope.training.strategies.{name}:build"
-    )
     options = {"every": 2, "samples": 1} if name == "weighted" else {}
-    return network, next_state() if name == "one_step" else load(path, options, EULER)
+    return network, next_state() if name == "one_step" else load(PATHS[name], options, EULER)
 
 
 def data() -> tuple[Tensor, Tensor]:

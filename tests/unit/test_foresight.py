@@ -116,6 +116,32 @@ def test_what_orders_all_networks_foretells_them_and_its_opposite_does_not() -> 
     assert rival["direction"] == -1
 
 
+def test_a_number_at_the_critical_value_is_said_to_reach_it() -> None:
+    y = np.arange(10.0)[:, None] * np.ones((1, 3)) + 0.01 * np.random.default_rng(0).normal(size=(10, 3))
+    limit = foresight.critical(10)
+    draw = np.random.default_rng(1)
+    order = next(order for order in (draw.permutation(10) for _ in range(10_000)) if near(order, limit))
+    rows = [foretold(sign * order[:, None] * np.ones((1, 3)), y) for sign in (-1, 1)]
+    table = pd.DataFrame([row | {"classes": "trained on", "arms": "all", "measure": "m", "holm": 0.09} for row in rows])
+    assert table["p"].max() <= 0.05
+    assert table["spearman"].abs().to_numpy() == pytest.approx([limit, limit], abs=1e-12)
+    assert "of 2 measures over all arms 1 reach the critical rank correlation (m 0.65), 1 do" in tables.sentence(table)
+    assert "0.1 would either way by chance, and 0 pass" in tables.sentence(table)
+
+
+def near(order: np.ndarray, limit: float) -> bool:
+    return abs(stats.spearmanr(np.arange(10), order).statistic - limit) < 1e-9
+
+
+def test_a_number_that_says_all_that_repeats_reaches_the_ceiling() -> None:
+    draw = np.random.default_rng(0)
+    signal = draw.normal(size=(400, 1))
+    y = signal + 1.5 * draw.normal(size=(400, 3))
+    found = foretold(-signal * np.ones((1, 3)), y)
+    assert found["spearman"] == pytest.approx(found["ceiling"], abs=0.05)
+    assert found["outcome_agreement"] < found["spearman"] - 0.2
+
+
 def test_what_follows_from_the_error_alone_says_nothing_beyond_it() -> None:
     random = np.random.default_rng(3)
     z = random.normal(size=(300, 1)) * np.ones((1, 3))

@@ -6,11 +6,15 @@ from typing import Any
 
 import numpy as np
 import pytest
+import torch
+from arms import SHAPE, UNET
 from default_study import DEFAULT
 
 from surroscope.config.jobs import JOBS
 from surroscope.config.study import check
 from surroscope.errors import UserError
+from surroscope.models import surrogate
+from surroscope.stages.train import normalised
 from surroscope.tables import held_out
 
 CLASSES = ["CE-RP", "CE-CRP", "CE-RPUI"]
@@ -51,6 +55,25 @@ def test_mistakes_are_told(held: Any, words: str) -> None:
 def test_training_trajectories_are_not_asked_about_where_some_were_left_out() -> None:
     with pytest.raises(UserError, match=r"cross is about trajectories that were trained on"):
         study({"classes": ["CE-RP"]}, cross=DEFAULT["cross"])
+
+
+def test_what_is_held_out_does_not_set_the_scale_of_what_a_network_is_given() -> None:
+    states = torch.rand(6, 5, 4, 6, 6, generator=torch.Generator().manual_seed(0))
+    means = []
+    for shift in (0.0, 100.0):
+        train = states.clone()
+        train[:2] += shift  # the first of three classes
+        factory, options = UNET
+        network = surrogate.build(factory, options, shape=SHAPE, seed=1, call={"normalize": "data"})
+        normalised(network, train, 3, [(0, 0, 3), (1, 3, 3)])
+        means.append({name: network.get_buffer(name).clone() for name in surrogate.scales(network)})
+    assert means[0]
+    for name, tensor in means[0].items():
+        assert torch.equal(tensor, means[1][name]), name
+    kept = torch.cat([states[2:4, :4].flatten(0, 1), states[4:].flatten(0, 1)])
+    assert any(
+        torch.allclose(t.flatten(), kept.mean((0, 2, 3)), rtol=1e-5) for t in means[0].values() if t.numel() == 4
+    )
 
 
 def measured(relative: np.ndarray, signed: np.ndarray) -> Any:

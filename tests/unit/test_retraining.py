@@ -14,6 +14,7 @@ from response_study import HERE, SNAPSHOTS, Study, retrained
 from test_project import ROOT
 
 from surroscope.config import jobs
+from surroscope.config.networks import Factory
 from surroscope.config.retraining import groups, members
 from surroscope.config.study import check
 from surroscope.cost_function import smse
@@ -71,8 +72,9 @@ def test_what_shares_nothing_is_exactly_block_diagonal(separable: list[xr.Datase
     assert (first > 1).all()
 
 
-def test_every_table_of_what_shares_nothing_says_so(study: Study, separable: list[xr.Dataset]) -> None:
-    """Through every stage: between classes nothing by retraining, nothing by influence, nothing by the kernel."""
+@pytest.fixture(scope="module")
+def bank_and_measures(study: Study, separable: list[xr.Dataset]) -> tuple[list[xr.Dataset], xr.Dataset, xr.Dataset]:
+    """The whole bank of the separable network, and what `cross` and `coupling` give for it."""
     told = retrained(study, "told", **SPLIT)
     settings = told.common | SPLIT
     pool = [("test", 0), ("train", 0), ("train", 1)]
@@ -88,7 +90,15 @@ def test_every_table_of_what_shares_nothing_says_so(study: Study, separable: lis
     window = trained(study, "window_1", [(ic, 1, 1) for ic in ("CE-RP", "CE-CRP")])
     other = trained(study, "class_CE-CRP", [("CE-CRP", 0, 2)])
     made = [*separable, other, window, *subsets]
-    found = of_model(made, *([store.read(path).load()] for path in paths.values()))
+    return made, *(store.read(path).load() for path in paths.values())
+
+
+def test_every_table_of_what_shares_nothing_says_so(
+    bank_and_measures: tuple[list[xr.Dataset], xr.Dataset, xr.Dataset],
+) -> None:
+    """Through every stage: between classes nothing by retraining, nothing by influence, nothing by the kernel."""
+    made, crossed, kernel = bank_and_measures
+    found = of_model(made, [crossed], [kernel])
     maps = found["retraining_maps"]
     groups = maps[(maps["level"] == "group") & ~maps["measure"].isin(["nearness", "blocks", "alignment"])]
     classes = groups[["tested", "left_out"]].map(lambda name: name.split()[0])
@@ -108,6 +118,36 @@ def test_every_table_of_what_shares_nothing_says_so(study: Study, separable: lis
     assert scores["lds", "all", "retraining", "all"] == scores["lds", "all", "retraining", "1"]
     for name in ("retraining_maps", "retraining_sums", "retraining_scores", "retraining_kept"):
         draw(name, found[figure(name).table])
+
+
+def test_every_seed_is_set_beside_its_own_measures(
+    bank_and_measures: tuple[list[xr.Dataset], xr.Dataset, xr.Dataset], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(retraining, "agreement", lambda *_: (0.0, 0.0, 0.0))  # of both seeds, with its interval
+    made, crossed, kernel = bank_and_measures
+    draw = np.random.default_rng(0)
+
+    def other(of: xr.Dataset, *names: str) -> xr.Dataset:
+        """Another seed's, with numbers of its own."""
+        changed = of.copy(deep=True).assign_attrs(seed=7)
+        for name in names:
+            changed[name] = of[name] * np.exp(draw.normal(size=of[name].shape))
+        return changed
+
+    theirs = [other(of, "error", "persistence") for of in made]
+    of_kernel = [name for name in ("explained", "coupling", "matched_white") if name in kernel]
+    their_crossed, their_kernel = other(crossed, "influence"), other(kernel, *of_kernel)
+    both = of_model([*theirs, *made], [crossed, their_crossed], [kernel, their_kernel])
+    one, two = (of_model(*of) for of in ((made, [crossed], [kernel]), (theirs, [their_crossed], [their_kernel])))
+    keys = ["level", "measure", "tested", "left_out"]
+    maps, *alone = (found["retraining_maps"].set_index(keys)["value"] for found in (both, one, two))
+    assert not np.allclose(*alone)
+    np.testing.assert_allclose(maps, (alone[0] + alone[1]) / 2, rtol=1e-9, atol=1e-15)
+    keys = ["score", "relation", "measure"]
+    for seed, single in (("1", one), ("7", two)):
+        scores, expected = (found["retraining_scores"] for found in (both, single))
+        scores, expected = (t[t["seeds"] == seed].set_index(keys)["value"] for t in (scores, expected))
+        np.testing.assert_allclose(scores, expected, rtol=1e-9)
 
 
 def test_without_a_whole_class_its_parameters_only_decay(study: Study, separable: list[xr.Dataset]) -> None:
@@ -253,4 +293,10 @@ def test_networks_of_others_are_not_trained_again(tmp_path: Path) -> None:
         check(values, "config.yaml")
 
 
-# The statistics
+def test_what_makes_batches_of_its_own_is_not_retrained_and_dropout_is_drawn_for_all(study: Study) -> None:
+    of_fish = {"factory": "surroscope.training.strategies.fish:build", "options": {"window": 1}}
+    with pytest.raises(UserError, match=r"training\.strategy chooses the windows .* out of retraining\.models"):
+        trained(study, "fish", [], strategy=Factory(**of_fish))
+    assert not retrain.drops(torch.nn.Sequential(torch.nn.Conv2d(1, 1, 1), torch.nn.Dropout(0.0)))
+    assert retrain.drops(torch.nn.Sequential(torch.nn.Dropout2d(0.1)))
+    assert retrain.drops(torch.nn.TransformerEncoderLayer(4, 2, 6, dropout=0.2))

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from scipy.stats import spearmanr
 
-from surroscope.diagnostics import retraining
+from surroscope.diagnostics import bootstrap, retraining
 
 
 def test_spearman_brown_is_what_more_replicates_give() -> None:
@@ -66,9 +66,23 @@ def test_the_score_under_noise_is_that_of_normal_variables() -> None:
     expected = 6 / np.pi * np.arcsin(np.sqrt(0.5) / 2)
     assert retraining.datamodelling(outcome, kept, predicted) == pytest.approx(expected, abs=0.01)
     few = slice(100)
-    value, low, high = retraining.datamodelled(outcome[few], kept[few], predicted)
+    value, drawn = retraining.datamodelled(outcome[few][None], kept[few], predicted[None])
+    low, high = bootstrap.ends(np.array(value), drawn, 1)
     assert low < value < high
     assert high - low < 0.2
+
+
+def test_the_score_s_interval_is_over_seeds_too_and_its_draws_are_those_of_another_measure() -> None:
+    draw, groups, m = np.random.default_rng(3), 12, 40
+    predicted = draw.normal(size=(3, groups, groups))
+    kept = draw.uniform(size=(m, groups)) < 0.5
+    outcome = kept @ predicted.mean(axis=0).T + np.zeros((3, 1, 1))
+    value, drawn = retraining.datamodelled(outcome, kept, predicted)
+    assert value == pytest.approx(1)
+    assert 0 < (drawn < 1 - 1e-9).mean() < 1  # all but the draws that have every seed once
+    again, same = retraining.datamodelled(outcome, kept, 2 * predicted)
+    assert again == pytest.approx(value)
+    np.testing.assert_allclose(same, drawn)
 
 
 def test_the_score_of_others_knows_nothing_of_the_group_itself() -> None:
@@ -119,7 +133,10 @@ def test_effects_sum_and_helps_are_medians_by_group() -> None:
     assert sums["class"][0, 1, 0] == pytest.approx(found[0, 2:, :2].sum() / 2)
     assert sums["window"][0, 1, 0] == pytest.approx(found[0][np.ix_([1, 3], [0, 2])].sum() / 2)
     h, responds, steps = draw.normal(size=(6, 8)), np.repeat([0, 1], 3), np.arange(8) % 2
-    assert retraining.helped(h, responds, steps, 2)[1, 0] == pytest.approx(np.median(h[3:, ::2].sum(axis=1)))
+    found = retraining.helped(h, responds, steps, np.array([4, 12]))
+    assert found[1, 0] == pytest.approx(np.median(h[3:, ::2].sum(axis=1)))
+    # Of the other group a third of the times was taken.
+    assert found[1, 1] == pytest.approx(3 * np.median(h[3:, 1::2].sum(axis=1)))
 
 
 def test_locking_of_maps_whose_answer_is_known() -> None:

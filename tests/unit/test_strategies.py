@@ -1,22 +1,26 @@
 """Strategies of training against their definitions, on networks of one parameter."""
 
+import warnings
 from collections.abc import Callable
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
 import pytest
 import torch
-from arms import EULER, SHAPE, UNET, Scale, window
+from arms import EULER, NAMES, PATHS, SHAPE, UNET, Scale, built, window
+from dense_jacobian import jacobian
 from torch import Tensor, nn
 
-from surroscope.cost_function import smse
+from surroscope.cost_function import EPSILON, smse
 from surroscope.errors import UserError
 from surroscope.influence import sampling
+from surroscope.influence.normalize import standard
 from surroscope.models import surrogate
 from surroscope.models.calling import Called
 from surroscope.symmetry import D4, Action
 from surroscope.training.strategies import fish, noise, pushforward, strides, symmetry, unrolled
-from surroscope.training.strategy import Pass, Strategy, Window, next_state
+from surroscope.training.strategy import Pass, Strategy, Window, check, load, next_state
 
 
 class Power(Scale):
@@ -94,7 +98,7 @@ def test_strides_tell_the_network_its_lead_time_and_cover_the_whole_window() -> 
     assert seen == {*((t, 1) for t in range(4)), *((t, 2) for t in range(3)), (0, 4)}
     with pytest.raises(UserError, match=r"call\.lead"):
         strategy.loss(Scale(), window(4))
-    with pytest.raises(UserError, match=r"steps is .*; expected numbers of snapshots"):
+    with pytest.raises(UserError, match=r"steps\[0\] is 0; expected a whole number, 1 or more"):
         strides.build((0, 1))
 
 
@@ -184,9 +188,73 @@ def test_influence_of_training_windows_is_that_of_the_metric() -> None:
     network = nn.Conv2d(4, 4, 3, padding=1)
     states = torch.rand(6, 2, *SHAPE, generator=draw)
     found = sampling.influence(Window(network, states, torch.zeros(6, 2, dtype=torch.long)))
-    assert found.shape == (6, 6)
-    assert np.diagonal(found).min() > 0
-    assert found == pytest.approx(found.T, rel=1e-3, abs=1e-6 * np.abs(found).max())
+    exact = network.double()
+    j = jacobian(exact, states[:, 0].double())
+    residual = (exact(states[:, 0].double()) - states[:, 1].double()).detach()
+    scale = states[:, 1].double().square().mean((-2, -1), keepdim=True).sqrt() + EPSILON
+    weights = 2 * residual / scale / residual[0].numel()
+    g = torch.einsum("nmp,nm->np", j, weights.flatten(1)).numpy()
+    metric = np.einsum("nmp,nmq->pq", j.numpy(), j.numpy()) / (j.shape[0] * j.shape[1])
+    # Within the gradients' leading directions, which leave out a share of 1e-4 of their squares.
+    _, singular, directions = np.linalg.svd(g, full_matrices=False)
+    left = np.append(np.cumsum(singular[::-1] ** 2)[::-1], 0.0) / (singular**2).sum()
+    q = directions[: np.argmax(left <= sampling.RULES.discarded_share)].T
+    damped = q.T @ metric @ q + sampling.RULES.damping * np.eye(q.shape[1])
+    assert found == pytest.approx(g @ q @ np.linalg.solve(damped, q.T @ g.T), rel=2e-3, abs=1e-4 * np.abs(found).max())
+
+
+def test_a_pass_is_drawn_by_the_influence_of_its_own_windows() -> None:
+    network = nn.Conv2d(4, 4, 3, padding=1)
+    states = torch.rand(32, 2, *SHAPE, generator=torch.Generator().manual_seed(0))
+    of = passing(network, {})
+    spent: list[int] = []
+
+    def chosen(numbers: np.ndarray) -> Window:
+        return Window(network, states[numbers], torch.zeros(len(numbers), 2, dtype=torch.long))
+
+    of = Pass(of.order, of.labels, of.size, of.draw, network, chosen, spent.append, {})
+    drawn = np.concatenate(sampling.build(samples=2, floor=0.0).batches(of))
+    assert len(drawn) == len(of.order)
+    named = {n: (ic, time // 4) for n, (ic, time) in zip(of.order.tolist(), of.labels.tolist(), strict=True)}
+    groups = sorted(set(named.values()))
+    rows = np.concatenate([[n for n in of.order.tolist() if named[n] == group][:2] for group in groups])
+    h = standard(sampling.influence(chosen(rows)))
+    help_of = sampling.helps(h, np.repeat(np.arange(4), 2), 4)
+    assert of.memory["help"] == pytest.approx(help_of.tolist(), rel=1e-6)
+    drawn_from = {named[n] for n in drawn.tolist()}
+    assert drawn_from <= {group for group, help in zip(groups, help_of, strict=True) if help > 0}
+    assert spent == [8 * 3 + 8**2 * 2]
+
+
+@pytest.mark.parametrize(
+    ("name", "option", "value", "words"),
+    [
+        ("unrolled", "steps", 2.5, "steps is 2.5; expected a whole number, 1 or more"),
+        ("unrolled", "steps", "2", "steps is '2'; expected a whole number, 1 or more"),
+        ("fish", "window", 0, "window is 0; expected a whole number, 1 or more"),
+        ("fish", "rate", 5, "rate is 5; expected a number from 0 to 1"),
+        ("pushforward", "share", 2, "share is 2; expected a number from 0 to 1"),
+        ("noise", "sigma", -1.0, "sigma is -1.0; expected a number, 0 or more"),
+        ("noise", "sigma", "much", "options .* fails"),
+        ("weighted", "every", 0, "every is 0; expected a whole number, 1 or more"),
+        ("weighted", "samples", True, "samples is True; expected a whole number, 1 or more"),
+        ("weighted", "floor", 1.5, "floor is 1.5; expected a number from 0 to 1"),
+    ],
+)
+def test_options_that_cannot_be_are_one_line(name: str, option: str, value: Any, words: str) -> None:
+    with pytest.raises(UserError, match=words):
+        load(PATHS[name], {option: value}, EULER)
+
+
+@pytest.mark.parametrize("name", ["one_step", *NAMES, "weighted"])
+def test_every_strategy_passes_the_check_without_a_warning(name: str) -> None:
+    network, strategy = built(name)
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        check(strategy, network, SHAPE, 8, name)
+    wrong = replace(strategy, batches=lambda of: [of.order + 1])
+    with pytest.raises(UserError, match=r"batches are of \[1, 2, 3\]; expected numbers of the windows"):
+        check(wrong, network, SHAPE, 8, name)
 
 
 def wrapped(name: str, call: dict[str, Any] | None = None, **options: Any) -> nn.Module:

@@ -110,6 +110,17 @@ def test_the_average_is_the_recurrence_and_is_what_is_validated() -> None:
         assert loop.one_step(network, data()[1], 8, classes=3) == state["history"][-1]["validation"]
 
 
+def test_the_average_of_fish_is_of_what_it_keeps_and_not_of_inner_steps() -> None:
+    network, strategy = built("fish")
+    recipe = Recipe(learning_rate=1e-2, batch=8, average=0.5, budget=40.0)
+    start = {name: tensor.detach().clone() for name, tensor in network.named_parameters()}
+    training = loop.Training(network, *data(), recipe, seed=1, until=1, classes=3, strategy=strategy)
+    (state,) = training.epochs()
+    assert state["memory"]["steps"] == 2 < state["memory"]["domains"]
+    assert any(not torch.equal(tensor, start[name]) for name, tensor in network.named_parameters())
+    assert all(torch.equal(tensor, start[name]) for name, tensor in state["average"].items())
+
+
 def test_gradients_are_clipped_to_their_norm() -> None:
     steps = []
     for clip in (None, 1e-3):
@@ -272,6 +283,14 @@ def test_a_network_with_a_past_is_given_nothing_from_the_midst_of_held_out_times
     kept = windows.allowed(trajectories, 1, [(0, 4, 6)], history=3)
     times = windows.labels(trajectories, kept, 1, history=3, length=4)[:, 1]
     assert times.tolist() == [2, 3, 9, 10]
+
+
+def test_no_change_with_a_past_errs_by_the_transitions_that_are_left() -> None:
+    trajectories = torch.rand(4, 12, *SHAPE, generator=torch.Generator().manual_seed(0))
+    found = loop.persistence(trajectories, 3, classes=2, without=[(1, 4, 6)])
+    left = [(n, t) for n in range(4) for t in range(2, 11) if n < 2 or t < 4 or t > 8]
+    errors = [smse(*(trajectories[n : n + 1, k] for k in (t, t + 1, t + 1))) for n, t in left]
+    assert found == pytest.approx(float(torch.cat(errors).mean()), rel=1e-6)
 
 
 def test_windows_are_put_together_where_their_snapshots_are() -> None:

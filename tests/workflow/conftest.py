@@ -10,6 +10,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 import pytest
+from filelock import FileLock
 
 ROOT = Path(__file__).parents[2]
 SOURCES = ("Snakefile", "config.yaml", "workflow", "profiles", "envs")
@@ -98,20 +99,35 @@ def fresh(folder: Path, configfile: str) -> Project:
 
 
 @pytest.fixture(scope="session")
-def quick(tmp_path_factory: pytest.TempPathFactory) -> Project:
-    """The quick study, run to its end. Tests that change it take a copy."""
-    project = fresh(tmp_path_factory.mktemp("quick") / "project", QUICK)
-    project.run()
-    return project
+def common(tmp_path_factory: pytest.TempPathFactory, worker_id: str) -> Path:
+    """The folder that the processes of this run of the tests share."""
+    own = tmp_path_factory.getbasetemp()
+    return own if worker_id == "master" else own.parent
+
+
+def finished(common: Path, own: Path, configfile: str, estimated: bool = False) -> Project:
+    """A study run to its end, once for all processes of this run of the tests; a copy of it for this one."""
+    project = Project(common / Path(configfile).stem / "project", configfile)
+    said = project.folder.with_name("said")
+    with FileLock(f"{project.folder.parent}.lock"):
+        if not said.exists():
+            assert not project.folder.exists(), f"{configfile} failed in another process of these tests"
+            said.write_text(fresh(project.folder, configfile).run(estimated=estimated).stderr)
+        return replace(project.copy(own / "project"), said=said.read_text())
 
 
 @pytest.fixture(scope="session")
-def tiny(tmp_path_factory: pytest.TempPathFactory) -> Project:
+def quick(common: Path, tmp_path_factory: pytest.TempPathFactory) -> Project:
+    """The quick study, run to its end. Tests that change it take a copy."""
+    return finished(common, tmp_path_factory.mktemp("quick"), QUICK)
+
+
+@pytest.fixture(scope="session")
+def tiny(common: Path, tmp_path_factory: pytest.TempPathFactory) -> Project:
     """The tiny study, run to its end without disturbance."""
-    project = fresh(tmp_path_factory.mktemp("tiny") / "project", TINY)
     with pytest.MonkeyPatch.context() as environment:
         environment.setenv("HF_TOKEN", SECRET)
-        return replace(project, said=project.run(estimated=True).stderr)
+        return finished(common, tmp_path_factory.mktemp("tiny"), TINY, estimated=True)
 
 
 @pytest.fixture(autouse=True)

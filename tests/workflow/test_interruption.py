@@ -193,8 +193,8 @@ def test_one_digit_in_a_file_is_an_error_and_not_a_figure(
     assert not (project.folder / removed).exists()
 
 
-def test_results_hold_no_token_and_no_path_of_this_machine(tiny: Project) -> None:
-    private = [text.encode() for text in (SECRET, str(tiny.folder), os.path.expanduser("~") + "/")]
+def test_results_hold_no_token_and_no_path_of_this_machine(common: Path, tiny: Project) -> None:
+    private = [text.encode() for text in (SECRET, str(common), os.path.expanduser("~") + "/")]
     kept = [path for folder in ("results", "data") for path in (tiny.folder / folder).rglob("*") if path.is_file()]
     kept = [path for path in kept if not path.name.endswith((".log", ".benchmark.tsv"))]
     assert {"report.html", "manifest.json", "scalars.csv"} <= {path.name for path in kept}
@@ -218,6 +218,7 @@ def test_two_studies_run_side_by_side_on_the_same_data(tiny: Project, tmp_path: 
         assert project.tables()[name.replace("results/tiny", "results/other")] == table
 
 
+@pytest.mark.slow
 def test_two_folders_that_make_the_same_data_at_once_both_have_it(tmp_path: Path) -> None:
     shared, heads = tmp_path / "shared", []
     shared.mkdir()

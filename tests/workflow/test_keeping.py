@@ -67,6 +67,7 @@ def test_a_study_does_not_differ_from_its_copy(tiny: Project, tmp_path: Path) ->
     assert "found 1 studies, expected two or more" in alone.stderr
 
 
+@pytest.mark.slow
 def test_an_estimate_counts_snakemakes_jobs(tiny: Project) -> None:
     found = tool(tiny, "estimate", TINY, "--cores", "2")
     assert not found.returncode, found.stderr

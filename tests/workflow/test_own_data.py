@@ -103,6 +103,7 @@ def test_a_missing_file_stops_before_any_job(tmp_path: Path) -> None:
     assert "Traceback" not in finished.stdout + finished.stderr
 
 
+@pytest.mark.slow
 def test_a_large_file_that_is_touched_runs_nothing_again(tmp_path: Path) -> None:
     files = {name: str(tmp_path / f"{name} [1].npy") for name in ("a", "b")}
     for seed, path in enumerate(files.values()):

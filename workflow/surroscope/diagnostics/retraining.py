@@ -46,13 +46,14 @@ def between_groups(values: np.ndarray, window: np.ndarray) -> np.ndarray:
     return np.array(found)
 
 
-def helped(influence: np.ndarray, responds: np.ndarray, steps: np.ndarray, groups: int) -> np.ndarray:
-    """F[r, g]: sum over the training transitions of group g, then the median over test transitions of group r.
+def helped(influence: np.ndarray, responds: np.ndarray, steps: np.ndarray, lengths: np.ndarray) -> np.ndarray:
+    """F[r, g]: mean over the steps of group g that were taken, times its length; median over responses of group r.
 
-    influence: (responses, steps); responds, steps: the group of each row and of each column
+    influence: (responses, steps); responds, steps: the group of each row and of each column; lengths: how many times
+    each group has (G,), of which steps may have been taken at some
     """
-    sums = np.stack([influence[:, steps == g].sum(axis=1) for g in range(groups)], axis=1)
-    return np.stack([np.median(sums[responds == r], axis=0) for r in range(groups)])
+    sums = np.stack([influence[:, steps == g].mean(axis=1) * length for g, length in enumerate(lengths)], axis=1)
+    return np.stack([np.median(sums[responds == r], axis=0) for r in range(len(lengths))])
 
 
 def relations(classes: int, windows: int) -> dict[str, np.ndarray]:
@@ -115,13 +116,13 @@ def datamodelling(outcome: np.ndarray, kept: np.ndarray, predicted: np.ndarray, 
     """Linear datamodelling score: Spearman over subsets of Σ_{g in S} F[r, g] with the measured outcome, mean over r.
 
     outcome: -median log C at group r of the network trained on each of m subsets, (..., m, G)
-    kept: which groups it was trained on (..., m, G) bool; predicted: F (G, G)
+    kept: which groups it was trained on (..., m, G) bool; predicted: F (..., G, G)
     others: hold fixed whether r itself was trained on, which moves r most: correlation of the ranks less their means
         among the subsets with r, and among those without
 
     Gives (...), NaN where what is foretold of some r is the same for all subsets.
     """
-    x, y = (_ranks(values, kept, others) for values in (kept @ predicted.T, outcome))
+    x, y = (_ranks(values, kept, others) for values in (kept @ predicted.swapaxes(-1, -2), outcome))
     return _correlations(x, y).mean(axis=-1)
 
 
@@ -146,12 +147,17 @@ def _correlations(x: np.ndarray, y: np.ndarray) -> np.ndarray:
 
 def datamodelled(
     outcome: np.ndarray, kept: np.ndarray, predicted: np.ndarray, others: bool = False
-) -> tuple[float, float, float]:
-    """The score of outcomes (m, G), and the ends of its 95 % interval over subsets."""
-    draws = np.random.default_rng(0).integers(len(kept), size=(bootstrap.DRAWS, len(kept)))
-    estimate = datamodelling(outcome, kept, predicted, others)
-    low, high = bootstrap.ends(estimate, datamodelling(outcome[draws], kept[draws], predicted, others), 1)
-    return float(estimate), float(low), float(high)
+) -> tuple[float, np.ndarray]:
+    """The score of the means over seeds of outcomes (S, m, G) and of F (S, G, G), and that of each draw (DRAWS,).
+
+    A draw takes seeds and subsets with replacement; the same sizes always have the same draws, so that two measures
+    are compared by what differs in each.
+    """
+    draw = np.random.default_rng(0)
+    seeds, subsets = (draw.integers(count, size=(bootstrap.DRAWS, count)) for count in outcome.shape[:2])
+    outcomes = np.take_along_axis(outcome[seeds].mean(axis=1), subsets[..., None], axis=1)
+    estimate = datamodelling(outcome.mean(axis=0), kept, predicted.mean(axis=0), others)
+    return float(estimate), datamodelling(outcomes, kept[subsets], predicted[seeds].mean(axis=1), others)
 
 
 def outcomes_agree(kept: np.ndarray, others: bool = False) -> Callable[[np.ndarray, np.ndarray], float]:

@@ -1,16 +1,24 @@
 """Training that draws more often from where a step helps elsewhere, as influence measures it while training goes on."""
 
 import numpy as np
-from torch import Tensor
 
 from surroscope.cost_function import smse
 from surroscope.influence.compute import Rules
 from surroscope.influence.compute import influence as solved
-from surroscope.influence.functional import copied
+from surroscope.influence.functional import copied, inner
 from surroscope.influence.linearize import FIXED, Linearization
 from surroscope.influence.normalize import standard
 from surroscope.influence.responses import Grams
-from surroscope.training.strategy import FORWARD, WITH_BACKWARD, Pass, Strategy, Window, next_state
+from surroscope.training.strategy import (
+    FORWARD,
+    WITH_BACKWARD,
+    Pass,
+    Strategy,
+    Window,
+    next_state,
+    require_counts,
+    require_share,
+)
 
 RULES = Rules("perturbation", 1e-4, 1e-6, "absolute")
 # A tangent is a forward that carries a derivative with it.
@@ -25,6 +33,8 @@ def build(every: int = 8, samples: int = 3, window: int = 4, floor: float = 0.2)
     before every `every` passes, the first on, from `samples` windows of each group, and its gradients and tangents are
     counted.
     """
+    require_counts(every=every, samples=samples, window=window)
+    require_share(floor=floor)
 
     def batches(of: Pass) -> list[np.ndarray]:
         named = of.labels[:, 0] * (of.labels[:, 1].max() + 1) + of.labels[:, 1] // window
@@ -46,7 +56,12 @@ def build(every: int = 8, samples: int = 3, window: int = 4, floor: float = 0.2)
 
 
 def helps(h: np.ndarray, groups: np.ndarray, count: int) -> np.ndarray:
-    """Of each group the mean of H̃[j, i] over its samples i and those j of others, 0 where that is negative: (count,)"""
+    """Of each group the mean of H̃[j, i] over its samples i and those j of others, 0 where that is negative: (count,)
+
+    Of one group it is 0: there are no others.
+    """
+    if count == 1:
+        return np.zeros(1)
     return np.array([max(0.0, h[np.ix_(groups != group, groups == group)].mean()) for group in range(count)])
 
 
@@ -58,11 +73,5 @@ def influence(window: Window) -> np.ndarray:
     outputs = linear.tangents(states, gradients, method).flatten(1)
     everything = np.arange(len(states))
     precision = str(gradients.dtype).removeprefix("torch.")
-    products = Grams(product(gradients), product(outputs) / outputs.shape[1], precision=precision)
+    products = Grams(inner(gradients, gradients), inner(outputs, outputs) / outputs.shape[1], precision=precision)
     return solved(products, everything, everything, RULES, RULES.damping)[0]
-
-
-def product(rows: Tensor) -> np.ndarray:
-    """Inner products of rows, in float64, on the CPU."""
-    rows = rows.detach().double()
-    return (rows @ rows.T).cpu().numpy()

@@ -7,7 +7,7 @@ import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.axis import Axis
 from matplotlib.figure import Figure
-from matplotlib.ticker import NullLocator
+from matplotlib.ticker import LogLocator, MaxNLocator, NullLocator
 
 from surroscope.plots.style import (
     COLOURS,
@@ -50,13 +50,12 @@ def rows_down(panel: Axes, names: list[str]) -> None:
 
 
 def ratios(axis: Axis) -> None:
-    """Number a logarithmic axis by powers of a step, so that 1 is among them: 0.5, 1, 2."""
-    low, high = np.log(axis.get_view_interval())
-    steps = np.log([1.1, 1.2, 1.5, 2, 3, *10.0 ** np.arange(1, 99)])
-    step = steps[np.argmax(high - low < 5 * steps)]
-    ticks = np.exp(step * np.arange(np.ceil(low / step), np.floor(high / step) + 1))
+    """Number a logarithmic axis by round numbers, 1 among them: 0.8, 1, 1.2 of a short one, 0.5, 1, 2 of a long one."""
+    low, high = axis.get_view_interval()
+    short, long = MaxNLocator(7, steps=[1, 2, 5, 10]), LogLocator(subs=(1, 2, 5) if high < 200 * low else (1,))
+    ticks = [tick for tick in (short if high < 4 * low else long).tick_values(low, high) if low <= tick <= high]
     axis.set_minor_locator(NullLocator())
-    axis.set_ticks(ticks.tolist(), [f"{tick:.2g}" for tick in ticks])
+    axis.set_ticks(ticks, [f"{tick:.3g}" for tick in ticks])
 
 
 def of_rows(count: int, height: float) -> Figure:

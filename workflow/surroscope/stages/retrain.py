@@ -42,7 +42,9 @@ def stage(settings: jobs.Retrain, *, stores: list[Path], split: Path, retrained:
         seed=settings.seed,
         until=settings.epochs,
         classes=len(classes),
-        strategy=masked(rule, windows.placed(settings.left_out, classes), draws=settings.strategy is not None),
+        strategy=masked(
+            rule, windows.placed(settings.left_out, classes), draws=settings.strategy is not None or drops(network)
+        ),
     )
     total = settings.epochs * loop.batches_in(train, settings.batch, history + rule.following)
     with progress.bar(f"{settings.member} of {settings.model} seed {settings.seed}", total, "batch") as bar:
@@ -71,6 +73,16 @@ def stage(settings: jobs.Retrain, *, stores: list[Path], split: Path, retrained:
     )
     with store.writing(retrained, cli.provenance("retrain", settings)) as temporary:
         dataset.to_zarr(temporary, zarr_format=3, consolidated=False)
+
+
+def drops(network: nn.Module) -> bool:
+    """Whether a network draws what it leaves out in training."""
+    shares = [
+        part.p if isinstance(part, nn.modules.dropout._DropoutNd) else part.dropout
+        for part in network.modules()
+        if isinstance(part, nn.modules.dropout._DropoutNd | nn.MultiheadAttention)
+    ]
+    return max(shares, default=0.0) > 0
 
 
 if __name__ == "__main__":

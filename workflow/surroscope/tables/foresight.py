@@ -12,6 +12,7 @@ from surroscope.diagnostics import bootstrap
 from surroscope.diagnostics.arms import Flown
 from surroscope.diagnostics.coupling import Coupled, pairs_of_classes
 from surroscope.diagnostics.foresight import LEVEL, at_error, chance, critical, holm, partial, spearman
+from surroscope.diagnostics.retraining import ceiling
 from surroscope.diagnostics.scalars import Measured
 from surroscope.influence.matrices import responses_of
 from surroscope.influence.responses import MATRIX, Response
@@ -151,7 +152,8 @@ def foretold(
     spearman: of means over seeds, with an interval over seeds; critical, p: by chance; partial: given validation error
     matched: the number taken when the validation error was equal, of matched_arms that have it
     across: of the number at one seed with the outcome at another, mean; agreement, outcome_agreement: of the number,
-        and of the outcome, between seeds: near 0 where models differ by the luck of a seed alone
+        and of the outcome, between seeds: near 0 where models differ by the luck of a seed alone; ceiling: the most
+        that a number can correlate with the mean outcome, as far as that repeats
     """
     sign = -DIRECTIONS[name]
     at = table[table["epoch"] == early].pivot(index="model", columns="seed")
@@ -172,6 +174,7 @@ def foretold(
     n = int((~np.isnan(x.mean(axis=1) + y.mean(axis=1))).sum())
     equal = at_equal_error(table, name, models, seeds).mean(axis=1)
     pairs = list(permutations(every, 2))
+    repeats = mean([spearman(y[:, a], y[:, b]) for a, b in pairs])
     return {
         **{"direction": DIRECTIONS[name], "rival": name in RIVALS, "epoch": early, "n_arms": n},
         **{"spearman": estimate[0], "low": low[0], "high": high[0], "critical": critical(n)},
@@ -179,8 +182,7 @@ def foretold(
         **{"matched": sign * spearman(equal, y.mean(axis=1)), "matched_arms": int((~np.isnan(equal)).sum())},
         "across": mean([sign * spearman(x[:, a], y[:, b]) for a, b in pairs]),
         "agreement": mean([spearman(x[:, a], x[:, b]) for a, b in pairs]),
-        "outcome_agreement": mean([spearman(y[:, a], y[:, b]) for a, b in pairs]),
-        "n_seeds": len(seeds),
+        **{"outcome_agreement": repeats, "ceiling": ceiling(repeats, len(seeds)), "n_seeds": len(seeds)},
     }
 
 
@@ -206,12 +208,13 @@ def sentence(table: pd.DataFrame) -> str:
     lines = []
     for family, rows in table[table["classes"] == table["classes"].iloc[0]].groupby("arms", sort=False):
         known = rows.dropna(subset="spearman")
-        passed = known[known["spearman"] >= known["critical"]].sort_values("spearman", ascending=False)
+        reached = known[known["p"] <= LEVEL].sort_values("spearman", ascending=False)
+        passed = reached[reached["spearman"] > 0]
         names = ", ".join(f"{row.measure} {row.spearman:.2f}" for row in passed.itertuples())
-        against = int((known["spearman"] <= -known["critical"]).sum())
         lines.append(
             f"of {len(known)} measures over {family} arms {len(passed)} reach the critical rank correlation "
-            f"({names or 'none'}), {against} do the wrong way round, {LEVEL * len(known):.1f} would by chance, and "
+            f"({names or 'none'}), {len(reached) - len(passed)} do the wrong way round, "
+            f"{LEVEL / 2 * len(known):.1f} would either way by chance, and "
             f"{int((known['holm'] <= LEVEL).sum())} pass corrected for so many tests"
         )
     return f"Foresight at epoch {table['epoch'].iloc[0]}: {'; '.join(lines)}."

@@ -49,8 +49,9 @@ class Bank:
         return {"group": groups, "class": self.classes, "window": windows}
 
     def named(self, prefix: str) -> list[str]:
-        """Members whose names begin so, in order."""
-        return [member for member in self.error if member.startswith(f"{prefix}_")]
+        """Members whose names begin so, in the order of the groups that they leave out."""
+        named = [member for member in self.error if member.startswith(f"{prefix}_")]
+        return sorted(named, key=lambda member: np.flatnonzero(self.left_out[member]).tolist())
 
 
 def bank(datasets: Sequence[xr.Dataset]) -> Bank:
@@ -122,7 +123,7 @@ def foretold(found: Bank, number: int, cross: xr.Dataset, kernel: xr.Dataset) ->
     error = found.error["all"][number][label[test], cross["batch"].values[test], place[test]]
 
     def sums(matrix: np.ndarray) -> np.ndarray:
-        return diagnostics.helped(matrix, group[test], group[train], classes * windows)
+        return diagnostics.helped(matrix, group[test], group[train], np.tile(np.bincount(found.window), classes))
 
     own = influence[np.ix_(test, train)]
     (coupling, *_) = coupled([kernel], "trained")
@@ -206,14 +207,19 @@ def subsets(found: Bank, effect: np.ndarray, predicted: Mapping[str, np.ndarray]
         others = relation == diagnostics.OTHERS
         agree = diagnostics.between_seeds(outcome, diagnostics.outcomes_agree(trained, others))
         about = {"score": "lds", "relation": relation, "n": len(members), "reliability": agree}
-        for name, values in ({RETRAINED: effect} | dict(predicted)).items():
-            ends = diagnostics.datamodelled(outcome.mean(axis=0), trained, values.mean(axis=0), others)
-            reached = {"ceiling": diagnostics.ceiling(agree, len(found.seeds))}
-            rows.append(about | reached | {"measure": name, "seeds": POOLED} | scored(*ends))
-            for number, seed in enumerate(found.seeds):
-                ends = diagnostics.datamodelled(outcome[number], trained, values[number], others)
-                reached = {"ceiling": diagnostics.ceiling(agree, 1)}
-                rows.append(about | reached | {"measure": name, "seeds": str(seed)} | scored(*ends))
+        of = {POOLED: np.arange(len(found.seeds))} | {str(seed): np.array([n]) for n, seed in enumerate(found.seeds)}
+        for seeds, which in of.items():
+            reached = {"ceiling": diagnostics.ceiling(agree, len(which)), "seeds": seeds}
+            scores = {
+                name: diagnostics.datamodelled(outcome[which], trained, values[which], others)
+                for name, values in ({RETRAINED: effect} | dict(predicted)).items()
+            }
+            rival, its = scores["nearness"]
+            for name, (value, drawn) in scores.items():
+                low, high = map(float, bootstrap.ends(np.array(value), drawn, len(which)))
+                least, most = map(float, bootstrap.ends(np.array(value - rival), drawn - its, len(which)))
+                over = {"over_nearness": value - rival, "over_low": least, "over_high": most}
+                rows.append(about | reached | {"measure": name} | scored(value, low, high) | over)
     return rows
 
 

@@ -218,8 +218,9 @@ class Training:
         self.steps += 1
         if self.recipe.average is not None:
             decay = min(self.recipe.average, (1 + self.steps) / (10 + self.steps))
+            latest = self.strategy.weights(self.memory)
             for name, parameter in self.network.named_parameters():
-                self.average[name].lerp_(parameter.detach(), 1 - decay)
+                self.average[name].lerp_(latest.get(name, parameter).detach().to(self.place), 1 - decay)
 
 
 @torch.no_grad()

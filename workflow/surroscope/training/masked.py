@@ -9,7 +9,8 @@ from dataclasses import replace
 import torch
 from torch import Tensor
 
-from surroscope.training.strategy import Forward, Strategy, Window
+from surroscope.errors import UserError
+from surroscope.training.strategy import Forward, Strategy, Window, in_order
 from surroscope.training.windows import Without
 
 
@@ -19,9 +20,16 @@ def masked(strategy: Strategy, left_out: Without, *, draws: bool = True) -> Stra
     Batches are those of all windows; the gradient of each is the sum over the others, over the number of all. One
     without any others is a step by a gradient of 0.
 
-    draws: whether the strategy draws at random; if so it is called with all windows, so that what it draws for the
-        others is the same, if not with the others alone, which takes less time
+    draws: whether the strategy or the network draws at random; if so they are called with all windows, so that what is
+        drawn for the others is the same, if not with the others alone, which takes less time
+
+    Raises UserError for a strategy that makes batches of its own: what is left out could change these.
     """
+    if strategy.batches is not in_order:
+        raise UserError(
+            "retraining: the training.strategy chooses the windows of a batch itself, which may depend on those that "
+            "are left out; leave the model out of retraining.models"
+        )
 
     def loss(forward: Forward, window: Window) -> Tensor:
         kept = torch.ones(len(window.labels), dtype=torch.bool, device=window.labels.device)

@@ -23,8 +23,6 @@ from surroscope.system import System
 # From contexts, see `models.context`, to the next states (N, F, Y, X). What goes through it is counted.
 Forward = Callable[[Tensor], Tensor]
 TRIED = 3
-
-
 # Of one sample, in forwards: a forward without a gradient, and one with the backward pass behind it.
 FORWARD, WITH_BACKWARD = 1, 3
 
@@ -146,6 +144,25 @@ def next_state() -> Strategy:
     return Strategy(lambda forward, window: window.error(forward(window.given())))
 
 
+def require(holds: bool, found: str, expected: str) -> None:
+    """Raise UserError unless an option of a strategy is what it has to be."""
+    if not holds:
+        raise UserError(f"training.strategy: {found}; expected {expected}")
+
+
+def require_counts(**options: object) -> None:
+    """Raise UserError unless each is a whole number of 1 or more."""
+    for name, found in options.items():
+        counts = isinstance(found, int) and not isinstance(found, bool) and found >= 1
+        require(counts, f"{name} is {found!r}", "a whole number, 1 or more")
+
+
+def require_share(**options: float) -> None:
+    """Raise UserError unless each is a number from 0 to 1."""
+    for name, found in options.items():
+        require(0 <= found <= 1, f"{name} is {found!r}", "a number from 0 to 1")
+
+
 def load(factory: str, options: dict[str, Any], system: System) -> Strategy:
     """The strategy that ``factory(**options)`` makes; a parameter `system` is the system.
 
@@ -175,17 +192,26 @@ def asked_for(training: Any) -> Strategy:
 
 
 def check(strategy: Strategy, network: nn.Module, shape: tuple[int, ...], snapshots: int, name: str) -> None:
-    """Raise UserError, before hours are spent, unless the loss of random windows can be descended.
+    """Raise UserError, before hours are spent, unless random windows make batches and a loss that can be descended.
 
     shape: of a snapshot, (C, Y, X); snapshots: of a trajectory; name: of the strategy
     """
     require_room(history_of(network) + strategy.following, snapshots)
     window = random_window(strategy, network, shape)
+
+    def chosen(numbers: np.ndarray) -> Window:
+        return Window(network, window.snapshots[numbers], window.labels[numbers])
+
+    every, draw = np.arange(TRIED), np.random.default_rng(0)
+    labels = np.stack([every, 0 * every], axis=1)  # of a class each
+    of = Pass(every, labels, 1, draw, network, chosen, lambda forwards: None, {})
     try:
         with torch.random.fork_rng(devices=[]):
             losses = strategy.loss(lambda contexts: network(contexts).float(), window)
             require_losses(losses, TRIED)
             losses.sum().backward()
+            found = [number for batch in strategy.batches(of) for number in batch.tolist()]
+            require(set(found) <= set(every), f"batches are of {found}", f"numbers of the windows of a pass, {every}")
     except UserError:
         raise
     except Exception as error:  # a user's loss may fail in any way

@@ -9,7 +9,7 @@ import numpy as np
 import torch
 from torch import nn
 
-from surroscope.training.strategy import Pass, Strategy, next_state
+from surroscope.training.strategy import Pass, Strategy, next_state, require_counts, require_share
 
 
 def build(rate: float = 0.5, window: int = 4) -> Strategy:
@@ -18,6 +18,8 @@ def build(rate: float = 0.5, window: int = 4) -> Strategy:
     A domain is a class and `window` consecutive times, of which the last takes what is left over. θ, not the inner
     steps, is what is validated and kept. A domain with fewer windows than others has smaller batches.
     """
+    require_counts(window=window)
+    require_share(rate=rate)
 
     def batches(of: Pass) -> list[np.ndarray]:
         times = of.labels[:, 1] - of.labels[:, 1].min()

@@ -4,7 +4,7 @@ from dataclasses import replace
 
 import torch
 
-from surroscope.training.strategy import Forward, Strategy, Window
+from surroscope.training.strategy import Forward, Strategy, Window, require
 
 
 def build(sigma: float = 3e-3) -> Strategy:
@@ -12,6 +12,7 @@ def build(sigma: float = 3e-3) -> Strategy:
 
     sigma: σ; Hao et al. 2024 (DPOT) take 5e-4
     """
+    require(sigma >= 0, f"sigma is {sigma!r}", "a number, 0 or more")
 
     def loss(forward: Forward, window: Window) -> torch.Tensor:
         snapshots = window.snapshots.clone()

@@ -3,11 +3,12 @@
 import torch
 
 from surroscope.models import context
-from surroscope.training.strategy import Forward, Strategy, Window
+from surroscope.training.strategy import Forward, Strategy, Window, require_share
 
 
 def build(share: float = 0.5) -> Strategy:
     """C(f(f(s_t) as a constant), s_t+2) for a share of the batches, drawn at random; one step for the others."""
+    require_share(share=share)
 
     def loss(forward: Forward, window: Window) -> torch.Tensor:
         given = window.given()

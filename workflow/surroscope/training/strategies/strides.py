@@ -3,7 +3,7 @@
 import torch
 
 from surroscope.errors import UserError
-from surroscope.training.strategy import Forward, Strategy, Window
+from surroscope.training.strategy import Forward, Strategy, Window, require, require_counts
 
 
 def build(steps: tuple[int, ...] = (1, 2, 4)) -> Strategy:
@@ -11,8 +11,8 @@ def build(steps: tuple[int, ...] = (1, 2, 4)) -> Strategy:
 
     Raises UserError for a network that is not told k (`call.lead`).
     """
-    if not steps or any(not isinstance(step, int) or step < 1 for step in steps):
-        raise UserError(f"training.strategy: steps is {steps}; expected numbers of snapshots, 1 or more")
+    require(len(steps) > 0, "steps is empty", "numbers of snapshots")
+    require_counts(**{f"steps[{n}]": step for n, step in enumerate(steps)})
     longest = max(steps)
 
     def loss(forward: Forward, window: Window) -> torch.Tensor:

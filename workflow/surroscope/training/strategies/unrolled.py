@@ -3,11 +3,12 @@
 import torch
 
 from surroscope.models import context
-from surroscope.training.strategy import Forward, Strategy, Window
+from surroscope.training.strategy import Forward, Strategy, Window, require_counts
 
 
 def build(steps: int = 2) -> Strategy:
     """Σ_k C(f^k(s_t), s_t+k) over k = 1 ... steps."""
+    require_counts(steps=steps)
 
     def loss(forward: Forward, window: Window) -> torch.Tensor:
         given, losses = window.given(), []
