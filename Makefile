@@ -43,9 +43,9 @@ test-gpu: $(VENV)/ready
 
 # Installs SLURM (Debian, as root), starts a cluster of four machines made of namespaces, and ends them again.
 test-slurm: $(VENV)/ready
-	tests/slurm/nodes.sh start
-	pytest -m slurm --basetemp /var/lib/surroscope-nodes/shared/tests tests/slurm \
-	  && tests/slurm/nodes.sh stop || { tests/slurm/nodes.sh stop keep; exit 1; }
+	@keep=keep; trap 'tests/slurm/nodes.sh stop $$keep' EXIT; trap 'exit 130' INT TERM; \
+	tests/slurm/nodes.sh start \
+	  && pytest -m slurm --durations 30 --basetemp /var/lib/surroscope-nodes/shared/tests tests/slurm && keep=
 
 # Installs Chromium (Debian, as root) where there is none. STUDY=results/name looks at that study's page.
 test-browser: $(VENV)/ready

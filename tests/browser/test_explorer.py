@@ -55,7 +55,7 @@ class Shown:
     def pair(self) -> tuple[str, str]:
         """Of the line that is read out: transitions of step and response."""
         told = self.root.locator("[role=status]").inner_text()
-        match = re.fullmatch(r"A step on (.+) → the response at (.+)", told)
+        match = re.fullmatch(r"A step on (.+) → the response at (.+?): .+", told)
         assert match, told
         return match[1], match[2]
 
@@ -162,8 +162,31 @@ def test_networks_measures_epochs_and_units_can_be_chosen(shown: Shown) -> None:
         unit.fill(str(number))
         assert f"seed {seed}, probe batch {batch}" in shown.root.inner_text()
         assert matches(shown.row(0)[2], values[number - 1, 2, 1])
+    # The other matrix has fewer batches: the same one where it has it, else its median, which it says.
+    shown.select(1, "measure").select_option("explained")
+    own = shown.data["models"][first][last]["explained"]["units"]
+    assert 0 < len(own) < len(units)
+    of_kernel = shown.of(first, last, "explained")[:, 2, 1]
+    for number, chosen in enumerate(units, 1):
+        unit.fill(str(number))
+        expected = of_kernel[own.index(chosen)] if chosen in own else np.median(of_kernel)
+        assert matches(shown.row(1)[2], expected)
+        caption = shown.root.locator("figure").nth(1).inner_text()
+        assert ("has no such batch: median of" in caption) == (chosen not in own)
     unit.fill("0")
-    assert f"median of {len(units)}" in shown.root.inner_text()
+    assert f"median of {len(units)}" in shown.root.locator("figure").nth(0).inner_text()
+
+
+def test_two_epochs_of_one_network_stand_side_by_side(shown: Shown) -> None:
+    model, epochs = next((m, list(of)) for m, of in shown.data["models"].items() if len(of) > 1)
+    shown.matrices[0].hover(position=shown.place(1, 2))
+    for side in (0, 1):
+        shown.select(side, "network").select_option(model)
+        shown.select(side, "measure").select_option("influence")
+    shown.select(0, "epoch").fill("0")
+    for side, epoch in ((0, epochs[0]), (1, epochs[-1])):
+        assert matches(shown.row(side)[3], np.median(shown.of(model, epoch, "influence")[:, 2, 1]))
+        assert epoch in shown.root.locator("figure").nth(side).locator("output").inner_text()
 
 
 def test_states_response_maps_and_the_row_follow_the_pair(shown: Shown) -> None:
@@ -241,6 +264,15 @@ def test_what_is_not_folded_is_ten_screens_and_the_print_fifteen_pages(browser: 
     assert height <= SCREENS * DESKTOP["viewport"]["height"] * max(1, len(study.systems))
     printed = page.pdf(format="A4")
     assert 1 <= len(re.findall(rb"/Type\s*/Page\b", printed)) <= PAGES
+    # Of every question a figure, in print too.
+    page.emulate_media(media="print")
+    questions = page.locator("details.question")
+    assert questions.count() >= 3
+    for number in range(questions.count()):
+        own = questions.nth(number).locator("figure img")
+        assert own.first.is_visible()
+        assert own.first.evaluate("image => image.complete && image.naturalWidth > 0")
+    assert not page.locator(".explorer, .rollouts").first.is_visible()
     page.close()
 
 

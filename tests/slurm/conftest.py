@@ -159,7 +159,14 @@ def untrained(local_tiny: Project, tmp_path: Path) -> Iterator[Project]:
     project = local_tiny.copy(tmp_path / "project")
     project.remove("results/tiny/NS/vit", "results/tiny/NS/tables")
     yield project
-    cluster("start")
+    try:
+        cluster("start")
+    finally:
+        end(project)
+
+
+def end(project: Project) -> None:
+    """Of all jobs, and of all processes that work in a project's folder."""
     cancel_all()
     for process in psutil.process_iter():
         try:

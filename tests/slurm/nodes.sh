@@ -229,7 +229,11 @@ start() {
     has "$machine" slurmd > /dev/null || on "$machine" slurmd -N "$machine" < /dev/null >> "$machine/slurmd.out" 2>&1 \
       || { tail -n 3 "$machine/slurmd.log" >&2; fail "slurmd does not start at $machine; see $LAB/$machine/slurmd.log"; }
   done
-  within 50 all_idle || on head scontrol update nodename=node[1-3] state=resume || true
+  within 50 all_idle || {
+    # As an administrator would of a node that SLURM keeps drained; tests print it.
+    echo "resumed: $(on head sinfo -h -R -o '%N: %E' | tr '\n' ' ')" >&2
+    on head scontrol update nodename=node[1-3] state=resume || true
+  }
   within 250 all_idle || fail "not all nodes come up ($(on head sinfo -h -R -o '%N: %E' | tr '\n' ' ')); see $LAB/node*/slurmd.log"
   on head sinfo -N -o '%P %N %T %c %m %G'
 }
@@ -239,21 +243,28 @@ kill_machine() {
   local pid
   pid=$(first "$1") || return 0  # it does not run
   kill -9 "$pid"
-  within 100 test ! -e "/proc/$pid" || fail "$1 does not end (process $pid)"
+  within 100 test ! -e "/proc/$pid" || { echo "error: $1 does not end (process $pid)" >&2; return 1; }
   rm -f "$LAB/$1/init.pid"
 }
 
 stop() {
-  local machine controller group
-  for machine in "${MACHINES[@]}"; do kill_machine "$machine"; done
+  local machine controller group failed=
+  for machine in "${MACHINES[@]}"; do
+    # What is frozen does not end.
+    find "$CGROUPS"/*/surroscope-nodes/"$machine" -name freezer.state -exec sh -c 'echo THAWED > "$1"' sh {} \; 2> /dev/null || true
+    kill_machine "$machine" || failed="$failed $machine"
+  done
   for controller in "${CONTROLLERS[@]}"; do
     group=$CGROUPS/$controller/surroscope-nodes
     [ -d "$group" ] || continue
     # A group is empty a little after its last process.
-    within 50 sh -c 'find "$1" -depth -type d -exec rmdir {} + ; [ ! -d "$1" ]' sh "$group" || fail "$group is not empty"
+    within 50 sh -c 'find "$1" -depth -type d -exec rmdir {} + ; [ ! -d "$1" ]' sh "$group" || failed="$failed $group"
   done
   while mountpoint -q "$SHARED"; do umount --lazy --recursive "$SHARED"; done
   if [ "${1:-}" = keep ]; then echo "files of the cluster are kept in $LAB"; else rm -rf --one-file-system "$LAB"; fi
+  ! grep -q surroscope-nodes /proc/self/mountinfo || failed="$failed mounts"
+  ! grep -ls surroscope-nodes /proc/[0-9]*/cgroup > /dev/null || failed="$failed processes"
+  [ -z "$failed" ] || fail "these are left:$failed"
 }
 
 [ "$(id -u)" = 0 ] || fail "a test cluster is started as root; run 'sudo make test-slurm'"

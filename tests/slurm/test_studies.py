@@ -4,6 +4,7 @@ import os
 import re
 import signal
 import subprocess
+import time
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -139,6 +140,15 @@ def slow_to_tell(untrained: Project) -> Iterator[Project]:
     machines = ("head", "node1", "node2", "node3")
     for machine in machines:
         subprocess.run(at(machine, "bindfs", "-o", f"dev{options}", folder, folder), check=True)
+    # A node that has looked for a name in vain does not see it for so long.
+    new = untrained.folder / "new"
+    seen = at("node1", "test", "-e", str(new))
+    assert subprocess.run(seen, check=False).returncode
+    new.touch()
+    began = time.monotonic()
+    assert subprocess.run(seen, check=False).returncode, "not slow: this bindfs looks again at once"
+    until(lambda: not subprocess.run(seen, check=False).returncode, "the new name", 2 * STALE_SECONDS)
+    assert time.monotonic() - began > STALE_SECONDS / 2
     yield untrained
     for machine in machines:
         subprocess.run(at(machine, "umount", "--lazy", folder), check=True)

@@ -27,6 +27,7 @@ def record(digest: str = "a", **changes: Any) -> dict[str, Any]:
         "seeds": [10, 35],
         "split": {"train": 0.5},
         "probe": {"batches": 2},
+        "coupling": {},
         "systems": {},
     } | changes
     return {"config": config, "stores": {f"data/store/{digest}/NS/NS-BB.zarr": {"digest": digest}, "results/x": {}}}
@@ -38,6 +39,9 @@ def test_a_paired_difference_has_no_spread_where_both_move_together() -> None:
     apart = table[table["less"] == "a"].set_index("name")
     assert apart["paired"].all()
     assert apart[["value", "low", "high"]].to_numpy() == pytest.approx(0.5)
+    # A network that is given a longer past is looked at from other transitions.
+    later = {("NS", "net"): {"a": ONE, "b": replace(OTHER, first=2)}}
+    assert not compare.table(later, {"a": record(), "b": record()})["paired"].any()
     alone = compare.table(found, {"a": record(), "b": record("other")})
     apart = alone[alone["less"] == "a"].set_index("name")
     assert not apart["paired"].any()
@@ -54,6 +58,7 @@ def test_a_paired_difference_has_no_spread_where_both_move_together() -> None:
         (record("b"), False),
         (record(seeds=[10]), False),
         (record(probe={"batches": 3}), False),
+        (record(coupling={"probes": 1}), False),
     ],
 )
 def test_studies_are_paired_that_look_at_the_same_transitions_of_the_same_data(other: Any, together: bool) -> None:

@@ -114,6 +114,20 @@ def test_an_estimate_is_said_and_then_the_share_of_time_that_is_done(console: An
     assert re.fullmatch(r"\[  0 %, ETA 50 s\] Do split: 0 s", second)
 
 
+def test_what_ends_before_the_estimate_comes_is_done_by_then(console: Any) -> None:
+    run, jobs = console(io.StringIO()), chain("split", "train")
+    run.tell(LogEvent.RESOURCES_INFO, "Provided cores: 2", cores=2)
+    run.starts(7, "split")
+    run.ends(7)
+    run.manager._queue.join()
+    answer = json.dumps({"works": [{"seconds": 100.0}, {"seconds": 300.0}], "keep": False})
+    process = SimpleNamespace(communicate=lambda text: (answer, ""), returncode=0, poll=lambda: 0)
+    run.handler.price(process, "", {7: 0, 8: 1}, jobs)
+    run.starts(8)
+    run.ends(8)
+    assert run.said().splitlines()[-1] == "[100 %, ETA 0 s] Do train: 0 s"
+
+
 def test_on_a_cluster_all_jobs_that_it_takes_run_at_once(console: Any) -> None:
     run, jobs = console(io.StringIO()), [Job("train", {}, 1, 0, 0, ()) for _ in range(4)]
     run.tell(LogEvent.RESOURCES_INFO, "Provided remote nodes: 100", nodes=100)

@@ -8,6 +8,7 @@ import threading
 import time
 from collections.abc import Iterator
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import dask
@@ -206,6 +207,33 @@ def test_workers_that_end_before_they_join_are_said_and_submitted_again(
         by("echo no module >&2; exit 1")
     assert len(list(slurm.glob("*.sh"))) == 3 + 2 * 2
     assert logs.exists()
+
+
+def test_a_worker_that_sbatch_refuses_once_is_submitted_once_more(
+    slurm: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture
+) -> None:
+    monkeypatch.setattr(dask_cluster, "QUEUE_SECONDS", 1.0)
+    refuse = f'[ "$1" = --test-only ] || ! mkdir {tmp_path}/once 2> /dev/null || {{ echo too many >&2; exit 1; }}'
+    path = slurm / "sbatch"
+    path.write_text(path.read_text().replace("#!/bin/bash\n", f"#!/bin/bash\n{refuse}\n"))
+    with dask_cluster.scheduler(at("slurm", workers=1), 2, 100, tmp_path / "k.workers", "contract"):
+        (found,) = compute(gram(da.ones((2, 40), chunks=(2, 10))))
+    assert np.array_equal(found, np.full((2, 2), 40.0))
+    said = capfd.readouterr().out
+    assert "warning: Dask worker refused-1 ended before it joined: nothing, as sbatch refused it" in said
+    assert len(list(slurm.glob("*.sh"))) == len(list(slurm.glob("cancelled-*"))) == 1
+
+
+def test_workers_stay_while_there_is_work_for_fewer(tmp_path: Path) -> None:
+    """Or the healthy one may be let go, where another is lost."""
+    asked: list[int] = []
+    job = SimpleNamespace(job_id="7")
+    fake = SimpleNamespace(worker_spec={"a": {}, "b": {}}, workers={"a": job}, scale=asked.append)
+    crew = dask_cluster.Crew(fake, 2, tmp_path)
+    crew.tend(1, {"a"})
+    fake.worker_spec.popitem()  # which Dask has given up
+    crew.tend(5, {"a"})
+    assert asked == [2, 2]
 
 
 def test_what_slurm_refuses_is_said_in_one_line(slurm: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

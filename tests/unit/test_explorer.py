@@ -105,6 +105,7 @@ def test_of_earlier_epochs_medians_are_kept_where_all_would_be_too_much(monkeypa
     found = explored(net={1: (first, None), 5: (last, None)})
     about, epochs = found["measures"]["influence"], found["models"]["net"]
     assert (epochs["1"]["influence"]["units"], len(epochs["5"]["influence"]["units"])) == ([], 4)
+    assert (epochs["1"]["influence"]["pooled"], epochs["5"]["influence"]["pooled"]) == (4, 0)
     kept = unpacked(epochs["1"]["influence"]["data"], about["low"], about["high"], 16)
     assert kept == pytest.approx(np.median(first.standardised, axis=0).ravel(), abs=1e-3)
 

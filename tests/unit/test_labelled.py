@@ -67,6 +67,20 @@ def test_lags_and_classes_are_medians_over_what_numpy_picks_one_by_one() -> None
     assert alone[0, 1] == pytest.approx(np.median([v[1, :, 0, t, 1, t] for t in range(T)]))
 
 
+def test_classes_and_times_are_matched_by_their_labels_on_either_side() -> None:
+    h = surroscope.standardised(h_of())
+    turned = h.isel(response_class=[1, 0], perturbation_time=[2, 0, 1])
+    xr.testing.assert_allclose(surroscope.by_lag(turned), surroscope.by_lag(h))
+    found = surroscope.class_matrix(turned)["median"]
+    xr.testing.assert_allclose(
+        found.sel(response_class=CLASSES, perturbation_class=CLASSES), surroscope.class_matrix(h)["median"]
+    )
+    with pytest.raises(UserError, match="h has response_time 0, 1 and perturbation_time 0, 1, 2; expected the same"):
+        surroscope.by_lag(h.isel(response_time=[0, 1]))
+    with pytest.raises(UserError, match=f"response_class {CLASSES[0]} and perturbation_class"):
+        surroscope.class_matrix(h.isel(response_class=[0]))
+
+
 def test_the_numbers_are_those_of_the_tables_bit_for_bit() -> None:
     chosen = [m.isel(solver=0).assign_attrs(seed=number) for number, m in enumerate(SEEDS)]
     tables = influence.of_model(chosen, "CE", "standard")

@@ -193,15 +193,27 @@ def test_commands(monkeypatch: pytest.MonkeyPatch) -> None:
     assert launch.command("stage", [], processes=2) == [*several, "--standalone", "-m", "stage"]
     monkeypatch.setenv("SLURM_JOB_ID", "123456")
     monkeypatch.setattr("socket.gethostname", lambda: "node1")
-    meeting = ["--nnodes", "3", "--rdzv-backend", "c10d", "--rdzv-endpoint", "node1:23456", "--rdzv-id", "123456.0"]
+    drawn = iter([3456, 3457])
+    monkeypatch.setattr("secrets.randbelow", lambda limit: next(drawn))
+    port = launch.PORTS[3456]
+    meeting = [
+        "--nnodes",
+        "3",
+        "--rdzv-backend",
+        "c10d",
+        "--rdzv-endpoint",
+        f"node1:{port}",
+        "--rdzv-id",
+        "123456.3456",
+    ]
     tasks = {"processes": 2, "tasks": 3}
     found = launch.command("stage", ["x"], launcher=["srun", "--nodes=3"], **tasks)
     srun = ["srun", "--kill-on-bad-exit=1", "--nodes=3", "--ntasks", "3"]
     assert found == [*srun, *several, *meeting, "-m", "stage", "x"]
-    assert launch.command("stage", [], launcher=["mpirun"], **tasks)[:3] == ["mpirun", "--ntasks", "3"]
-    monkeypatch.setenv("SLURM_RESTART_COUNT", "1")
-    again = launch.command("stage", ["x"], launcher=["srun", "--nodes=3"], **tasks)
-    assert {"node1:24465", "123456.1"} <= set(again)
+    # Another start of the same job meets elsewhere, by another name.
+    again = launch.command("stage", ["x"], launcher=["mpirun"], **tasks)
+    assert again[:3] == ["mpirun", "--ntasks", "3"]
+    assert {f"node1:{port + 1}", "123456.3457"} <= set(again)
 
 
 def test_two_launched_tasks_meet(tmp_path: Path) -> None:

@@ -174,7 +174,7 @@ def test_the_answer_stands_first_with_its_bars_and_what_to_do(study: Audit) -> N
     text = render(study)
     assert '<p class="label">What it learns &lt;i&gt;reaches&lt;/i&gt; little.</p>' in text
     plain = " ".join(" ".join(Page(text).text).split())
-    assert "first and last times 98 % (95 to 100)" in plain
+    assert "first and last times 98 % (95 to 102)" in plain
     assert "a and b 50 %" in plain
     assert "a and c not known" in plain
     assert "Not settled, since an interval spans a limit: a and b." in plain

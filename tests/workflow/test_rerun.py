@@ -11,6 +11,8 @@ from .conftest import QUICK, Project, fresh
 
 # Jobs of the quick study: CE with a UNet (one probed epoch) and a ViT (two), NS with a ViT (one).
 DRAWING = {"figures": 2, "report": 1}
+# Others of the kind are among the fast ones.
+SLOW = pytest.mark.slow
 COMMENT = "\n# a comment changes nothing\n"
 
 
@@ -34,12 +36,13 @@ def test_a_study_without_snakemakes_memory_is_known_by_what_its_results_say(quic
             "made with learning_rate 0.002, asked for is 0.001",
             "train",
         ),
-        ("heads: 2", "heads: 4", '"heads": 2, .* asked for is {.*"heads": 4', "train"),
-        (
+        pytest.param("heads: 2", "heads: 4", '"heads": 2, .* asked for is {.*"heads": 4', "train", marks=SLOW),
+        pytest.param(
             "study: quick",
             "study: quick\ninfluence: {damping: 1.0e-3}",
             "damping 1e-06, asked for is 0.001",
             "influence",
+            marks=SLOW,
         ),
     ],
 )
@@ -125,6 +128,7 @@ def test_touched_and_commented_sources_change_nothing(quick: Project, tmp_path: 
             "# larger\nfont.size:",
             DRAWING,
             id="the look",
+            marks=SLOW,
         ),
         pytest.param(
             "workflow/surroscope/plots/orbits.py",
@@ -132,6 +136,7 @@ def test_touched_and_commented_sources_change_nothing(quick: Project, tmp_path: 
             "import numpy as np\n\nEDITED = True\n",
             DRAWING,
             id="one kind of figure",
+            marks=SLOW,
         ),
         pytest.param(
             "workflow/surroscope/report/network_figures.py",
@@ -139,6 +144,7 @@ def test_touched_and_commented_sources_change_nothing(quick: Project, tmp_path: 
             '"The data"',
             DRAWING,
             id="a figure's title",
+            marks=SLOW,
         ),
         pytest.param(QUICK, "study: quick", "study: quick\nfigures: {dpi: 80}", DRAWING, id="a figure option"),
         pytest.param(
@@ -170,6 +176,7 @@ def test_touched_and_commented_sources_change_nothing(quick: Project, tmp_path: 
                 "report": 1,
             },
             id="learning rate and weight decay",
+            marks=SLOW,
         ),
         pytest.param(
             "workflow/surroscope/influence/solvers.py",
@@ -191,6 +198,7 @@ def test_touched_and_commented_sources_change_nothing(quick: Project, tmp_path: 
             "LOG_INTERVAL = 60.0",
             {},
             id="how often progress is told",
+            marks=SLOW,
         ),
         pytest.param(
             "workflow/surroscope/training/checkpoints.py",
@@ -198,6 +206,7 @@ def test_touched_and_commented_sources_change_nothing(quick: Project, tmp_path: 
             "is damaged, so starting afresh",
             {},
             id="a message of training's checkpoints",
+            marks=SLOW,
         ),
         pytest.param(
             "workflow/surroscope/config/messages.py",
@@ -205,6 +214,7 @@ def test_touched_and_commented_sources_change_nothing(quick: Project, tmp_path: 
             "expected lists in a list",
             {},
             id="what a wrong configuration is told",
+            marks=SLOW,
         ),
         pytest.param(
             "workflow/surroscope/observables/catalogue.py",
@@ -212,6 +222,7 @@ def test_touched_and_commented_sources_change_nothing(quick: Project, tmp_path: 
             'BUILTIN = {\n    "both": Builtin("surroscope.observables.pairs:of_two", (("density", "energy"),)),',
             {},
             id="a new observable that nobody asks for",
+            marks=SLOW,
         ),
         pytest.param(
             "workflow/surroscope/observables/conservation.py",
@@ -233,6 +244,7 @@ def test_touched_and_commented_sources_change_nothing(quick: Project, tmp_path: 
             "import numpy as np\n\nEDITED = True\n",
             {"influence": 4, "tables": 2} | DRAWING,
             id="the solver, which needs the Gram matrices alone",
+            marks=SLOW,
         ),
         pytest.param(
             "workflow/surroscope/influence/coupling.py",
@@ -240,6 +252,7 @@ def test_touched_and_commented_sources_change_nothing(quick: Project, tmp_path: 
             "import numpy as np\n\nEDITED = True\n",
             {"coupling": 4, "tables": 2} | DRAWING,
             id="the kernel's measures",
+            marks=SLOW,
         ),
         pytest.param(
             "workflow/surroscope/diagnostics/verdict.py",
@@ -256,7 +269,12 @@ def test_touched_and_commented_sources_change_nothing(quick: Project, tmp_path: 
             id="the damping",
         ),
         pytest.param(
-            QUICK, "study: quick", "study: quick\ninfluence: {memory_mb: 1000.0}", {"report": 1}, id="the memory budget"
+            QUICK,
+            "study: quick",
+            "study: quick\ninfluence: {memory_mb: 1000.0}",
+            {"report": 1},
+            id="the memory budget",
+            marks=SLOW,
         ),
         pytest.param(
             QUICK,
@@ -264,6 +282,7 @@ def test_touched_and_commented_sources_change_nothing(quick: Project, tmp_path: 
             "  seed: 0\n  reader: mapped\n  keep_raw: false\n",
             {"report": 1},
             id="how data are read",
+            marks=SLOW,
         ),
         pytest.param(
             QUICK,
@@ -271,6 +290,7 @@ def test_touched_and_commented_sources_change_nothing(quick: Project, tmp_path: 
             "probe: {batches: 1",
             {"gradients": 4, "reduce": 4, "influence": 4, "coupling": 4, "evaluate": 4, "tables": 2} | DRAWING,
             id="the number of probe batches, which training does not see",
+            marks=SLOW,
         ),
         pytest.param(
             "workflow/surroscope/influence/gram.py",

@@ -99,6 +99,7 @@ class LogHandler(LogHandlerBase):
         self.running: dict[Any, Running] = {}
         self.failed: dict[Any, Running] = {}
         self.numbers: dict[Any, int] = {}
+        self.took: dict[Any, float] = {}
         self.forecast: Forecast | None = None
         self.pricing: subprocess.Popen[str] | None = None
         self.bar: tqdm | None = None
@@ -190,6 +191,7 @@ class LogHandler(LogHandlerBase):
             return
         self.done += 1
         took = record.created - job.since
+        self.took[record.job_id] = took
         if self.forecast and record.job_id in self.numbers:
             self.forecast.took[self.numbers[record.job_id]] = took
         if self.terminal:
@@ -231,6 +233,8 @@ class LogHandler(LogHandlerBase):
             works = [Work(**work) for work in found["works"]]
             forecast, peak = Forecast(jobs, works, self.cores), disk(jobs, works, self.cores, found["keep"])
             whole = forecast.now({})[1]
+            # Of those that ended before they were estimated.
+            forecast.took |= {numbers[job]: took for job, took in self.took.items() if job in numbers}
             self.numbers, self.forecast = numbers, forecast
             room = f", {size(peak)} of disk" if peak >= LEAST else ""
             self.say(f"estimated: {brief(whole)} {self.at_once}{room}")

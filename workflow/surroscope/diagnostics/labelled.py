@@ -99,6 +99,13 @@ def _units(h: xr.DataArray) -> tuple[np.ndarray, np.ndarray, list[str]]:
             f"of others choose one: h.sel({several[0]}=...)"
         )
     h = h.squeeze(list(other), drop=True)
+    for of, by in ((MATRIX[0], MATRIX[2]), (MATRIX[1], MATRIX[3])):
+        if set(h[of].values.tolist()) != set(h[by].values.tolist()):
+            raise UserError(
+                f"h has {of} {', '.join(map(str, h[of].values))} and {by} {', '.join(map(str, h[by].values))}; "
+                "expected the same on both sides: select those that both have"
+            )
+        h = h.sel({by: h[of].values})
     h = h.expand_dims([name for name in UNITS if name not in h.dims]).transpose(*UNITS, *MATRIX)
     values = h.values.reshape(-1, *h.shape[2:])
     there = ~np.isnan(values).all(axis=(1, 2, 3, 4))

@@ -12,8 +12,9 @@ def plane(table: pd.DataFrame, options: style.Options) -> Figure:
     """A mark a network: kernel transfer between the first and the last times, and between classes.
 
     table: a row a network, `model` as it is called here; `value`, `low`, `high` of each of `times`, `least` and `most`,
-    as columns times_value and so on. A line goes from the classes that share least to those that share most, NaN where
-    there is one class; bars are 95 % intervals. Dotted: the limits of "kept apart" and "shared".
+    as columns times_value and so on. A line goes from the classes that share least to those that share most; where
+    these are NaN, since there is one class, the mark stands on the lower edge. Bars are 95 % intervals. Dotted: the
+    limits of "kept apart" and "shared".
     """
     figure = Figure(figsize=(style.DOUBLE_COLUMN * 0.75, 3.6), layout="constrained")
     axes = figure.subplots()
@@ -26,6 +27,9 @@ def plane(table: pd.DataFrame, options: style.Options) -> Figure:
         axes.plot([row["times_value"]] * 2, [row["least_value"], row["most_value"]], **line)
         for end, filled in (("least", look["color"]), ("most", "white")):
             if np.isnan(row[f"{end}_value"]):
+                if end == "least":  # of one class
+                    (mark,) = axes.plot(row["times_value"], 0, look["marker"], color=look["color"], label=name)
+                    mark.set(transform=axes.get_xaxis_transform(), clip_on=False)
                 continue
             bars = {
                 f"{axis}err": [
@@ -47,6 +51,7 @@ def plane(table: pd.DataFrame, options: style.Options) -> Figure:
         xlabel="kernel transfer, first and last times",
         ylabel="kernel transfer between classes\n(filled: those that share least)",
     )
-    axes.set(xlim=(min(-0.05, axes.get_xlim()[0]), 1.05), ylim=(min(-0.05, axes.get_ylim()[0]), 1.05))
+    (left, right), (low, high) = axes.get_xlim(), axes.get_ylim()
+    axes.set(xlim=(min(-0.05, left), max(1.05, right)), ylim=(min(-0.05, low), max(1.05, high)))
     figure.legend(loc="outside right upper", frameon=False)
     return figure

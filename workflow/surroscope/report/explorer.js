@@ -56,13 +56,13 @@
     of(model, epoch, measure) {
       const key = [model, epoch, measure].join("/");
       if (!this.cache.has(key)) {
-        const { units, data } = this.data.models[model][epoch][measure], { low, high } = this.data.measures[measure];
+        const { units, pooled, data } = this.data.models[model][epoch][measure], { low, high } = this.data.measures[measure];
         const codes = decoded(data, 2), count = this.size ** 2;
         const values = Array.from({ length: codes.length / count }, (_, n) => Float64Array.from(
           { length: count }, (_, k) => codes[n * count + k] === MISSING[2] ? NaN : low + codes[n * count + k] / (MISSING[2] - 1) * (high - low)));
         const middle = values.length > 1
           ? Float64Array.from({ length: count }, (_, k) => median(values.map(unit => unit[k]))) : values[0];
-        this.cache.set(key, { units, values, middle });
+        this.cache.set(key, { units, values, middle, count: units.length || pooled });
       }
       return this.cache.get(key);
     }
@@ -75,10 +75,11 @@
     const data = JSON.parse(root.querySelector("script").textContent), matrices = new Matrices(data);
     const { classes, times, fields } = data, size = matrices.size, models = Object.keys(data.models);
     const id = root.dataset.id, measures = Object.keys(data.measures);
-    const state = { at: [Math.min(4, times - 1), Math.min(4, times - 1)], unit: 0, epoch: {} };
-    for (const model of models) state.epoch[model] = Object.keys(data.models[model]).at(-1);
+    const state = { at: [Math.min(4, times - 1), Math.min(4, times - 1)], unit: 0 };
+    const latest = model => Object.keys(data.models[model]).at(-1);
     state.sides = [0, 1].map(side => ({
       model: models[Math.min(side, models.length - 1)],
+      epoch: latest(models[Math.min(side, models.length - 1)]),
       measure: models.length > 1 || side === 0 ? measures[0] : measures.at(1) ?? measures[0],
     }));
 
@@ -91,25 +92,25 @@
     const unitLabel = make("output", {});
     const unit = make("input", { type: "range", min: 0, max: 0, value: 0, oninput: event => { state.unit = +event.target.value; draw(); } });
     const sides = state.sides.map((side, number) => {
-      const canvas = make("canvas", { width: size * CELL, height: size * CELL, tabindex: 0, role: "img", class: "matrix", "aria-describedby": `${id}-pair` });
+      const canvas = make("canvas", { width: size * CELL, height: size * CELL, tabindex: 0, role: "application", "aria-roledescription": "matrix", class: "matrix", "aria-describedby": `${id}-pair` });
       const legend = make("canvas", { width: 160, height: 10, "aria-hidden": "true" }), ends = make("span", { class: "quiet" });
       const epochs = make("span", {});
       point(canvas);
       const controls = make("div", { class: "controls" },
-        select("Network", models.map(name => [name, name]), side.model, value => { side.model = value; epochSlider(); }),
+        select("Network", models.map(name => [name, name]), side.model, value => { side.model = value; side.epoch = latest(value); epochSlider(); }),
         select("measure", measures.map(name => [name, data.measures[name].title]), side.measure, value => { side.measure = value; }), epochs);
       const epochSlider = () => {
         const known = Object.keys(data.models[side.model]);
         epochs.replaceChildren();
         if (known.length < 2) return;
-        const told = make("output", {}, state.epoch[side.model]);
+        const told = make("output", {}, side.epoch);
         epochs.append(make("label", {}, "epoch ", make("input", {
-          type: "range", min: 0, max: known.length - 1, value: known.indexOf(state.epoch[side.model]),
-          oninput: event => { state.epoch[side.model] = told.textContent = known[+event.target.value]; draw(); },
+          type: "range", min: 0, max: known.length - 1, value: known.indexOf(side.epoch),
+          oninput: event => { side.epoch = told.textContent = known[+event.target.value]; draw(); },
         })), told);
       };
       epochSlider();
-      return { side, canvas, legend, ends, figure: make("figure", {}, controls, canvas, make("figcaption", { class: "quiet" }, legend, " ", ends)), number };
+      return { side, canvas, legend, ends, figure: make("figure", { role: "group", "aria-label": `${number ? "Second" : "First"} matrix` }, controls, canvas, make("figcaption", { class: "quiet" }, legend, " ", ends)) };
     });
     const values = make("tbody", {});
     const states = [0, 1].map(() => make("canvas", { width: 128, height: 128, role: "img" }));
@@ -118,17 +119,17 @@
       return { canvas, told, figure: make("figure", { hidden: "" }, canvas, told) };
     });
     const lag = make("svg", { viewBox: "0 0 380 170", role: "img", class: "lag" });
-    const row = make("output", { class: "row" });
+    const row = make("code", { class: "row" });
     root.append(
       make("p", { class: "quiet" }, "Columns: the transition that a step is taken on; rows: the one that responds; classes one after the other, the first at the lower left. Point, tap, or move with the arrow keys (Page Up and Down: by a class)."),
       make("p", {}, make("label", {}, "Seed and batch ", unit), " ", unitLabel),
       make("div", { class: "pairs" }, ...sides.map(one => one.figure)), pair,
       make("div", { class: "panel" },
-        make("div", { class: "scroll", role: "region", "aria-labelledby": `${id}-pair`, tabindex: 0 }, make("table", {}, make("thead", {}, make("tr", {}, ...["network", "measure", "here", "median", "over units", "above 0"].map(text => make("th", { scope: "col" }, text)))), values)),
+        make("div", { class: "scroll", role: "region", "aria-labelledby": `${id}-pair`, tabindex: 0 }, make("table", {}, make("thead", {}, make("tr", {}, ...["network", "measure", "here", "median", "least to most", "above 0"].map(text => make("th", { scope: "col" }, text)))), values)),
         ...states.map((canvas, k) => make("figure", {}, canvas, make("figcaption", { class: "quiet" }, k ? `responds (${fields.channel})` : `stepped on (${fields.channel})`))),
         ...moved.map(one => one.figure),
         make("figure", {}, lag, make("figcaption", { class: "quiet" }, "Medians between these two classes against the lag (time of the response less that of the step), relative to the responding class's own at lag 0"))),
-      make("p", { class: "quiet" }, "Its row: ", row));
+      make("p", { class: "quiet" }, "network, epoch, measure, step, response, median over seeds and batches: ", row));
 
     function point(canvas) {
       const go = event => {
@@ -149,25 +150,25 @@
       });
     }
 
-    // What a side shows: all units, the one that is chosen or the median, and where on its scale.
-    function seen({ model, measure }) {
-      const found = matrices.of(model, state.epoch[model], measure), { low, limit, signed } = data.measures[measure];
-      const chosen = state.unit && found.values[state.unit - 1] ? state.unit : 0;
+    // What a side shows: all units, the chosen one (seed, batch) where it has that, else the median, and where on its scale.
+    function seen({ model, epoch, measure }, chosen) {
+      const found = matrices.of(model, epoch, measure), { low, limit, signed } = data.measures[measure];
+      const place = chosen ? found.units.findIndex(([seed, batch]) => seed === chosen[0] && batch === chosen[1]) : -1;
       const least = signed ? -limit : Math.min(low, 0);
-      return { ...found, shown: chosen ? found.values[chosen - 1] : found.middle, signed, least, most: limit,
+      const told = place < 0 ? `${chosen ? "has no such batch: " : ""}median of ${found.count}` : `seed ${chosen[0]}, probe batch ${chosen[1]}`;
+      return { ...found, shown: place < 0 ? found.middle : found.values[place], told, signed, least, most: limit,
         scaled: value => signed ? value / limit : (value - least) / (limit - least) };
     }
 
     function draw() {
       const [up, column] = state.at, here = up * size + column;
-      const all = sides.map(one => seen(one.side));
-      const longest = all.reduce((a, b) => a.units.length >= b.units.length ? a : b);
-      unit.max = longest.units.length;
-      unit.value = Math.min(state.unit, unit.max);
-      unitLabel.textContent = state.unit && longest.units[state.unit - 1]
-        ? `seed ${longest.units[state.unit - 1][0]}, probe batch ${longest.units[state.unit - 1][1]}` : `median of ${longest.units.length || 1}`;
+      const { units } = sides.map(({ side }) => matrices.of(side.model, side.epoch, side.measure)).reduce((a, b) => a.units.length >= b.units.length ? a : b);
+      unit.max = units.length;
+      unit.value = state.unit = Math.min(state.unit, units.length);
+      const chosen = units[state.unit - 1], all = sides.map(one => seen(one.side, chosen));
+      unitLabel.textContent = chosen ? `seed ${chosen[0]}, probe batch ${chosen[1]}` : "median of all";
       sides.forEach(({ side, canvas, legend, ends }, number) => {
-        const { shown: matrix, signed, scaled, least, most } = all[number], scale = signed ? "signed" : "share";
+        const { shown: matrix, told, signed, scaled, least, most } = all[number], scale = signed ? "signed" : "share";
         const context = paint(canvas, size, size, (x, y) => scaled(matrix[(size - 1 - y) * size + x]), scale);
         context.strokeStyle = "#0006";
         for (let k = 1; k < classes.length; k++) {
@@ -181,17 +182,17 @@
         context.strokeRect(column * CELL + .5, -1, CELL - 1, size * CELL + 2);
         canvas.setAttribute("aria-label", `${data.measures[side.measure].title} of ${side.model} between all transitions`);
         paint(legend, 160, 1, x => signed ? x / 79.5 - 1 : x / 159, scale);
-        ends.textContent = `${shown(least)} to ${shown(most)}, beyond that as at the ends`;
+        ends.textContent = `${shown(least)} to ${shown(most)}, beyond that as at the ends; ${told}`;
       });
-      pair.textContent = `A step on ${matrices.transition(column)} → the response at ${matrices.transition(up)}`;
+      pair.textContent = `A step on ${matrices.transition(column)} → the response at ${matrices.transition(up)}: ${sides.map(({ side }, number) => `${side.model} ${shown(all[number].shown[here])}`).join(", ")}`;
       values.replaceChildren(...sides.map(({ side }, number) => {
         const own = all[number].values.map(unit => unit[here]).filter(Number.isFinite), several = all[number].units.length > 1;
         const cells = [data.measures[side.measure].title, shown(all[number].shown[here]), shown(all[number].middle[here]),
           several ? `${shown(Math.min(...own))} to ${shown(Math.max(...own))}` : "–", several ? `${own.filter(value => value > 0).length} of ${own.length}` : "–"];
         return make("tr", {}, make("th", { scope: "row" }, side.model), ...cells.map(text => make("td", {}, text)));
       }));
-      row.textContent = sides.map(({ side }, number) => [side.model, state.epoch[side.model], side.measure, classes[Math.floor(column / times)], column % times + data.first,
-        classes[Math.floor(up / times)], up % times + data.first, all[number].middle[here]].join(",")).join(" ; ");
+      row.textContent = sides.map(({ side }, number) => [side.model, side.epoch, side.measure, classes[Math.floor(column / times)], column % times + data.first,
+        classes[Math.floor(up / times)], up % times + data.first, shown(all[number].middle[here])].join(", ")).join("; ");
       [column, up].forEach((index, k) => {
         const [, frames, y, x] = fields.shape, ic = Math.floor(index / times), time = index % times + data.first;
         paint(states[k], x, y, (a, b) => truth[((ic * frames + time) * y + b) * x + a] / 254, "field");
@@ -226,7 +227,8 @@
         return matrix[(row * times + t + d) * size + column * times + t];
       }));
       const curves = all.map(({ shown: matrix }) => lags.map(d => between(matrix, responds, stepped, d) / between(matrix, responds, responds, 0)));
-      const x = d => 40 + (d + times - 1) / (2 * times - 2 || 1) * 330, y = value => 140 - (value + .25) / 1.3 * 125;
+      const x = d => 40 + (d + times - 1) / (2 * times - 2 || 1) * 330, known = curves.flat().filter(Number.isFinite);
+      const low = Math.min(-.25, ...known), high = Math.max(1.05, ...known), y = value => 140 - (value - low) / (high - low) * 125;
       const ink = "currentColor";
       lag.replaceChildren(make("line", { x1: 40, x2: 370, y1: y(0), y2: y(0), stroke: ink, opacity: .4 }),
         make("line", { x1: x(here), x2: x(here), y1: 12, y2: 142, stroke: ink, "stroke-dasharray": "2 3" }),
@@ -234,8 +236,8 @@
         ...[1 - times, 0, times - 1].map(d => make("text", { x: x(d), y: 160, "text-anchor": "middle" }, String(d).replace("-", "−"))),
         ...curves.map((values, k) => make("polyline", { fill: "none", "stroke-width": 2, stroke: k ? (dark() ? "#e69f00" : "#a86f00") : (dark() ? "#56b4e9" : "#0072b2"),
           ...(k ? { "stroke-dasharray": "5 3" } : {}), points: values.map((value, n) => [x(lags[n]), y(value)]).filter(([, v]) => Number.isFinite(v)).join(" ") })),
-        ...sides.map(({ side }, k) => make("text", { x: 44, y: 18 + 14 * k, fill: k ? (dark() ? "#e69f00" : "#8a5b00") : (dark() ? "#56b4e9" : "#0072b2") }, `${k ? "– –" : "——"} ${side.model}`)));
-      lag.setAttribute("aria-label", `Medians between ${classes[stepped]} and ${classes[responds]} against the lag, relative to the own class's at lag 0`);
+        ...sides.map(({ side }, k) => make("text", { x: 44, y: 18 + 14 * k, fill: k ? (dark() ? "#e69f00" : "#8a5b00") : (dark() ? "#56b4e9" : "#0072b2") }, `${k ? "– –" : "——"} ${side.model}, ${side.measure.replace("_", " ")}`)));
+      lag.setAttribute("aria-label", `Medians between ${classes[stepped]} and ${classes[responds]} against the lag, relative to the own class's at lag 0; at ${here}: ${sides.map(({ side }, k) => `${side.model} ${shown(curves[k][lags.indexOf(here)])}`).join(", ")}`);
     }
     matchMedia("(prefers-color-scheme: dark)").addEventListener("change", draw);
     draw();
@@ -255,7 +257,8 @@
     const graph = make("svg", { viewBox: "0 0 380 180", role: "img", class: "lag" });
     root.append(make("p", {}, make("label", {}, "Class ", chosen), " ", make("label", {}, "snapshot ", frame), " ", told),
       make("div", { class: "plates" }, ...plates.map(({ name, part, canvas }) => make("figure", {}, canvas, make("figcaption", { class: "quiet" }, part === 1 ? `${name} − truth (±${shown(fields.apart)})` : name)))),
-      make("figure", {}, graph, make("figcaption", { class: "quiet" }, "Error of each step (not summed), median over rollouts from the first snapshot, logarithmic; dotted: no change")));
+      make("figure", {}, graph, make("figcaption", { class: "quiet" }, "Error of each step (not summed), median over rollouts from the first snapshot, logarithmic; dotted: no change")),
+      make("p", { class: "quiet" }, `One test trajectory of each class, seed ${fields.of.seed}: ${fields.channel} from ${shown(fields.low)} to ${shown(fields.high)}, beyond that as at the ends; magenta: not a number.`));
     function draw() {
       const start = (state.ic * frames + state.frame) * cells;
       told.textContent = `${state.frame} of ${frames - 1}, time ${fields.seconds[state.frame].toPrecision(3)}`;

@@ -5,11 +5,14 @@ from collections.abc import Callable
 import numpy as np
 import pandas as pd
 
-LAG = 8
+from surroscope.diagnostics import verdict
+from surroscope.diagnostics.coupling import LAG
 
 
 def percent(value: float) -> str:
-    return f"{100 * value:z.0f}\N{NO-BREAK SPACE}%".replace("-", "−") if np.isfinite(value) else "–"
+    if not np.isfinite(value):
+        return "–" if np.isnan(value) else "∞"
+    return verdict.percent(value)
 
 
 def number(value: float) -> str:
@@ -26,6 +29,11 @@ def at(rows: pd.DataFrame, **where: object) -> float:
     for column, value in where.items():
         rows = rows[rows[column] == value]
     return float(rows["median"].mean()) if len(rows) else np.nan
+
+
+def of_cost(table: pd.DataFrame) -> pd.DataFrame:
+    """Responses of the cost to steps on the cost, which figures are of."""
+    return table[(table["observable"] == "smse") & (table["step"] == "smse")]
 
 
 def lags(rows: pd.DataFrame) -> float:
@@ -83,7 +91,7 @@ def time_lag(table: pd.DataFrame) -> str:
         told = f"{percent(lags(rows))} of that at lag 0 is left"
         return told if np.isnan(other) else f"{told}, and at lag 0 {percent(other)} of it reaches other classes"
 
-    return f"After {LAG} steps, " + by_model(table[table["observable"] == "smse"], of)
+    return f"After {LAG} steps, " + by_model(of_cost(table), of)
 
 
 def apart(table: pd.DataFrame, key: str, words: tuple[str, str]) -> str:
@@ -94,7 +102,7 @@ def apart(table: pd.DataFrame, key: str, words: tuple[str, str]) -> str:
         own, other = (number(rows[which]["median"].median()) for which in (same, ~same))
         return f"{own} {words[0]}, {other} {words[1]}"
 
-    return "Median, " + by_model(table[table["observable"] == "smse"], of)
+    return "Median, " + by_model(of_cost(table), of)
 
 
 def two_time(table: pd.DataFrame) -> str:

@@ -306,7 +306,7 @@ def environment() -> Environment:
         trusted=Markup,  # captions, which docutils has escaped, our script, and JSON without "<"
         inert=lambda text: Markup(text.replace("<", "\\u003c")),
         share=lambda value: f"{100 * min(max(value, 0.0), 1.0):.1f}",
-        percent=lambda value: f"{100 * min(max(value, 0.0), 1.0):.0f}",
+        percent=lambda value: f"{100 * value:z.0f}".replace("-", "−"),
         settled=settled,
         initial=lambda text: text[:1].upper() + text[1:],
         slug=lambda text: re.sub(r"[^a-z0-9]+", "-", text.lower()).strip("-"),

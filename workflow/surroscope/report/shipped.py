@@ -43,7 +43,7 @@ def told(config: Mapping[str, Any], system: str, found: Iterable[Number]) -> str
     known = known[(known["key"] == key(config, system)) & (known["system"] == system)]
     if known.empty:
         return ""
-    by = known.set_index(["model", "name"])
+    by = known.drop_duplicates(["model", "name"]).set_index(["model", "name"])
     within, same, outside = 0, 0, []
     for number in found:
         if (number.model, number.name) not in by.index:

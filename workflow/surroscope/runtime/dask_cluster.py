@@ -13,12 +13,14 @@ from contextlib import contextmanager, suppress
 from functools import partial
 from pathlib import Path
 from typing import Any, Protocol
+from weakref import WeakKeyDictionary
 
 import dask
 from dask.callbacks import Callback
 from dask.core import flatten
 from distributed import CancelledError, Client, KilledWorker, Scheduler, Security, wait
 from distributed.comm import CommClosedError
+from distributed.core import Status
 from distributed.diagnostics.progress import dependent_keys
 from distributed.utils import get_ip_interface
 
@@ -182,6 +184,9 @@ class Crew:
         self.cluster, self.most, self.logs = cluster, most, logs
         self.joined: set[str] = set()
         self.failed: list[str] = []
+        # Jobs that sbatch refused, which have no number, by one of our own; Dask does not end where one is held.
+        self.refused: WeakKeyDictionary[Any, str] = WeakKeyDictionary()
+        self.count = 0
         self.asked = time.monotonic()
 
     def tend(self, tasks: int, known: set[Any]) -> None:
@@ -192,8 +197,8 @@ class Crew:
         """
         # Where there are as many already, this submits anew what Dask has given up.
         self.cluster.scale(max(len(self.cluster.worker_spec), min(self.most, tasks)))
-        # By number: Dask does not end where a worker is held that it let go. One that sbatch refused has none.
-        jobs = {name: worker.job_id or f"{id(worker)}" for name, worker in list(self.cluster.workers.items())}
+        # By number: Dask does not end where a worker is held that it let go.
+        jobs = {name: self.number(worker) for name, worker in list(self.cluster.workers.items())}
         self.joined |= {job for name, job in jobs.items() if name in known}
         waiting = {name: job for name, job in jobs.items() if job not in self.joined}
         if not waiting or time.monotonic() < self.asked + QUEUE_SECONDS:
@@ -209,15 +214,31 @@ class Crew:
             self.failed.append(job)
             print(f"warning: Dask worker {job} ended before it joined: {self.last_line(job)}", flush=True)
             if len(self.failed) <= self.most:
-                self.cluster.loop.add_callback(self.cluster.workers.pop, name, None)
+                self.cluster.loop.add_callback(self.forget, name)
         if len(self.failed) > self.most and ended.keys() == self.cluster.worker_spec.keys():
             raise UserError(
                 f"dask.cluster: no worker is left and none is in the queue; the last one, {self.failed[-1]}, said: "
                 f"{self.last_line(self.failed[-1])}; see {self.logs}"
             )
 
+    def number(self, worker: Any) -> str:
+        if worker.job_id:
+            return str(worker.job_id)
+        if worker not in self.refused:
+            self.count += 1
+            self.refused[worker] = f"refused-{self.count}"
+        return self.refused[worker]
+
+    def forget(self, name: Any) -> None:
+        """Have Dask submit a worker anew. It gives nothing back: what tornado gets it waits for, and so begins."""
+        worker = self.cluster.workers.pop(name, None)
+        if worker is not None and not worker.job_id:
+            worker.status = Status.failed  # or Dask would not end, which takes it for one that has yet to begin
+
     def last_line(self, job: str) -> str:
         """What a job wrote last, to standard error or else to standard output."""
+        if job.startswith("refused"):
+            return "nothing, as sbatch refused it"
         texts = [path.read_text(errors="replace").strip() for path in sorted(self.logs.glob(f"*-{job}.*"))]
         return next((text.splitlines()[-1] for text in texts if text), "nothing")
 

@@ -11,6 +11,7 @@ import argparse
 import ctypes
 import fcntl
 import os
+import secrets
 import shlex
 import signal
 import socket
@@ -80,10 +81,11 @@ def command(
     if launcher:
         job = os.environ.get("SLURM_JOB_ID", "")
         number = int(job) if job.isdecimal() else os.getpid()
-        # What is left of a job that SLURM began again does not meet the new one.
-        again = int(os.environ.get("SLURM_RESTART_COUNT") or 0)
-        meeting = f"{socket.gethostname()}:{PORTS[(number + 1009 * again) % len(PORTS)]}"
-        rendezvous = ["--rdzv-backend", "c10d", "--rdzv-endpoint", meeting, "--rdzv-id", f"{number}.{again}"]
+        # Drawn at each start, so that what is left of a job that SLURM began again does not meet the new one. How often
+        # it began is not told here: the plugin of Snakemake's takes most of SLURM's variables away.
+        drawn = secrets.randbelow(2**32)
+        meeting = f"{socket.gethostname()}:{PORTS[drawn % len(PORTS)]}"
+        rendezvous = ["--rdzv-backend", "c10d", "--rdzv-endpoint", meeting, "--rdzv-id", f"{number}.{drawn}"]
         # A machine on which none comes to join would be waited for.
         ended = ["--kill-on-bad-exit=1"] if Path(launcher[0]).name == "srun" else []
         start = [launcher[0], *ended, *launcher[1:], "--ntasks", str(tasks)]

@@ -51,7 +51,8 @@ def paired(one: Record, other: Record, system: str) -> bool:
     """Whether two studies looked at the same transitions with the same seeds, so that draws of theirs can be paired."""
     configs, digests = [], []
     for record in (one, other):
-        configs.append([record["config"][key] for key in SAME])
+        config = record["config"]
+        configs.append([[config[key] for key in SAME], config["coupling"].get("probes")])
         stores = {Path(path).name: held["digest"] for path, held in record["stores"].items() if is_data(path, system)}
         digests.append(stores)
     return configs[0] == configs[1] and digests[0] == digests[1] != {}
@@ -73,12 +74,12 @@ def table(found: Numbers, records: Mapping[str, Record]) -> pd.DataFrame:
         for study, own in of_studies.items():
             rows.append(own.table().assign(system=system, model=model, study=study, less="", paired=False))
         for study in others:
-            together = paired(records[first], records[study], system)
-            base = of_studies[first]
+            base, own = of_studies[first], of_studies[study]
+            together = paired(records[first], records[study], system) and base.first == own.first
             if not together:
                 shuffled = np.random.default_rng(0).permutation(len(base.draws))
                 base = replace(base, draws=base.draws[shuffled])
-            apart = (of_studies[study] - base).table()
+            apart = (own - base).table()
             rows.append(apart.assign(system=system, model=model, study=study, less=first, paired=together))
     keys = ["system", "model", "name", "study", "less", "paired"]
     whole = pd.concat(rows, ignore_index=True)

@@ -86,6 +86,7 @@ def explored(
             epochs[str(epoch)] = {
                 measure: {
                     "units": [] if pooled else units(seeds),
+                    "pooled": len(v) if pooled else 0,
                     "data": packed(np.median(v, axis=0, keepdims=True) if pooled else v, *ranges[measure][:2], 16),
                 }
                 for measure, (v, seeds) in found.items()

@@ -29,6 +29,7 @@ def main(*studies: Path) -> None:
         raise UserError(
             f"found {len(studies)} studies, expected two or more: make compare STUDIES='results/a results/b'"
         )
+    studies = tuple(folder if folder.is_dir() else RESULTS / folder for folder in studies)
     names = [folder.resolve().name for folder in studies]
     if len(set(names)) < len(names):
         names = [str(folder) for folder in studies]

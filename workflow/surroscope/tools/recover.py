@@ -106,7 +106,7 @@ def jobs_of(folder: Path) -> Iterator[str]:
     columns = {"JobID": 20, "Name": 60, "STDOUT": 4000}
     wanted = ",".join(f"{name}:{width}" for name, width in columns.items())
     listed = subprocess.run(
-        ["squeue", "--me", "--noheader", "--Format", wanted], capture_output=True, text=True, check=False
+        ["squeue", "--me", "--all", "--noheader", "--Format", wanted], capture_output=True, text=True, check=False
     )
     if listed.returncode:
         raise UserError(f"squeue fails ({' '.join(listed.stderr.split())})")
