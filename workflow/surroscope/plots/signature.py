@@ -61,7 +61,8 @@ def signature(table: pd.DataFrame, published: pd.DataFrame, options: style.Optio
     hollow: dict[str, Any] = {"color": "black", "marker": "o", "linestyle": "none", "markerfacecolor": "white"}
     handles.append(Line2D([], [], label="untrained (epoch 0)", markersize=3, **hollow))
     if len(published):
-        handles.append(Line2D([], [], label=SOURCE.partition(",")[0], markersize=3, markerfacecolor="white", **PUBLISHED))
+        source = SOURCE.partition(",")[0]
+        handles.append(Line2D([], [], label=source, markersize=3, markerfacecolor="white", **PUBLISHED))
     legend = axes[2, 2].legend(handles=handles, loc="upper left", fontsize=style.SMALLEST, borderaxespad=0)
     legend.set_in_layout(False)  # it reaches down over the panels that are not there
     notes = ["a point: one checkpoint of one seed", "line: one seed through training", "dimensionless but for steps"]

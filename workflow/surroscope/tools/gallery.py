@@ -95,7 +95,8 @@ epochs). [scalars.md](scalars.md) defines each number.
 ## What this means for the published finding
 
 **Reproduced**, on small networks and data: in standardised influence the ridge along the diagonal of times, and little
-or nothing between classes; and, where the error is as small as the published one, the decay with time ([long.md](long.md)).
+or nothing between classes; and, where the error is as small as the published one, the decay with time
+([long.md](long.md)).
 
 **Confounded**: that measure is the product of what a network shares and of what is left to learn, and at a minimum of
 the training error it sums to zero over the training set whatever the network shares, so that help within a class is
@@ -107,8 +108,9 @@ again without a class or without some of the times, kept most of what it had gai
 0.94 or more, and nothing in the one class where it is about 0.8; how much one group of transitions more adds to
 another, signed influence foretells better ([validation.md](validation.md)).
 
-**Open**: whether the same holds below errors of 10⁻³, at 128 × 128, on the published data, and with more seeds than the one of
-`long`. Two architectures on 32 × 32 cells cannot settle it, and nothing here says that the published networks generalise.
+**Open**: whether the same holds below errors of 10⁻³, at 128 × 128, on the published data, and with more seeds than the
+one of `long`. Two architectures on 32 × 32 cells cannot settle it, and nothing here says that the published networks
+generalise.
 
 ## As the error falls
 
@@ -135,7 +137,8 @@ pattern of error at both inputs ([coupling.md](coupling.md)).
 
 The command also prints Spearman's correlation of −log(validation SMSE / persistence) with a number of each column, over
 the trained checkpoints of each network, its seeds pooled. Checkpoints of one training follow from each other, so there
-is no test of significance; with fewer than four there is no correlation. Nothing is fitted and nothing extrapolated. [long.md](long.md) is the figure of a study made for it.
+is no test of significance; with fewer than four there is no correlation. Nothing is fitted and nothing extrapolated.
+[long.md](long.md) is the figure of a study made for it.
 
 ## The numbers
 
