@@ -96,8 +96,8 @@ def test_what_to_do_next_follows_from_what_was_found() -> None:
 
     here = {"trained_here": True}
     partly = texts(evidence(0.7, 0.97, 0.75), **here)
-    assert "hold it out: split: {held_out: {classes: [a]}}" in partly[0]
-    assert not any("hold it out" in text for text in texts(evidence(0.7, 0.97, 0.75), **here, held_out=["b"]))
+    assert "Train without a and see what it does there: split: {held_out: {classes: [a]}}" in partly[0]
+    assert not any("Train without" in text for text in texts(evidence(0.7, 0.97, 0.75), **here, held_out=["b"]))
     assert any("times: […" in text for text in texts(evidence(0.95, times=0.5), **here))
     assert texts(evidence(0.95, 0.95, 0.95), **here) == [
         f"Check it by training again without classes and times: {answer.PROOF}"

@@ -129,6 +129,14 @@ def test_a_number_at_the_critical_value_is_said_to_reach_it() -> None:
     assert "0.1 would either way by chance, and 0 pass" in tables.sentence(table)
 
 
+def test_of_few_arms_none_is_said_to_foretell() -> None:
+    y = np.arange(3.0)[:, None] * np.ones((1, 3))
+    row = foretold(-y, y) | {"classes": "trained on", "arms": "all", "measure": "m", "holm": np.nan}
+    assert row["spearman"] == 1
+    said = tables.sentence(pd.DataFrame([row]))
+    assert said == "Foresight at epoch 1: 3 arms (all) are too few: chance gives any order of them often enough."
+
+
 def near(order: np.ndarray, limit: float) -> bool:
     return abs(stats.spearmanr(np.arange(10), order).statistic - limit) < 1e-9
 

@@ -108,7 +108,7 @@ def advice(evidence: Evidence, *, trained_here: bool, held_out: Sequence[str] = 
     apart = [pair for pair, estimate in evidence.pairs.items() if estimate.value < LIMITS[1]]
     least = min(apart, key=lambda pair: evidence.pairs[pair].value, default=None)
     if least and trained_here and not set(least) & set(held_out):
-        text = f"See what it does with {least[0]} if it was not trained on it: hold it out"
+        text = f"Train without {least[0]} and see what it does there"
         found.append(Advice(text, f"split: {{held_out: {{classes: [{least[0]}]}}}}"))
     if evidence.times.value < LIMITS[1] and trained_here:
         text = "See what it does at times that it was not trained on"

@@ -208,6 +208,10 @@ def sentence(table: pd.DataFrame) -> str:
     lines = []
     for family, rows in table[table["classes"] == table["classes"].iloc[0]].groupby("arms", sort=False):
         known = rows.dropna(subset="spearman")
+        if known["critical"].isna().all():
+            few = rows["n_arms"].max()
+            lines.append(f"{few} arms ({family}) are too few: chance gives any order of them often enough")
+            continue
         reached = known[known["p"] <= LEVEL].sort_values("spearman", ascending=False)
         passed = reached[reached["spearman"] > 0]
         names = ", ".join(f"{row.measure} {row.spearman:.2f}" for row in passed.itertuples())

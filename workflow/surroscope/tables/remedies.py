@@ -112,8 +112,12 @@ def sentences(table: pd.DataFrame, foreseen: pd.DataFrame, baseline: str, steps:
             + f"; planted to be bad: {', '.join(placed)}"
             * bool(placed)
         )
+    seeds, trajectories = (int(rollouts[name].iloc[0]) for name in ("n_seeds", "n_trajectories"))
+    of = f"{seeds} seeds × {trajectories} test trajectories of each class"
+    if seeds == 1:
+        of = f"{trajectories} test trajectories of each class of one seed, about which alone intervals are"
     found[baseline] = (
-        f"Remedies: errors of {steps}-step rollouts over those of {baseline}, paired. {'. '.join(lines)}. "
+        f"Remedies: errors of {steps}-step rollouts over those of {baseline}, paired, over {of}. {'. '.join(lines)}. "
         f"{foresight.sentence(foreseen)}"
     )
     return found
