@@ -203,10 +203,10 @@ def test_states_response_maps_and_the_row_follow_the_pair(shown: Shown) -> None:
         told = shown.root.locator("figcaption", has_text=f"{model}: how a step on {step} at {response} moves")
         assert f"(±{number(found['limits'][-1][-1])}, seed {found['of']['seed']}" in told.inner_text()
     name, time = shown.transition(shown.size - 1).split(", t = ")
-    for text in shown.root.locator(".row").inner_text().split(" ; "):
-        model, epoch, measure, *ends, value = text.split(",")
+    for text in shown.root.locator(".row").inner_text().split("; "):
+        model, epoch, measure, *ends, value = text.split(", ")
         assert ends == [name, time, name, time]
-        assert float(value) == pytest.approx(np.median(shown.of(model, epoch, measure)[:, -1, -1]), abs=1e-9)
+        assert matches(value, np.median(shown.of(model, epoch, measure)[:, -1, -1]))
 
 
 def number(value: float) -> str:
