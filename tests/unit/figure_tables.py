@@ -98,6 +98,18 @@ def coupling_tables(random):
     return {name: summary(random, rows).assign(error=0.01) for name, rows in tables.items()}
 
 
+def verdict_plane(random):
+    """Two pairs of classes, one of a network of which nothing is known before training."""
+    rows = pd.DataFrame(
+        keys(model=MODELS, weights=("trained", "untrained"), noise=(1e-3, 1e-2), pair=("RP and CRP", "RP and RPUI"))
+    )
+    for name in ("times", "classes"):
+        rows[name] = random.uniform(size=len(rows))
+        for end, of in (("low", -0.1), ("high", 0.1)):
+            rows[f"{name}_{end}"] = (rows[name] + of).where((rows["noise"] == 1e-3) & (rows["weights"] == "trained"))
+    return rows[(rows["model"] == MODELS[0]) | (rows["weights"] == "trained")]
+
+
 def dial_tables(random):
     """What networks are known to share beside the measures shown of it, one of them infinite."""
     measures = [
@@ -319,6 +331,7 @@ def all_tables(rows: int = 4, columns: int = 4) -> dict[str, pd.DataFrame]:
         "rollout_fields": rollout_fields(random, fields),
     } | (
         coupling_tables(np.random.default_rng(1))
+        | {"verdict_plane": verdict_plane(np.random.default_rng(4))}
         | dial_tables(np.random.default_rng(2))
         | retraining_tables(np.random.default_rng(3))
         | response_tables(random, fields)

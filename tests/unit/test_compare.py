@@ -9,11 +9,10 @@ import pytest
 
 from surroscope.diagnostics import bootstrap
 from surroscope.plots import style
-from surroscope.plots.compare import plane
+from surroscope.plots.plane import ALONE, plane
 from surroscope.report.compare import differences, render
 from surroscope.tables import compare
 from surroscope.tables.scalars import Sampled
-from surroscope.tools.compare import places
 
 NAMES = ["validation", "half_life"]
 DRAWN = np.random.default_rng(0).normal(size=(bootstrap.DRAWS, 2)) + 5
@@ -95,19 +94,28 @@ def test_the_page_has_every_network_and_marks_differences_that_leave_out_zero() 
     assert "<strong>0.5</strong>" in render(["a", "b"], answers, together, compare.settings(records), b"", "")
 
 
-def test_the_plane_draws_what_shares_least_and_most() -> None:
-    def bars(*values: float | None) -> list[dict[str, Any]]:
-        return [{"what": "", "value": value, "low": None, "high": None} for value in values]
-
-    answers = [
-        {"study": "a", "model": "net", "system": "CE", "bars": bars(0.9, 0.2, 0.7)},
-        {"study": "b", "model": "net", "system": "CE", "bars": bars(0.4)},
+def test_the_plane_draws_every_pair_before_and_after_training_and_networks_of_one_class() -> None:
+    places = ("times", "times_low", "times_high", "classes", "classes_low", "classes_high")
+    none = np.nan
+    rows = [
+        ("net", "trained", 1e-3, "A and B", 0.9, 0.8, 0.95, 0.2, 0.1, 0.3),
+        ("net", "trained", 1e-3, "A and C", 0.9, 0.8, 0.95, 0.7, none, none),
+        ("net", "trained", 1e-2, "A and B", 0.85, none, none, 0.3, none, none),
+        ("net", "untrained", 1e-3, "A and B", 1.0, none, none, 0.98, none, none),
+        ("alone", "trained", 1e-2, "A", 0.4, 0.3, 0.5, none, none, none),
+        ("dead", "trained", 1e-3, "A and B", none, none, none, none, none, none),
     ]
-    table = places(answers)
-    assert table[["times_value", "least_value", "most_value"]].to_numpy() == pytest.approx(
-        np.array([[0.9, 0.2, 0.7], [0.4, np.nan, np.nan]]), nan_ok=True
-    )
+    table = pd.DataFrame(rows, columns=["model", "weights", "noise", "pair", *places])
     (axes,) = plane(table, style.Options()).axes
     drawn = {tuple(np.round(line.get_xydata().ravel(), 3)) for line in axes.lines}
-    assert {(0.9, 0.2, 0.9, 0.7), (0.9, 0.2), (0.9, 0.7)} <= drawn
-    assert isinstance(table, pd.DataFrame)
+    assert {(0.9, 0.2, 0.9, 0.7), (0.85, 0.3), (1.0, 0.98), (1.0, 0.98, 0.9, 0.2), (0.4, ALONE)} <= drawn
+    # The noise that its study names first is a network's own, whatever that of others is.
+    hollow = [line for line in axes.lines if line.get_markerfacecolor() == "white"]
+    assert [tuple(line.get_xydata().ravel()) for line in hollow if len(line.get_xydata())] == [(1.0, 0.98)]
+    assert axes.get_yticklabels()[0].get_text() == "one class"
+    (segments,) = [
+        found
+        for part in axes.collections
+        if (found := np.round(part.get_segments(), 3)).tolist() == [[[0.9, 0.1], [0.9, 0.3]]]
+    ]
+    assert len(segments) == 1

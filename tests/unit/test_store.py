@@ -132,6 +132,28 @@ def test_the_temporaries_of_a_killed_writer_are_removed(tmp_path: Path) -> None:
     assert sorted(path.name for path in tmp_path.iterdir()) == [".other.partial-1.zarr", "data.zarr"]
 
 
+def test_a_claimant_that_was_killed_leaves_nothing_behind_and_one_that_lives_claims_again(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = tmp_path / "table.csv"
+    (tmp_path / ".table.csv.writer-killed").write_text("")
+    (tmp_path / ".other.csv.writer-killed").write_text("")
+    replace, others = os.replace, []
+
+    def another_first(source: Path, target: Path) -> None:
+        if not others:
+            others.append(source)
+            others.append(claims.Claim(path))
+        replace(source, target)
+
+    monkeypatch.setattr(os, "replace", another_first)
+    claim = claims.Claim(path)
+    claim.require()
+    with pytest.raises(claims.StaleWriterError):
+        others[1].require()
+    assert sorted(file.name for file in tmp_path.iterdir()) == [".other.csv.writer-killed", ".table.csv.writer"]
+
+
 def test_a_store_replaces_the_one_before_it(written: Path) -> None:
     write(written)
     assert store.read(written)["state"].size == 6

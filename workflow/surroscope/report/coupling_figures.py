@@ -1,10 +1,27 @@
 """The figures of what a network shares between inputs, apart from what is left to learn there."""
 
-from surroscope.report.spec import FigureSpec, Question, quartiles
+from surroscope.report.spec import Columns, FigureSpec, Question, quartiles
 
 KEPT = ("model", "measure", "weights")
 
+PLACES = tuple(f"{name}{end}" for name in ("times", "classes") for end in ("", "_low", "_high"))
+
 FIGURES = {
+    "verdict_plane": FigureSpec(
+        title="Where the verdict stands",
+        question=Question.VERDICT,
+        table="verdict_plane",
+        columns=Columns(("model", "weights", "pair"), ("noise",), PLACES, missing=PLACES),
+        draw="surroscope.plots.plane:plane",
+        caption="""
+            What is shared between times (across) and between each two classes (upwards), as kernel transfer, for
+            {system}; {n} stand behind influence. At the upper right everything is shared, as by a network that cannot
+            memorise; at the lower left a memoriser, with parameters of its own for each. Hollow marks are the networks
+            before training, in as many probe batches as they were looked at in: what is there already is the
+            architecture's, and dotted lines are what training changed. Small dots are other noises of the measure:
+            where they lie far from their mark, the verdict depends on that choice.
+            """,
+    ),
     "coupling_lag": FigureSpec(
         title="The decay in its two factors",
         question=Question.SHARED,

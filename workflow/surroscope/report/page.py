@@ -68,7 +68,7 @@ NUMBERS = {
 FIRST = {
     "validation": ("One-step error, validation", "training"),
     "persistence": ("One-step error of no change", "training"),
-    "kernel_transfer_time": ("Kernel transfer, first and last times", "coupling_groups"),
+    "kernel_transfer_time": ("Kernel transfer, first and last times", "verdict_plane"),
     "kernel_transfer_class_least": ("Kernel transfer, classes that share least", "coupling_classes"),
     "half_life": ("Half-life of signed influence, steps", "time_lag"),
     "class_transfer_ratio": ("Signed influence, other class over own", "class_transfer"),
@@ -205,9 +205,9 @@ class SystemSection:
 
     @property
     def questions(self) -> dict[str, tuple[ReportFigure, ...]]:
-        """The figures under the question that each answers."""
+        """The figures under the question that each answers, without those that stand with the answer."""
         groups = {question: tuple(f for f in self.figures if f.question == question) for question in Question}
-        return {question: figures for question, figures in groups.items() if figures}
+        return {question: figures for question, figures in groups.items() if figures and question != Question.VERDICT}
 
 
 @dataclass(frozen=True)
@@ -321,5 +321,7 @@ def render(study: Audit) -> str:
     return (
         environment()
         .get_template("page.html.j2")
-        .render(study=study, script=script, digest=digest, limits=LIMITS, first=FIRST, words=WORDS)
+        .render(
+            study=study, script=script, digest=digest, limits=LIMITS, first=FIRST, front=Question.VERDICT, words=WORDS
+        )
     )

@@ -12,6 +12,7 @@ SPREAD = (*QUARTILES, *ENDS, *COUNTS)
 class Question(StrEnum):
     """What a figure answers, in the order of the report and of the gallery."""
 
+    VERDICT = "What is the verdict?"
     ACCURATE = "Is it accurate?"
     REMEDIES = "Which way of training helps, and what foretells it?"
     SHARED = "What does it share between times and classes?"

@@ -29,10 +29,17 @@ class Claim:
         self.name = f"{socket.gethostname()}+{pid}+{sessions.born(pid)}+{uuid.uuid4().hex[:8]}"
         written = path.parent / f".{path.name}.writer-{self.name}"
         try:
-            written.write_text(self.name)
-            os.replace(written, _claim(path))
+            while True:
+                written.write_text(self.name)
+                try:
+                    os.replace(written, _claim(path))
+                except FileNotFoundError:  # another claimant took it for what a killed one left
+                    continue
+                break
         finally:
             written.unlink(missing_ok=True)
+        for leftover in path.parent.glob(f".{path.name}.writer-*"):
+            leftover.unlink(missing_ok=True)
 
     def require(self) -> None:
         """Raise StaleWriterError unless this is still the newest claim."""

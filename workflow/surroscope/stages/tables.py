@@ -108,6 +108,7 @@ def stage(
                 ),
                 "rollout_points": rollouts.rollout_points(last, names),
                 "checkpoints": scalars.checkpoints(measured, kernel, errors),
+                "verdict_plane": scalars.plane(numbers[model], kernel[epochs[-1]], names),
             }
         )
         if settings.without and model not in settings.held_out:

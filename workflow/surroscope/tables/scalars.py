@@ -285,6 +285,36 @@ def conclusion(
     return verdict(evidence)._asdict() | {"signature": {"label": label, "sentence": sentence}} | plain
 
 
+def plane(of_model: Sampled, kernel: Kernel, classes: Sequence[str]) -> pd.DataFrame:
+    """What a network shares between times and each pair of classes: by weights and noise, intervals of the first noise.
+
+    classes: their names; of one there is one row, whose `pair` is that class and whose `classes` are NaN, as they are
+    where no step changes the predictions
+    """
+    rows = of_model.table().set_index("name")[list(Estimate._fields)]
+    found = []
+    for weights, suffix in (("trained", ""), ("untrained", UNTRAINED)):
+        for number, noise in enumerate(kernel[weights][0].noises if kernel[weights] else ()):
+            c = kernel[weights][0]
+            if number:
+                matrix = both_ways(c, number)
+                between = {
+                    (classes[a], classes[b]): Estimate(float(matrix[a, b]), np.nan, np.nan)
+                    for a, b in combinations(range(len(classes)), 2)
+                }
+                times = Estimate(transfer_time(c, number), np.nan, np.nan)
+            else:
+                between = pairs(c, classes)
+                (times,) = (Estimate(*row) for row in rows.reindex([f"kernel_transfer_time{suffix}"]).to_numpy())
+            named = {" and ".join(pair): estimate for pair, estimate in between.items()}
+            for pair, estimate in (named or {classes[0]: Estimate(np.nan, np.nan, np.nan)}).items():
+                of_pair = {"weights": weights, "noise": noise, "pair": pair}
+                for name, (value, low, high) in (("times", times), ("classes", estimate)):
+                    of_pair |= {name: value, f"{name}_low": low, f"{name}_high": high}
+                found.append(of_pair)
+    return pd.DataFrame(found)
+
+
 def overlap(c: Coupled, first: int) -> bool:
     """Whether transitions of the first and the last window share snapshots, of a network that is given first + 1."""
     times, windows = c.explained.shape[3], c.explained_window.shape[-1]

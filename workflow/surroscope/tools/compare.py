@@ -7,18 +7,18 @@ differ, with intervals, and which settings differ.
 import json
 import sys
 from pathlib import Path
-from typing import Any
 
 import pandas as pd
 
 from surroscope.errors import UserError
 from surroscope.plots import style
-from surroscope.plots.compare import plane
+from surroscope.plots.plane import plane
 from surroscope.report import compare as page
 from surroscope.report.page import webp
 from surroscope.results import recorded
 from surroscope.runtime import cli, store
 from surroscope.tables import compare
+from surroscope.tables.reading import read_csv
 from surroscope.tools.verify import RESULTS
 
 WRITTEN = RESULTS / "compare.html"
@@ -37,18 +37,22 @@ def main(*studies: Path) -> None:
         raise UserError(f"{', '.join(names)}: one study is named twice")
     records = {name: recorded(folder) for name, folder in zip(names, studies, strict=True)}
     found: dict[tuple[str, str], dict[str, compare.Sampled]] = {}
-    answers = []
+    answers, places = [], []
     for name, folder in zip(names, studies, strict=True):
         for system, chosen in records[name]["config"]["systems"].items():
             path = folder / system / "tables/verdict.json"
             store.require_whole(path)
+            plane_of = path.with_name("verdict_plane.csv")
+            if not plane_of.is_file():
+                raise UserError(
+                    f"{plane_of.parent}: is of an older version; run the study again, which makes its tables again"
+                )
+            shown = read_csv(plane_of)
+            shown = shown[(shown["weights"] == "trained") & (shown["noise"] == shown["noise"].iloc[0])]
+            called = {model: of.get("label") or model for model, of in chosen["models"].items()}
+            places.append(shown.assign(model=[f"{name}: {called[model]} on {system}" for model in shown["model"]]))
             for model, told in json.loads(path.read_text()).items():
-                if "answer" not in told:
-                    raise UserError(
-                        f"{path}: is of an older version; run the study again, which makes its tables again"
-                    )
-                called = chosen["models"][model].get("label") or model
-                answers.append({"study": name, "system": system, "model": called} | told)
+                answers.append({"study": name, "system": system, "model": called[model]} | told)
     for name, folder in zip(names, studies, strict=True):
         print(f"reading {folder}", file=sys.stderr)
         for network, numbers in compare.numbers(folder, records[name]).items():
@@ -57,7 +61,7 @@ def main(*studies: Path) -> None:
     WRITTEN.parent.mkdir(exist_ok=True)
     table.to_csv(WRITTEN.with_suffix(".csv"), index=False)
     with style.styled():
-        figure = plane(places(answers), style.Options())
+        figure = plane(pd.concat(places, ignore_index=True), style.Options())
     style.save(figure, [WRITTEN.with_suffix(suffix) for suffix in (".png", ".pdf")], dpi=200)
     text = page.render(
         *(names, answers, table, compare.settings(records)),
@@ -67,21 +71,6 @@ def main(*studies: Path) -> None:
     with store.atomic(WRITTEN) as temporary:
         temporary.write_text(text)
     print(f"wrote {WRITTEN}, and beside it .csv, .png and .pdf")
-
-
-def places(answers: list[dict[str, Any]]) -> pd.DataFrame:
-    """A row a network, as `plots.compare.plane` draws it, from the bars of each verdict."""
-    rows = []
-    for told in answers:
-        times, *classes = told["bars"]
-        ends = {"times": times} | dict(
-            zip(("least", "most"), [classes[0], classes[-1]] if classes else (), strict=False)
-        )
-        row = {"model": f"{told['study']}: {told['model']} on {told['system']}"}
-        for end in ("times", "least", "most"):
-            row |= {f"{end}_{key}": ends.get(end, {}).get(key) for key in ("value", "low", "high")}
-        rows.append(row)
-    return pd.DataFrame(rows).astype({name: float for name in rows[0] if name != "model"})
 
 
 if __name__ == "__main__":

@@ -1,0 +1,82 @@
+"""What networks share between times and between classes, against the limits of the verdict's labels."""
+
+from typing import Any
+
+import numpy as np
+import pandas as pd
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+from matplotlib.lines import Line2D
+
+from surroscope.diagnostics.verdict import LIMITS
+from surroscope.plots import style
+
+ALONE = -0.2  # where marks of networks of one class stand, which share nothing with others nor keep it from them
+MARKED: dict[str, Any] = {"markersize": 5, "linestyle": "none"}
+BEFORE: dict[str, Any] = {"markersize": 4, "linestyle": "none", "markerfacecolor": "white"}
+OTHER: dict[str, Any] = {"markersize": 2, "linestyle": "none", "alpha": 0.6}
+PATH: dict[str, Any] = {"marker": "", "linewidth": 0.8, "linestyle": ":"}
+
+
+def plane(table: pd.DataFrame, options: style.Options) -> Figure:
+    """Kernel transfer between the first and the last times, and between classes: a mark a pair of classes.
+
+    table: a row each network, `weights` (trained, untrained), `noise` and `pair` of classes: `times` and `classes` with
+    the ends of their intervals, `times_low` and so on, NaN where there are none; of one class, `pair` is its name. Bars
+    stand at the pairs that share least and most; dotted lines begin where the untrained network lies.
+    """
+    figure = Figure(figsize=(style.DOUBLE_COLUMN, 3.4), layout="constrained")
+    axes = figure.subplots()
+    bounds(axes)
+    first = table.groupby("model")["noise"].transform("first")
+    alone = ~table["pair"].str.contains(" and ", regex=False)
+    table = table.assign(other=table["noise"] != first, classes=table["classes"].mask(alone, ALONE))
+    handles = []
+    for name, part, look in style.by_model(table.sort_values("classes", kind="stable"), options):
+        mark = {"color": look["color"], "marker": look["marker"]}
+        handles.append(Line2D([], [], **mark | MARKED, label=name))
+        trained, before = ((part["weights"] == weights) for weights in ("trained", "untrained"))
+        own, before = part[trained & ~part["other"]], part[before & ~part["other"]]
+        for _, ends in pd.concat([before, own]).groupby("pair"):
+            axes.plot(ends["times"], ends["classes"], **mark | PATH)
+        for rows, drawn in ((before, BEFORE), (part[trained & part["other"]], OTHER), (own, MARKED)):
+            axes.plot(rows["times"], rows["classes"], **mark | drawn)
+        for row in own.iloc[[0, -1]].to_dict("records"):
+            bars(axes, row, look["color"])
+    grey = {"color": style.REFERENCE, "marker": "o"}
+    if (table["weights"] == "untrained").any():
+        handles.append(Line2D([], [], **grey | BEFORE, label="before training"))
+    if table["other"].any():
+        handles.append(Line2D([], [], **grey | OTHER, label="other noise"))
+    axes.set(xlabel="between first and last times (share of own)", ylabel="between two classes (share of own)")
+    (left, right), (low, high) = axes.get_xlim(), axes.get_ylim()
+    axes.set(xlim=(min(-0.05, left), max(1.05, right)), ylim=(min(-0.05, low), max(1.05, high)))
+    if alone.any():
+        ticks = {tick: f"{tick:g}" for tick in axes.get_yticks() if 0 <= tick <= high} if not alone.all() else {}
+        axes.set_yticks([ALONE, *ticks], ["one class", *ticks.values()])
+    figure.legend(handles=handles, loc="outside right upper", frameon=False)
+    style.footnote(figure, "a filled mark: a pair of classes; bars: 95 % intervals, of the pairs at the ends")
+    return figure
+
+
+def bounds(axes: Axes) -> None:
+    """The limits, and what lies between them, named along the upper and the right edge."""
+    for limit in LIMITS:
+        axes.axhline(limit, color=style.REFERENCE, linewidth=0.8, linestyle=":", zorder=0)
+        axes.axvline(limit, color=style.REFERENCE, linewidth=0.8, linestyle=":", zorder=0)
+    apart, shared = LIMITS
+    text: dict[str, Any] = {"fontsize": style.SMALLEST, "color": style.REFERENCE}
+    upright = text | {"rotation": 270}
+    for place, words in ((apart / 2, "kept apart"), ((apart + shared) / 2, "partly shared"), (shared + 0.06, "shared")):
+        axes.annotate(words, (place, 1.01), xycoords=("data", "axes fraction"), ha="center", va="bottom", **text)
+        axes.annotate(words, (1.01, place), xycoords=("axes fraction", "data"), ha="left", va="center", **upright)
+
+
+def bars(axes: Axes, row: dict[str, float], colour: str) -> None:
+    """The intervals of a mark, of those that have one."""
+    ends: dict[str, Any] = {
+        f"{axis}err": [[max(row[name] - row[f"{name}_low"], 0.0)], [max(row[f"{name}_high"] - row[name], 0.0)]]
+        for axis, name in (("x", "times"), ("y", "classes"))
+        if np.isfinite([row[f"{name}_low"], row[f"{name}_high"]]).all()
+    }
+    axes.errorbar(row["times"], row["classes"], **ends, color=colour, linewidth=1.0, linestyle="none")
