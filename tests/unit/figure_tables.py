@@ -103,7 +103,7 @@ def verdict_plane(random):
     rows = pd.DataFrame(
         keys(model=MODELS, weights=("trained", "untrained"), noise=(1e-3, 1e-2), pair=("RP and CRP", "RP and RPUI"))
     )
-    for name in ("times", "classes"):
+    for name in ("between_times", "between_classes"):
         rows[name] = random.uniform(size=len(rows))
         for end, of in (("low", -0.1), ("high", 0.1)):
             rows[f"{name}_{end}"] = (rows[name] + of).where((rows["noise"] == 1e-3) & (rows["weights"] == "trained"))

@@ -116,8 +116,10 @@ def test_what_to_do_next_follows_from_what_was_found() -> None:
 
 def test_without_an_interval_nothing_is_settled() -> None:
     bar = {"what": "times", "value": 0.95, "low": 0.92, "high": 0.98}
-    told = {"label": "shared", "unsettled": [], "bars": [bar]}
+    told = {"label": "shared", "unsettled": [], "moved": [], "bars": [bar]}
     assert settled(told) == "settled, as far as intervals tell"
     assert settled(told | {"bars": [bar, bar | {"low": None, "high": None}]}).startswith("not settled: there")
     assert settled(told | {"unsettled": ["times", "a and b"]}).endswith("spans a limit: times, a and b")
+    others = ["with a noise of 0.01: times kept apart", "with a noise of 1: times shared"]
+    assert settled(told | {"moved": others}).endswith(f"tell; another choice gives another label ({'; '.join(others)})")
     assert settled(told | {"label": "too weak to say", "unsettled": ["times"]}) == "nothing to settle yet"

@@ -83,7 +83,8 @@ def test_the_page_has_every_network_and_marks_differences_that_leave_out_zero() 
         "Half-life of signed influence, steps",
     ]
     bar = {"what": "x", "value": 0.5, "low": 0.4, "high": 0.6}
-    told = {"label": "partly", "answer": "It reaches <all>.", "strength": "", "unsettled": ["times"], "bars": [bar] * 3}
+    told = {"label": "partly", "answer": "It reaches <all>.", "strength": "", "unsettled": ["times"], "moved": []}
+    told["bars"] = [bar] * 3
     answers = [told | {"study": study, "system": "NS", "model": "net"} for study in ("a", "b")]
     text = render(["a", "b"], answers, table, compare.settings(records), b"image", "results/compare.csv")
     assert "It reaches &lt;all&gt;." in text
@@ -95,7 +96,7 @@ def test_the_page_has_every_network_and_marks_differences_that_leave_out_zero() 
 
 
 def test_the_plane_draws_every_pair_before_and_after_training_and_networks_of_one_class() -> None:
-    places = ("times", "times_low", "times_high", "classes", "classes_low", "classes_high")
+    places = [f"between_{of}{end}" for of in ("times", "classes") for end in ("", "_low", "_high")]
     none = np.nan
     rows = [
         ("net", "trained", 1e-3, "A and B", 0.9, 0.8, 0.95, 0.2, 0.1, 0.3),

@@ -313,6 +313,7 @@ def test_the_end_names_every_verdict_and_what_is_not_settled(tmp_path: Path) -> 
     for system, (label, unsettled, bar, line) in cases.items():
         (tmp_path / system / "tables").mkdir(parents=True)
         verdict = {"answer": f"An answer on {system}.", "label": label, "unsettled": unsettled, "bars": [bar]}
+        verdict["moved"] = []
         (tmp_path / system / "tables/verdict.json").write_text(json.dumps({"unet": verdict}))
         expected += [f"{system}, unet: An answer on {system}.", f"  {line}"]
     said = ending.verdicts(tmp_path)

@@ -6,7 +6,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from surroscope.diagnostics.signature import Estimate
-from surroscope.diagnostics.verdict import LIMITS, WEAK, Evidence, place
+from surroscope.diagnostics.verdict import LIMITS, WEAK, Evidence, moved, place
 
 REACHES = {
     "shared": "reaches {others}",
@@ -130,5 +130,6 @@ def told(evidence: Evidence, horizon: float = np.nan, **known: Any) -> dict[str,
         "strength": strength(evidence, horizon),
         "bars": [one._asdict() for one in bars(evidence)],
         "unsettled": unsettled(evidence),
+        "moved": moved(evidence),
         "next": [one._asdict() for one in advice(evidence, **known)],
     }

@@ -223,11 +223,16 @@ def unsettled(evidence: Evidence) -> list[str]:
         lines.append("How sure: one seed with one probe batch has no interval.")
     elif spanning := [name for name, estimate in estimates.items() if any(map(estimate.spans, LIMITS))]:
         lines.append(f"Not settled, since the 95 % interval spans a limit: {', '.join(spanning)}.")
+    if others := moved(evidence):
+        lines.append(f"Another choice gives another label: {'; '.join(others)}.")
+    return lines or ["How sure: no limit lies within a 95 % interval, and no other noise gives another label."]
+
+
+def moved(evidence: Evidence) -> list[str]:
+    """Other noises of the measure that give another label, each with that label."""
     label = label_of([estimate.value for estimate in evidence.pairs.values()], evidence.times.value)
     others = {noise: label_of(*transfers) for noise, transfers in evidence.noises.items()}
-    if moved := [f"with a noise of {noise:g}: {other}" for noise, other in others.items() if other != label]:
-        lines.append(f"Another choice gives another label: {'; '.join(moved)}.")
-    return lines or ["How sure: no limit lies within a 95 % interval, and no other noise gives another label."]
+    return [f"with a noise of {noise:g}: {other}" for noise, other in others.items() if other != label]
 
 
 def likened(value: float, kind: str) -> str:

@@ -21,26 +21,27 @@ PATH: dict[str, Any] = {"marker": "", "linewidth": 0.8, "linestyle": ":"}
 def plane(table: pd.DataFrame, options: style.Options) -> Figure:
     """Kernel transfer between the first and the last times, and between classes: a mark a pair of classes.
 
-    table: a row each network, `weights` (trained, untrained), `noise` and `pair` of classes: `times` and `classes` with
-    the ends of their intervals, `times_low` and so on, NaN where there are none; of one class, `pair` is its name. Bars
-    stand at the pairs that share least and most; dotted lines begin where the untrained network lies.
+    table: a row each network, `weights` (trained, untrained), `noise` and `pair` of classes (the name of the class, if
+    there is one): `between_times` and `between_classes` with the ends of their intervals, `between_times_low` and so
+    on, NaN where there are none. Bars stand at the pairs that share least and most; dotted lines begin where the
+    untrained network lies.
     """
     figure = Figure(figsize=(style.DOUBLE_COLUMN, 3.4), layout="constrained")
     axes = figure.subplots()
     bounds(axes)
     first = table.groupby("model")["noise"].transform("first")
     alone = ~table["pair"].str.contains(" and ", regex=False)
-    table = table.assign(other=table["noise"] != first, classes=table["classes"].mask(alone, ALONE))
+    table = table.assign(other=table["noise"] != first, between_classes=table["between_classes"].mask(alone, ALONE))
     handles = []
-    for name, part, look in style.by_model(table.sort_values("classes", kind="stable"), options):
+    for name, part, look in style.by_model(table.sort_values("between_classes", kind="stable"), options):
         mark = {"color": look["color"], "marker": look["marker"]}
         handles.append(Line2D([], [], **mark | MARKED, label=name))
         trained, before = ((part["weights"] == weights) for weights in ("trained", "untrained"))
         own, before = part[trained & ~part["other"]], part[before & ~part["other"]]
         for _, ends in pd.concat([before, own]).groupby("pair"):
-            axes.plot(ends["times"], ends["classes"], **mark | PATH)
+            axes.plot(ends["between_times"], ends["between_classes"], **mark | PATH)
         for rows, drawn in ((before, BEFORE), (part[trained & part["other"]], OTHER), (own, MARKED)):
-            axes.plot(rows["times"], rows["classes"], **mark | drawn)
+            axes.plot(rows["between_times"], rows["between_classes"], **mark | drawn)
         for row in own.iloc[[0, -1]].to_dict("records"):
             bars(axes, row, look["color"])
     grey = {"color": style.REFERENCE, "marker": "o"}
@@ -76,7 +77,7 @@ def bars(axes: Axes, row: dict[str, float], colour: str) -> None:
     """The intervals of a mark, of those that have one."""
     ends: dict[str, Any] = {
         f"{axis}err": [[max(row[name] - row[f"{name}_low"], 0.0)], [max(row[f"{name}_high"] - row[name], 0.0)]]
-        for axis, name in (("x", "times"), ("y", "classes"))
+        for axis, name in (("x", "between_times"), ("y", "between_classes"))
         if np.isfinite([row[f"{name}_low"], row[f"{name}_high"]]).all()
     }
-    axes.errorbar(row["times"], row["classes"], **ends, color=colour, linewidth=1.0, linestyle="none")
+    axes.errorbar(row["between_times"], row["between_classes"], **ends, color=colour, linewidth=1.0, linestyle="none")

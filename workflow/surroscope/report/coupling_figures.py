@@ -4,7 +4,7 @@ from surroscope.report.spec import Columns, FigureSpec, Question, quartiles
 
 KEPT = ("model", "measure", "weights")
 
-PLACES = tuple(f"{name}{end}" for name in ("times", "classes") for end in ("", "_low", "_high"))
+PLACES = tuple(f"between_{name}{end}" for name in ("times", "classes") for end in ("", "_low", "_high"))
 
 FIGURES = {
     "verdict_plane": FigureSpec(

@@ -101,7 +101,7 @@ class Verdict:
     """What the audit concludes about one model of one system.
 
     details: what it rests on; signature: label and sentence of the published signature, by the kind of influence
-    answer, strength, bars, unsettled, next: the same in plain words, see `diagnostics.answer`
+    answer, strength, bars, unsettled, moved, next: the same in plain words, see `diagnostics.answer`
     """
 
     system: str
@@ -115,6 +115,7 @@ class Verdict:
     strength: str = ""
     bars: Sequence[Mapping[str, Any]] = ()
     unsettled: Sequence[str] = ()
+    moved: Sequence[str] = ()
     next: Sequence[Mapping[str, str]] = ()
 
 
@@ -307,7 +308,7 @@ def environment() -> Environment:
         inert=lambda text: Markup(text.replace("<", "\\u003c")),
         share=lambda value: f"{100 * min(max(value, 0.0), 1.0):.1f}",
         percent=lambda value: f"{100 * value:z.0f}".replace("-", "−"),
-        settled=settled,
+        settled=lambda told: settled(told if isinstance(told, Mapping) else vars(told)),
         initial=lambda text: text[:1].upper() + text[1:],
         slug=lambda text: re.sub(r"[^a-z0-9]+", "-", text.lower()).strip("-"),
     )

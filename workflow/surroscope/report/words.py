@@ -36,11 +36,12 @@ UNTOLD = ("too weak to say", "undecided")
 
 
 def settled(told: Mapping[str, Any]) -> str:
-    """Whether more seeds or batches may change a verdict. told: `label`, `bars` and `unsettled` of verdict.json"""
+    """Whether more seeds or batches, or another choice, change a verdict. told: the verdict as verdict.json has it"""
     if told["label"] in UNTOLD:
         return "nothing to settle yet"
+    others = f"; another choice gives another label ({'; '.join(told['moved'])})" if told["moved"] else ""
     if told["unsettled"]:
-        return f"not settled, since an interval spans a limit: {', '.join(told['unsettled'])}"
+        return f"not settled, since an interval spans a limit: {', '.join(told['unsettled'])}{others}"
     if any(None in bar.values() for bar in told["bars"]):
-        return "not settled: there is no interval, which takes more seeds or probe batches"
-    return "settled, as far as intervals tell"
+        return f"not settled: there is no interval, which takes more seeds or probe batches{others}"
+    return f"settled, as far as intervals tell{others}"

@@ -24,6 +24,7 @@ TEXT = frozenset(
             "model",
             "name",
             "normalization",
+            "pair",
         ),
         *("outcome", "score", "seeds", "tested"),
         *("observable", "predictor", "quantity", "relation", "role", "statistic", "step", "system", "weights"),
