@@ -85,9 +85,10 @@ def test_the_page_has_every_network_and_marks_differences_that_leave_out_zero() 
     bar = {"what": "x", "value": 0.5, "low": 0.4, "high": 0.6}
     told = {"label": "partly", "answer": "It reaches <all>.", "strength": "", "unsettled": ["times"], "moved": []}
     told["bars"] = [bar] * 3
-    answers = [told | {"study": study, "system": "NS", "model": "net"} for study in ("a", "b")]
+    answers = [told | {"study": study, "system": "NS", "name": "net", "model": f"Net {study}"} for study in ("a", "b")]
     text = render(["a", "b"], answers, table, compare.settings(records), b"image", "results/compare.csv")
     assert "It reaches &lt;all&gt;." in text
+    assert '<h3 id="NS-net">Net a/Net b on NS</h3>' in text
     assert "not settled, since an interval spans a limit: times" in text
     assert "<code>seeds</code>" in text
     assert "<strong>0.5</strong>" not in text  # of independent draws the interval holds 0

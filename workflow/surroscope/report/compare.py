@@ -19,9 +19,12 @@ def render(
 ) -> str:
     """The page as text.
 
-    answers: what verdict.json says of each network, with `study`, `system` and `model`; table, settings: of
-    `tables.compare`; plane: a WebP image; csv: where the table is
+    answers: what verdict.json says of each network, with `study`, `system`, its `name` and what it is called, `model`;
+    table, settings: of `tables.compare`; plane: a WebP image; csv: where the table is
     """
+    labels: dict[tuple[str, str], list[str]] = {}
+    for told in answers:
+        labels.setdefault((told["system"], told["name"]), []).append(told["model"])
     return (
         environment()
         .get_template("compare.html.j2")
@@ -29,6 +32,7 @@ def render(
             names=names,
             answers=answers,
             differences=differences(table),
+            called={key: "/".join(dict.fromkeys(of)) for key, of in labels.items()},
             settings=settings.to_dict("index"),
             plane=b64encode(plane).decode("ascii"),
             csv=csv,

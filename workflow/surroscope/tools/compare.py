@@ -7,6 +7,7 @@ differ, with intervals, and which settings differ.
 import json
 import sys
 from pathlib import Path
+from typing import Any
 
 import pandas as pd
 
@@ -37,22 +38,17 @@ def main(*studies: Path) -> None:
         raise UserError(f"{', '.join(names)}: one study is named twice")
     records = {name: recorded(folder) for name, folder in zip(names, studies, strict=True)}
     found: dict[tuple[str, str], dict[str, compare.Sampled]] = {}
-    answers, places = [], []
+    answers: list[dict[str, Any]] = []
+    places = []
     for name, folder in zip(names, studies, strict=True):
         for system, chosen in records[name]["config"]["systems"].items():
-            path = folder / system / "tables/verdict.json"
-            store.require_whole(path)
-            plane_of = path.with_name("verdict_plane.csv")
-            if not plane_of.is_file():
-                raise UserError(
-                    f"{plane_of.parent}: is of an older version; run the study again, which makes its tables again"
-                )
-            shown = read_csv(plane_of)
-            shown = shown[(shown["weights"] == "trained") & (shown["noise"] == shown["noise"].iloc[0])]
+            verdicts, shown = concluded(folder / system / "tables")
             called = {model: of.get("label") or model for model, of in chosen["models"].items()}
+            answers += [
+                {"study": name, "system": system, "name": model, "model": called[model]} | told
+                for model, told in verdicts.items()
+            ]
             places.append(shown.assign(model=[f"{name}: {called[model]} on {system}" for model in shown["model"]]))
-            for model, told in json.loads(path.read_text()).items():
-                answers.append({"study": name, "system": system, "model": called[model]} | told)
     for name, folder in zip(names, studies, strict=True):
         print(f"reading {folder}", file=sys.stderr)
         for network, numbers in compare.numbers(folder, records[name]).items():
@@ -71,6 +67,18 @@ def main(*studies: Path) -> None:
     with store.atomic(WRITTEN) as temporary:
         temporary.write_text(text)
     print(f"wrote {WRITTEN}, and beside it .csv, .png and .pdf")
+
+
+def concluded(tables: Path) -> tuple[dict[str, Any], pd.DataFrame]:
+    """The verdicts on a system's networks, by name, and where the trained ones lie by the study's own noise."""
+    verdict, plane_of = tables / "verdict.json", tables / "verdict_plane.csv"
+    if verdict.is_file() and not plane_of.is_file():
+        raise UserError(f"{tables}: is of an older version; run the study again, which makes its tables again")
+    for path in (verdict, plane_of):
+        store.require_whole(path)
+    found = read_csv(plane_of)
+    own = found[(found["weights"] == "trained") & (found["noise"] == found["noise"].iloc[0])]
+    return json.loads(verdict.read_text()), own
 
 
 if __name__ == "__main__":
