@@ -101,7 +101,7 @@ def coupling_tables(random):
 def verdict_plane(random):
     """Two pairs of classes, one of a network of which nothing is known before training."""
     rows = pd.DataFrame(
-        keys(model=MODELS, weights=("trained", "untrained"), noise=(1e-3, 1e-2), pair=("RP and CRP", "RP and RPUI"))
+        keys(model=MODELS, weights=("trained", "untrained"), noise=(1e-3, 1e-2), classes=("RP and CRP", "RP and RPUI"))
     )
     for name in ("between_times", "between_classes"):
         rows[name] = random.uniform(size=len(rows))

@@ -107,7 +107,7 @@ def test_the_plane_draws_every_pair_before_and_after_training_and_networks_of_on
         ("alone", "trained", 1e-2, "A", 0.4, 0.3, 0.5, none, none, none),
         ("dead", "trained", 1e-3, "A and B", none, none, none, none, none, none),
     ]
-    table = pd.DataFrame(rows, columns=["model", "weights", "noise", "pair", *places])
+    table = pd.DataFrame(rows, columns=["model", "weights", "noise", "classes", *places])
     (axes,) = plane(table, style.Options()).axes
     drawn = {tuple(np.round(line.get_xydata().ravel(), 3)) for line in axes.lines}
     assert {(0.9, 0.2, 0.9, 0.7), (0.85, 0.3), (1.0, 0.98), (1.0, 0.98, 0.9, 0.2), (0.4, ALONE)} <= drawn

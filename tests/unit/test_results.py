@@ -157,7 +157,7 @@ def test_options_and_rows_change_a_figure(study: Path) -> None:
 
 def test_what_cannot_be_drawn_is_said(study: Path) -> None:
     for words, call in {
-        r"no figure 'two'; there are: training, .*two_time": {"name": "two"},
+        r"no figure 'two'; there are: verdict_plane, training, .*two_time": {"name": "two"},
         r"no option colour; there are: heatmap_limit, notes, letters": {"name": "two_time", "colour": "red"},
         r"table two_time has no column 'net'; there are: model": {"name": "two_time", "only": {"net": ["vit"]}},
         r"no row is left with model \['ViT'\]; there are: vit, unet": {"name": "two_time", "only": {"model": ["ViT"]}},

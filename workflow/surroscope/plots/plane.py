@@ -21,8 +21,8 @@ PATH: dict[str, Any] = {"marker": "", "linewidth": 0.8, "linestyle": ":"}
 def plane(table: pd.DataFrame, options: style.Options) -> Figure:
     """Kernel transfer between the first and the last times, and between classes: a mark a pair of classes.
 
-    table: a row each network, `weights` (trained, untrained), `noise` and `pair` of classes (the name of the class, if
-    there is one): `between_times` and `between_classes` with the ends of their intervals, `between_times_low` and so
+    table: a row each network, `weights` (trained, untrained), `noise` and pair of `classes` (one class, if there is
+    no other): `between_times` and `between_classes` with the ends of their intervals, `between_times_low` and so
     on, NaN where there are none. Bars stand at the pairs that share least and most; dotted lines begin where the
     untrained network lies.
     """
@@ -30,7 +30,7 @@ def plane(table: pd.DataFrame, options: style.Options) -> Figure:
     axes = figure.subplots()
     bounds(axes)
     first = table.groupby("model")["noise"].transform("first")
-    alone = ~table["pair"].str.contains(" and ", regex=False)
+    alone = ~table["classes"].str.contains(" and ", regex=False)
     table = table.assign(other=table["noise"] != first, between_classes=table["between_classes"].mask(alone, ALONE))
     handles = []
     for name, part, look in style.by_model(table.sort_values("between_classes", kind="stable"), options):
@@ -38,7 +38,7 @@ def plane(table: pd.DataFrame, options: style.Options) -> Figure:
         handles.append(Line2D([], [], **mark | MARKED, label=name))
         trained, before = ((part["weights"] == weights) for weights in ("trained", "untrained"))
         own, before = part[trained & ~part["other"]], part[before & ~part["other"]]
-        for _, ends in pd.concat([before, own]).groupby("pair"):
+        for _, ends in pd.concat([before, own]).groupby("classes"):
             axes.plot(ends["between_times"], ends["between_classes"], **mark | PATH)
         for rows, drawn in ((before, BEFORE), (part[trained & part["other"]], OTHER), (own, MARKED)):
             axes.plot(rows["between_times"], rows["between_classes"], **mark | drawn)

@@ -11,7 +11,7 @@ FIGURES = {
         title="Where the verdict stands",
         question=Question.VERDICT,
         table="verdict_plane",
-        columns=Columns(("model", "weights", "pair"), ("noise",), PLACES, missing=PLACES),
+        columns=Columns(("model", "weights", "classes"), ("noise",), PLACES, missing=PLACES),
         draw="surroscope.plots.plane:plane",
         caption="""
             What is shared between times (across) and between each two classes (upwards), as kernel transfer, for

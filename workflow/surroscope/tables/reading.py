@@ -24,7 +24,6 @@ TEXT = frozenset(
             "model",
             "name",
             "normalization",
-            "pair",
         ),
         *("outcome", "score", "seeds", "tested"),
         *("observable", "predictor", "quantity", "relation", "role", "statistic", "step", "system", "weights"),

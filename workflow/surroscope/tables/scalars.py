@@ -288,8 +288,8 @@ def conclusion(
 def plane(of_model: Sampled, kernel: Kernel, classes: Sequence[str]) -> pd.DataFrame:
     """What a network shares between times and each pair of classes: by weights and noise, intervals of the first noise.
 
-    classes: their names; of one there is one row, whose `pair` is that class and whose `between_classes` are NaN, as
-    they are where no step changes the predictions
+    classes: their names; of one there is one row, its `classes` that class and its `between_classes` NaN, as they are
+    where no step changes the predictions
     """
     rows = of_model.table().set_index("name")[list(Estimate._fields)]
     found = []
@@ -308,7 +308,7 @@ def plane(of_model: Sampled, kernel: Kernel, classes: Sequence[str]) -> pd.DataF
                 (times,) = (Estimate(*row) for row in rows.reindex([f"kernel_transfer_time{suffix}"]).to_numpy())
             named = {" and ".join(pair): estimate for pair, estimate in between.items()}
             for pair, estimate in (named or {classes[0]: Estimate(np.nan, np.nan, np.nan)}).items():
-                of_pair = {"weights": weights, "noise": noise, "pair": pair}
+                of_pair = {"weights": weights, "noise": noise, "classes": pair}
                 for name, (value, low, high) in (("between_times", times), ("between_classes", estimate)):
                     of_pair |= {name: value, f"{name}_low": low, f"{name}_high": high}
                 found.append(of_pair)
