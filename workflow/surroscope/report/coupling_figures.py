@@ -1,10 +1,17 @@
 """The figures of what a network shares between inputs, apart from what is left to learn there."""
 
+from surroscope.diagnostics.verdict import CONTROLS
 from surroscope.report.spec import Columns, FigureSpec, Question, quartiles
 
 KEPT = ("model", "measure", "weights")
 
 PLACES = tuple(f"between_{name}{end}" for name in ("times", "classes") for end in ("", "_low", "_high"))
+# What networks of known sharing read, since even one that shares all need not reach the corner.
+KNOWN = "Of small convolutions of known sharing on compressible Euler, " + ", ".join(
+    f"{whose} {times[0]:.2f} to {times[1]:.2f} between times and {classes[0]:.2f} to {classes[1]:.2f} between classes"
+    for share, whose in ((1.0, "those that share all of their width read"), (0.5, "those that share half"))
+    for times, classes in [(CONTROLS["times"][share], CONTROLS["classes"][share])]
+)
 
 FIGURES = {
     "verdict_plane": FigureSpec(
@@ -14,13 +21,12 @@ FIGURES = {
         columns=Columns(("model", "weights", "classes"), ("noise",), PLACES, missing=PLACES),
         draw="surroscope.plots.plane:plane",
         caption="""
-            What is shared between times (across) and between each two classes (upwards), as kernel transfer, for
-            {system}; {n} stand behind influence. At the upper right everything is shared, as by a network that cannot
-            memorise; at the lower left a memoriser, with parameters of its own for each. Hollow marks are the networks
-            before training, in as many probe batches as they were looked at in: what is there already is the
-            architecture's, and dotted lines are what training changed. Small dots are other noises of the measure:
-            where they lie far from their mark, the verdict depends on that choice.
-            """,
+            Kernel transfer between the first and the last times (across) and between each two classes (upwards), for
+            {system}. At the upper right all is shared; at the lower left a memoriser keeps parameters for each. Hollow marks are the networks before training, in as many probe batches
+            as they were looked at in ({n} stand behind influence): what is there already is the architecture's, and
+            dotted lines are what training changed. Small dots are other noises of the measure: where they lie far from
+            their mark, the verdict depends on that choice. """
+        + f"{KNOWN}.",
     ),
     "coupling_lag": FigureSpec(
         title="The decay in its two factors",
