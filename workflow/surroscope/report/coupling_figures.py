@@ -22,10 +22,11 @@ FIGURES = {
         draw="surroscope.plots.plane:plane",
         caption="""
             Kernel transfer between the first and the last times (across) and between each two classes (upwards), for
-            {system}. At the upper right all is shared; at the lower left a memoriser keeps parameters for each. Hollow marks are the networks before training, in as many probe batches
-            as they were looked at in ({n} stand behind influence): what is there already is the architecture's, and
-            dotted lines are what training changed. Small dots are other noises of the measure: where they lie far from
-            their mark, the verdict depends on that choice. """
+            {system}. At the upper right all is shared; at the lower left a memoriser keeps parameters for each. Hollow
+            marks are the networks before training, in as many probe batches as they were looked at in ({n} stand behind
+            influence): what is there already is the architecture's, and dotted lines are what training changed. Small
+            dots are other noises of the measure: where they lie far from their mark, the verdict depends on that
+            choice. """
         + f"{KNOWN}.",
     ),
     "coupling_lag": FigureSpec(
