@@ -41,7 +41,7 @@ def evidence(*pairs: float, **told: Any) -> Evidence:
             0.0,
             "does not reach the other times, but what it learns of one class of initial conditions reaches",
         ),
-        ((), 0.5, "What this network learns at one time reaches the other times in part."),
+        ((), 0.5, "What it learns at one time reaches the other times in part."),
     ],
 )
 def test_the_answer_says_what_can_be_carried_over(pairs: tuple[float, ...], times: float, sentence: str) -> None:
@@ -51,8 +51,8 @@ def test_the_answer_says_what_can_be_carried_over(pairs: tuple[float, ...], time
 @pytest.mark.parametrize(
     ("error", "told"),
     [
-        (0.005, "Its one-step error is 17 % of that of predicting no change, which its rollouts reach after 13 steps."),
-        (0.0126, "42 % of that of predicting no change, which its rollouts reach after 13 steps: a weak network."),
+        (0.005, "One step errs 17 % as much as predicting no change; rollouts are worse than that from step 13 on."),
+        (0.0126, "42 % as much as predicting no change; rollouts are worse than that from step 13 on. A weak network."),
         (0.03, ""),
     ],
 )
@@ -66,7 +66,7 @@ def test_the_error_stands_beside_that_of_no_change(error: float, told: str) -> N
 
 def test_of_a_weak_network_the_answer_says_so_and_asks_for_training_first() -> None:
     weak = replace(evidence(0.5), errors=(0.015, 0.03))
-    assert answer.answer(weak).startswith("What little this network has learned at one time")
+    assert answer.answer(weak).startswith("What little it has learned at one time")
     first, *_ = answer.advice(weak, trained_here=True)
     assert first.text.startswith("Train it further")
     assert not any("Train" in step.text for step in answer.advice(weak, trained_here=False))
@@ -119,7 +119,7 @@ def test_without_an_interval_nothing_is_settled() -> None:
     told = {"label": "shared", "unsettled": [], "moved": [], "bars": [bar]}
     assert settled(told) == "settled, as far as intervals tell"
     assert settled(told | {"bars": [bar, bar | {"low": None, "high": None}]}).startswith("not settled: there")
-    assert settled(told | {"unsettled": ["times", "a and b"]}).endswith("spans a limit: times, a and b")
+    assert settled(told | {"unsettled": ["times", "a and b"]}).startswith("settled but for times, a and b, whose")
     others = ["with a noise of 0.01: times kept apart", "with a noise of 1: times shared"]
     assert settled(told | {"moved": others}).endswith(f"tell; another choice gives another label ({'; '.join(others)})")
     assert settled(told | {"label": "too weak to say", "unsettled": ["times"]}) == "nothing to settle yet"

@@ -89,7 +89,7 @@ def test_the_page_has_every_network_and_marks_differences_that_leave_out_zero() 
     text = render(["a", "b"], answers, table, compare.settings(records), b"image", "results/compare.csv")
     assert "It reaches &lt;all&gt;." in text
     assert '<h3 id="NS-net">Net a/Net b on NS</h3>' in text
-    assert "not settled, since an interval spans a limit: times" in text
+    assert "settled but for times, whose interval spans a limit between labels" in text
     assert "<code>seeds</code>" in text
     assert "<strong>0.5</strong>" not in text  # of independent draws the interval holds 0
     together = compare.table(found, {"a": record(), "b": record()})

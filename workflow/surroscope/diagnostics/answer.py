@@ -46,7 +46,7 @@ def answer(evidence: Evidence) -> str:
         return "It errs about as much as a prediction of no change: there is too little learned to ask what it is."
     if not evidence.times.value >= 0 or any(not estimate.value >= 0 for estimate in evidence.pairs.values()):
         return "Of some classes or times nothing that training may change moves its predictions."
-    learned = "What little this network has learned" if weak(evidence) else "What this network learns"
+    learned = "What little it has learned" if weak(evidence) else "What it learns"
     times = REACHES[place(evidence.times.value)].format(others="the other times")
     if not evidence.pairs:
         return f"{learned} at one time {times}."
@@ -64,10 +64,10 @@ def strength(evidence: Evidence, horizon: float) -> str:
     validation, persistence = evidence.errors
     if not validation < WEAK * persistence:
         return ""
-    told = f"Its one-step error is {100 * validation / persistence:.0f} % of that of predicting no change"
+    told = f"One step errs {100 * validation / persistence:.0f} % as much as predicting no change"
     if np.isfinite(horizon):
-        told += f", which its rollouts reach after {horizon:g} steps"
-    return told + (": a weak network." if weak(evidence) else ".")
+        told += f"; rollouts are worse than that from step {horizon:g} on"
+    return told + (". A weak network." if weak(evidence) else ".")
 
 
 def bars(evidence: Evidence) -> list[Bar]:

@@ -41,7 +41,9 @@ def settled(told: Mapping[str, Any]) -> str:
         return "nothing to settle yet"
     others = f"; another choice gives another label ({'; '.join(told['moved'])})" if told["moved"] else ""
     if told["unsettled"]:
-        return f"not settled, since an interval spans a limit: {', '.join(told['unsettled'])}{others}"
+        names = ", ".join(told["unsettled"])
+        which = "whose interval spans" if len(told["unsettled"]) == 1 else "whose intervals span"
+        return f"settled but for {names}, {which} a limit between labels{others}"
     if any(None in bar.values() for bar in told["bars"]):
         return f"not settled: there is no interval, which takes more seeds or probe batches{others}"
     return f"settled, as far as intervals tell{others}"
