@@ -35,11 +35,12 @@ def test_the_quick_study_has_the_tables_of_a_local_run(tmp_path: Path) -> None:
     local, submitted = (fresh(tmp_path / name, QUICK) for name in ("local", "submitted"))
     local.run()
     submission = submit(submitted, targets=())
-    said = submission.finish(patience=4 * PATIENCE)
+    submission.finish(patience=4 * PATIENCE)
     require_undisturbed(submitted, local)
     assert (submitted.folder / "results/report.html").exists()
     # Those that need a GPU ask for one, and are where there are some.
-    numbers = re.findall(r"rule_(\w+)/\S*?(\d+)\.log", said)
+    (log,) = (submitted.folder / ".snakemake/log").glob("*.log")
+    numbers = re.findall(r"rule_(\w+)/\S*?(\d+)\.log", log.read_text())
     assert {rule for rule, _ in numbers} >= {"simulate", "train", "gradients", "evaluate", "tables"}
     for rule, number in numbers:
         job = slurm("scontrol", "show", "job", number)
