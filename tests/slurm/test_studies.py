@@ -44,7 +44,7 @@ def test_the_quick_study_has_the_tables_of_a_local_run(tmp_path: Path) -> None:
     assert {rule for rule, _ in numbers} >= {"simulate", "train", "gradients", "evaluate", "tables"}
     for rule, number in numbers:
         job = slurm("scontrol", "show", "job", number)
-        wanted = rule in ("train", "calibrate", "gradients", "evaluate")
+        wanted = rule in ("train", "coupling", "gradients", "evaluate")
         assert ("gres:gpu:1" in job, "Partition=gpu" in job) == (wanted, wanted), rule
 
 
