@@ -66,7 +66,7 @@ def strength(evidence: Evidence, horizon: float) -> str:
         return ""
     told = f"One step errs {100 * validation / persistence:.0f} % as much as predicting no change"
     if np.isfinite(horizon):
-        told += f"; rollouts are worse than that from step {horizon:g} on"
+        told += f"; rollouts are worse than no change from step {horizon:g} on"
     return told + (". A weak network." if weak(evidence) else ".")
 
 
@@ -103,7 +103,7 @@ def advice(evidence: Evidence, *, trained_here: bool, held_out: Sequence[str] = 
         return [Advice("Look at how it is called, and at its units", "docs/surrogates.md")]
     found = []
     if trained_here and weak(evidence):
-        text = "Train it further, or on more trajectories: what a weak network shares may change"
+        text = "Train it further, or on more trajectories, since what a weak network shares may change"
         found.append(Advice(text, "training: {epochs: …}, trajectories: …"))
     apart = [pair for pair, estimate in evidence.pairs.items() if estimate.value < LIMITS[1]]
     least = min(apart, key=lambda pair: evidence.pairs[pair].value, default=None)
