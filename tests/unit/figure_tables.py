@@ -107,6 +107,7 @@ def verdict_plane(random):
         rows[name] = random.uniform(size=len(rows))
         for end, of in (("low", -0.1), ("high", 0.1)):
             rows[f"{name}_{end}"] = (rows[name] + of).where((rows["noise"] == 1e-3) & (rows["weights"] == "trained"))
+    rows["label"] = np.where(rows["model"] == MODELS[0], "times shared", "too weak to say")
     return rows[(rows["model"] == MODELS[0]) | (rows["weights"] == "trained")]
 
 

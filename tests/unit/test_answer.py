@@ -51,8 +51,12 @@ def test_the_answer_says_what_can_be_carried_over(pairs: tuple[float, ...], time
 @pytest.mark.parametrize(
     ("error", "begins", "ends"),
     [
-        (0.005, "One step errs 17 % as much as predicting no change; ", "worse than no change from step 13 on."),
-        (0.0126, "One step errs 42 % as much as predicting no change; ", "step 13 on. A weak network."),
+        (
+            0.005,
+            "One step errs 17 % as much as predicting no change; ",
+            "pass the error of no change at step 13 (median).",
+        ),
+        (0.0126, "One step errs 42 % as much as predicting no change; ", "step 13 (median). A weak network."),
         (0.03, "", ""),
     ],
 )
@@ -120,7 +124,9 @@ def test_without_an_interval_nothing_is_settled() -> None:
     told = {"label": "shared", "unsettled": [], "moved": [], "bars": [bar]}
     assert settled(told) == "settled, as far as intervals tell"
     assert settled(told | {"bars": [bar, bar | {"low": None, "high": None}]}).startswith("not settled: there")
-    assert settled(told | {"unsettled": ["times", "a and b"]}).startswith("settled but for times, a and b, whose")
+    assert settled(told | {"unsettled": ["times", "a and b"]}).startswith("not settled for times; a and b, whose")
     others = ["with a noise of 0.01: times kept apart", "with a noise of 1: times shared"]
-    assert settled(told | {"moved": others}).endswith(f"tell; another choice gives another label ({'; '.join(others)})")
+    assert settled(told | {"moved": others}).endswith(
+        f"tell; another noise of the measure gives another label ({'; '.join(others)})"
+    )
     assert settled(told | {"label": "too weak to say", "unsettled": ["times"]}) == "nothing to settle yet"

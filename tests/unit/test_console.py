@@ -304,7 +304,7 @@ def test_a_dry_run_that_ends_early_prints_what_it_knows(console: Any) -> None:
 def test_the_end_names_every_verdict_and_what_is_not_settled(tmp_path: Path) -> None:
     bar = {"what": "times", "value": 0.9, "low": 0.8, "high": 1.0}
     cases = {
-        "CE": ("kept apart", ["times", "a and b"], bar, "settled but for times, a and b, whose intervals span a limit"),
+        "CE": ("kept apart", ["times", "a and b"], bar, "not settled for times; a and b, whose intervals span a limit"),
         "NS": ("times shared", [], bar, "settled, as far as intervals tell"),
         "one": ("times shared", [], bar | {"low": None}, "not settled: there is no interval, which takes more"),
         "weak": ("too weak to say", [], bar, "nothing to settle yet"),

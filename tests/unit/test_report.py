@@ -177,7 +177,7 @@ def test_the_answer_stands_first_with_its_bars_and_what_to_do(study: Audit) -> N
     assert "first and last times 98 % (95 to 102)" in plain
     assert "a and b 50 %" in plain
     assert "a and c not known" in plain
-    assert "Settled but for a and b, whose interval spans a limit between labels." in plain
+    assert "Not settled for a and b, whose interval spans a limit between labels." in plain
     assert "Next. Hold it out: in the study's configuration, split: {held_out: {classes: [a]}}" in plain
     assert "width:98.4%" in text
     bare = replace(study.systems[0].verdicts[0], answer="", bars=(), unsettled=(), next=())

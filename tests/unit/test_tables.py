@@ -260,6 +260,29 @@ def test_a_row_of_checkpoints_is_that_of_its_seed_alone_and_the_main_numbers_are
     assert np.isnan(numbers.loc["half_life", "published_low"])
 
 
+def test_the_plane_has_the_bars_of_the_verdict_and_every_other_noise() -> None:
+    m = measured()
+    names, of = [f"IC{number}" for number in range(m.classes)], kernel(m)
+    of_model = scalar_tables.sampled(m, history(), 5, of)
+    table = scalar_tables.plane(of_model, of, names)
+    told = scalar_tables.conclusion(of_model, m, of, names, "CE")
+    times, *pairs = told["bars"]
+    own = table[table["noise"] == 0.01].set_index("classes")
+    # The verdict shows those of the pairs that share least and most.
+    least, most = (own.loc[bar["what"].partition(",")[0]] for bar in pairs)
+    assert (least.name, most.name) == (own["between_classes"].idxmin(), own["between_classes"].idxmax())
+    for row, shown in ((least, pairs[0]), (most, pairs[1])):
+        for name, bar in (("between_times", times), ("between_classes", shown)):
+            assert [row[f"{name}{end}"] for end in ("", "_low", "_high")] == [bar[k] for k in ("value", "low", "high")]
+    other = table[table["noise"] == 0.1]
+    assert len(other) == len(own)
+    assert other[["between_times", "between_classes"]].notna().all(axis=None)
+    assert other.filter(regex="_(low|high)$").isna().all(axis=None)
+    assert set(table["weights"]) == {"trained"}
+    both = scalar_tables.plane(of_model, of | {"untrained": of["trained"]}, names)
+    assert both["weights"].tolist() == ["trained"] * len(table) + ["untrained"] * len(table)
+
+
 def test_a_difference_between_two_networks_has_the_interval_of_paired_draws() -> None:
     """Of two networks, one's eigenvalues are twice the other's at every seed and probe batch."""
     m = measured()

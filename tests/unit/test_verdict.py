@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from surroscope.diagnostics.signature import Estimate, signature
-from surroscope.diagnostics.verdict import CONTROLS, LIMITS, Decay, Evidence, likened, verdict
+from surroscope.diagnostics.verdict import CONTROLS, LIMITS, Decay, Evidence, likened, moved, verdict
 
 
 def evidence(*pairs: float, times: float = 0.98) -> Evidence:
@@ -45,6 +45,13 @@ def test_labels_follow_from_where_transfers_lie(pairs: tuple[float, ...], times:
     found = verdict(evidence(*pairs, times=times))
     assert found.label == label
     assert not re.search(r"\b(nan|inf)\b", " ".join([found.sentence, *found.details]))
+
+
+def test_another_noise_gives_another_label_to_a_network_that_has_one() -> None:
+    other = replace(evidence(0.95), noises={0.1: ([0.5], 0.98), 1.0: ([0.95], 0.98), 3.0: ([np.nan], 0.98)})
+    assert moved(other) == ["with a noise of 0.1: times shared, classes partly shared", "with a noise of 3: undecided"]
+    assert moved(replace(other, errors=(0.03, 0.03))) == []
+    assert moved(replace(evidence(np.nan), noises=other.noises)) == []
 
 
 def test_a_verdict_names_the_pairs_that_share_least_and_most() -> None:

@@ -66,7 +66,7 @@ def strength(evidence: Evidence, horizon: float) -> str:
         return ""
     told = f"One step errs {100 * validation / persistence:.0f} % as much as predicting no change"
     if np.isfinite(horizon):
-        told += f"; rollouts are worse than no change from step {horizon:g} on"
+        told += f"; rollouts pass the error of no change at step {horizon:g} (median)"
     return told + (". A weak network." if weak(evidence) else ".")
 
 

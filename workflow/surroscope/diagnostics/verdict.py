@@ -23,6 +23,8 @@ CONTROLS = {
 LIMITS = (0.2, 0.9)
 # One-step error over that of no change above which a network has learned too little for anything to be said.
 WEAK = 0.8
+# Labels of networks of which there is nothing to settle.
+UNTOLD = ("too weak to say", "undecided")
 # By Evidence.held_out.
 LEAKAGE: Mapping[bool | None, list[str]] = {
     None: [],
@@ -105,11 +107,12 @@ def verdict(evidence: Evidence) -> Verdict:
         if evidence.held_out is not None:
             other = f": {evidence.likelier}" if evidence.likelier else ", and no other that was tried halves the error"
             sentence += f" Not this network, these data or this call{other}."
-        return Verdict("too weak to say", sentence, LEAKAGE[evidence.held_out])
+        return Verdict(UNTOLD[0], sentence, LEAKAGE[evidence.held_out])
     values = [estimate.value for estimate in evidence.pairs.values()]
-    if np.isnan([*values, evidence.times.value]).any():
+    label = label_of(values, evidence.times.value)
+    if label in UNTOLD:
         sentence = "Of some classes or times no step changes the predictions. Look at the data and the weights."
-        return Verdict("undecided", sentence, [*LEAKAGE[evidence.held_out], f"{accuracy}."])
+        return Verdict(label, sentence, [*LEAKAGE[evidence.held_out], f"{accuracy}."])
     ordered = sorted(evidence.pairs.items(), key=lambda item: item[1].value)
     between = ""
     if ordered:
@@ -125,11 +128,16 @@ def verdict(evidence: Evidence) -> Verdict:
         f"last times{between}."
     )
     lines = [*LEAKAGE[evidence.held_out], *evidence.zero_shot, *details(evidence), f"{accuracy}."]
-    return Verdict(label_of(values, evidence.times.value), sentence, lines)
+    return Verdict(label, sentence, lines)
 
 
 def label_of(pairs: Sequence[float], times: float) -> str:
-    """Where times and classes lie, if there are several; classes of which pairs lie apart are partly shared."""
+    """Where times and classes lie, if there are several; classes of which pairs lie apart are partly shared.
+
+    "undecided" where one of them is NaN: there no step changes the predictions
+    """
+    if np.isnan([*pairs, times]).any():
+        return "undecided"
     places = {place(value) for value in pairs}
     if not places:
         return f"times {place(times)}"
@@ -229,8 +237,11 @@ def unsettled(evidence: Evidence) -> list[str]:
 
 
 def moved(evidence: Evidence) -> list[str]:
-    """Other noises of the measure that give another label, each with that label."""
+    """Other noises of the measure that give another label, each with that label; none of a network that has none."""
     label = label_of([estimate.value for estimate in evidence.pairs.values()], evidence.times.value)
+    validation, persistence = evidence.errors
+    if label in UNTOLD or not validation < WEAK * persistence:
+        return []
     others = {noise: label_of(*transfers) for noise, transfers in evidence.noises.items()}
     return [f"with a noise of {noise:g}: {other}" for noise, other in others.items() if other != label]
 

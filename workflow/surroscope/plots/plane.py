@@ -8,14 +8,15 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 
-from surroscope.diagnostics.verdict import LIMITS
+from surroscope.diagnostics.verdict import LIMITS, UNTOLD
 from surroscope.plots import style
 
 ALONE = -0.2  # where marks of networks of one class stand, which share nothing with others nor keep it from them
 MARKED: dict[str, Any] = {"markersize": 5, "linestyle": "none"}
 BEFORE: dict[str, Any] = {"markersize": 4, "linestyle": "none", "markerfacecolor": "white"}
 OTHER: dict[str, Any] = {"markersize": 2, "linestyle": "none", "alpha": 0.6}
-PATH: dict[str, Any] = {"marker": "", "linewidth": 0.8, "linestyle": ":"}
+PATH: dict[str, Any] = {"marker": "", "linewidth": 0.6, "linestyle": "-", "alpha": 0.6}
+PALE: dict[str, Any] = {"alpha": 0.35}
 
 
 def plane(table: pd.DataFrame, options: style.Options) -> Figure:
@@ -23,8 +24,8 @@ def plane(table: pd.DataFrame, options: style.Options) -> Figure:
 
     table: a row each network, `weights` (trained, untrained), `noise` and pair of `classes` (one class, if there is
     no other): `between_times` and `between_classes` with the ends of their intervals, `between_times_low` and so
-    on, NaN where there are none. Bars stand at the pairs that share least and most; dotted lines begin where the
-    untrained network lies.
+    on, NaN where there are none, and the verdict's `label`. Bars stand at the pairs that share least and most, thin
+    lines begin where the untrained network lies, and networks of which nothing can be said are pale.
     """
     figure = Figure(figsize=(style.DOUBLE_COLUMN, 3.4), layout="constrained")
     axes = figure.subplots()
@@ -33,17 +34,20 @@ def plane(table: pd.DataFrame, options: style.Options) -> Figure:
     alone = ~table["classes"].str.contains(" and ", regex=False)
     table = table.assign(other=table["noise"] != first, between_classes=table["between_classes"].mask(alone, ALONE))
     handles = []
-    for name, part, look in style.by_model(table.sort_values("between_classes", kind="stable"), options):
+    for name, part, look in style.by_model(table, options):
         mark = {"color": look["color"], "marker": look["marker"]}
-        handles.append(Line2D([], [], **mark | MARKED, label=name))
+        label = part["label"].iloc[0]
+        drawn_as = MARKED | (PALE if label in UNTOLD else {})
+        handles.append(Line2D([], [], **mark | drawn_as, label=f"{name}: {label}" if label in UNTOLD else name))
         trained, before = ((part["weights"] == weights) for weights in ("trained", "untrained"))
         own, before = part[trained & ~part["other"]], part[before & ~part["other"]]
-        for _, ends in pd.concat([before, own]).groupby("classes"):
-            axes.plot(ends["between_times"], ends["between_classes"], **mark | PATH)
-        for rows, drawn in ((before, BEFORE), (part[trained & part["other"]], OTHER), (own, MARKED)):
+        for _, both in pd.concat([before, own]).groupby("classes"):
+            axes.plot(both["between_times"], both["between_classes"], **mark | PATH)
+        for rows, drawn in ((before, BEFORE), (part[trained & part["other"]], OTHER), (own, drawn_as)):
             axes.plot(rows["between_times"], rows["between_classes"], **mark | drawn)
-        for row in own.iloc[[0, -1]].to_dict("records"):
-            bars(axes, row, look["color"])
+        ends = own.dropna(subset="between_classes").sort_values("between_classes")
+        for _, row in ends.iloc[sorted({0, len(ends) - 1} if len(ends) else ())].iterrows():
+            bars(axes, row, {"color": look["color"]} | (PALE if label in UNTOLD else {}))
     grey = {"color": style.REFERENCE, "marker": "o"}
     if (table["weights"] == "untrained").any():
         handles.append(Line2D([], [], **grey | BEFORE, label="before training"))
@@ -53,10 +57,11 @@ def plane(table: pd.DataFrame, options: style.Options) -> Figure:
     (left, right), (low, high) = axes.get_xlim(), axes.get_ylim()
     axes.set(xlim=(min(-0.05, left), max(1.05, right)), ylim=(min(-0.05, low), max(1.05, high)))
     if alone.any():
-        ticks = {tick: f"{tick:g}" for tick in axes.get_yticks() if 0 <= tick <= high} if not alone.all() else {}
-        axes.set_yticks([ALONE, *ticks], ["one class", *ticks.values()])
+        ticks = [] if alone.all() else [tick for tick in axes.get_yticks() if 0 <= tick <= max(1.05, high)]
+        axes.set_yticks([ALONE, *ticks], ["one class", *(f"{tick:.1f}" for tick in ticks)])
     figure.legend(handles=handles, loc="outside right upper", frameon=False)
-    style.footnote(figure, "a filled mark: a pair of classes; bars: 95 % intervals, of the pairs at the ends")
+    pairs = () if alone.all() else ("a filled mark: a pair of classes", "bars of the pairs at the ends")
+    style.footnote(figure, *pairs, "bars: 95 % intervals", "dotted: limits between labels")
     return figure
 
 
@@ -73,11 +78,11 @@ def bounds(axes: Axes) -> None:
         axes.annotate(words, (1.01, place), xycoords=("axes fraction", "data"), ha="left", va="center", **upright)
 
 
-def bars(axes: Axes, row: dict[str, float], colour: str) -> None:
+def bars(axes: Axes, row: pd.Series, look: dict[str, Any]) -> None:
     """The intervals of a mark, of those that have one."""
     ends: dict[str, Any] = {
         f"{axis}err": [[max(row[name] - row[f"{name}_low"], 0.0)], [max(row[f"{name}_high"] - row[name], 0.0)]]
         for axis, name in (("x", "between_times"), ("y", "between_classes"))
         if np.isfinite([row[f"{name}_low"], row[f"{name}_high"]]).all()
     }
-    axes.errorbar(row["between_times"], row["between_classes"], **ends, color=colour, linewidth=1.0, linestyle="none")
+    axes.errorbar(row["between_times"], row["between_classes"], **ends, **look, linewidth=1.0, linestyle="none")

@@ -18,15 +18,15 @@ FIGURES = {
         title="Where the verdict stands",
         question=Question.VERDICT,
         table="verdict_plane",
-        columns=Columns(("model", "weights", "classes"), ("noise",), PLACES, missing=PLACES),
+        columns=Columns(("model", "weights", "classes", "label"), ("noise",), PLACES, missing=PLACES),
         draw="surroscope.plots.plane:plane",
         caption="""
             Kernel transfer between the first and the last times (across) and between each two classes (upwards), for
             {system}. At the upper right all is shared; at the lower left a memoriser keeps parameters for each. Hollow
             marks are the networks before training, in as many probe batches as they were looked at in ({n} stand behind
-            influence): what is there already is the architecture's, and dotted lines are what training changed. Small
-            dots are other noises of the measure: where they lie far from their mark, the verdict depends on that
-            choice. """
+            influence): what is there already is the architecture's, and thin lines lead to where training took it.
+            Small dots are other noises of the measure: where they lie far from their mark, the verdict depends on that
+            choice. Pale is a network that is too weak to say anything of. """
         + f"{KNOWN}.",
     ),
     "coupling_lag": FigureSpec(

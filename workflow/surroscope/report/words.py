@@ -3,6 +3,8 @@
 from collections.abc import Mapping
 from typing import Any
 
+from surroscope.diagnostics.verdict import UNTOLD
+
 WORDS = {
     "influence H[response, perturbation]": (
         "how much the error of the response falls per unit of a natural gradient step on the error of the "
@@ -18,7 +20,10 @@ WORDS = {
     "persistence": "predicting that nothing changes: what an error is compared with",
     "probe batch": "one test trajectory of every class, its transitions up to `probe.snapshots`",
     "residual": "∂ error / ∂ prediction at a transition: what is left to learn there",
-    "settled": "no limit of a label lies within a 95 % interval",
+    "settled": (
+        "no limit of a label lies within a 95 % interval; another noise of the measure may give another label "
+        "all the same, and the card says so"
+    ),
     "shared, partly shared, kept apart": "labels of the verdict, by kernel transfer: 0.9 or more, between, below 0.2",
     "published signature": (
         "the label by the measure of arXiv 2509.00024, signed influence; it mixes what is shared with what is "
@@ -31,19 +36,16 @@ WORDS = {
     "trust horizon": "the first step of a rollout whose error reaches that of predicting no change",
 }
 
-# Labels of networks of which there is nothing to settle.
-UNTOLD = ("too weak to say", "undecided")
-
 
 def settled(told: Mapping[str, Any]) -> str:
     """Whether more seeds or batches, or another choice, change a verdict. told: the verdict as verdict.json has it"""
     if told["label"] in UNTOLD:
         return "nothing to settle yet"
-    others = f"; another choice gives another label ({'; '.join(told['moved'])})" if told["moved"] else ""
+    others = f"; another noise of the measure gives another label ({'; '.join(told['moved'])})" if told["moved"] else ""
     if told["unsettled"]:
-        names = ", ".join(told["unsettled"])
+        names = "; ".join(told["unsettled"])
         which = "whose interval spans" if len(told["unsettled"]) == 1 else "whose intervals span"
-        return f"settled but for {names}, {which} a limit between labels{others}"
+        return f"not settled for {names}, {which} a limit between labels{others}"
     if any(None in bar.values() for bar in told["bars"]):
         return f"not settled: there is no interval, which takes more seeds or probe batches{others}"
     return f"settled, as far as intervals tell{others}"

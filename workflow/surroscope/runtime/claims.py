@@ -1,15 +1,19 @@
 """Who writes what: of several jobs that write the same, the newest."""
 
+import errno
 import os
 import socket
 import time
 import uuid
 from collections.abc import Iterable, Iterator
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, contextmanager, suppress
+from glob import escape
 from pathlib import Path
 
 from surroscope.errors import UserError
 from surroscope.runtime import sessions
+
+ATTEMPTS = 10
 
 
 class StaleWriterError(UserError):
@@ -29,17 +33,19 @@ class Claim:
         self.name = f"{socket.gethostname()}+{pid}+{sessions.born(pid)}+{uuid.uuid4().hex[:8]}"
         written = path.parent / f".{path.name}.writer-{self.name}"
         try:
-            while True:
-                written.write_text(self.name)
+            for attempt in reversed(range(ATTEMPTS)):
                 try:
+                    written.write_text(self.name)
                     os.replace(written, _claim(path))
-                except FileNotFoundError:  # another claimant took it for what a killed one left
-                    continue
-                break
+                    break
+                except OSError as error:  # another claimant took it for what a killed one left
+                    if error.errno not in (errno.ENOENT, errno.ESTALE) or not attempt:
+                        raise
         finally:
             written.unlink(missing_ok=True)
-        for leftover in path.parent.glob(f".{path.name}.writer-*"):
-            leftover.unlink(missing_ok=True)
+        for leftover in path.parent.glob(f".{escape(path.name)}.writer-*"):
+            with suppress(OSError):
+                leftover.unlink()
 
     def require(self) -> None:
         """Raise StaleWriterError unless this is still the newest claim."""

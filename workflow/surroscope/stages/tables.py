@@ -108,7 +108,6 @@ def stage(
                 ),
                 "rollout_points": rollouts.rollout_points(last, names),
                 "checkpoints": scalars.checkpoints(measured, kernel, errors),
-                "verdict_plane": scalars.plane(numbers[model], kernel[epochs[-1]], names),
             }
         )
         if settings.without and model not in settings.held_out:
@@ -126,6 +125,8 @@ def stage(
             held_out=settings.held_out.get(model),
             zero_shot=held_out.told(last, names, settings.without) if "held_out" in of_model else [],
         ) | {"influence": kind}
+        places = scalars.plane(numbers[model], kernel[epochs[-1]], names).assign(label=verdicts[model]["label"])
+        frames["verdict_plane"].append(labelled(places, model, last))
     frames["scalars"].append(scalars.main_numbers(numbers, settings.system, settings.architectures))
     idle = min(finals, key=lambda m: m.first)
     first = next(flight for flight in flights if flight.attrs["model"] == settings.models[0])

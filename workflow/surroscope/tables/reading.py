@@ -16,6 +16,7 @@ TEXT = frozenset(
             "cut",
             "description",
             "kind",
+            "label",
             "left_out",
             "level",
             "likelier",

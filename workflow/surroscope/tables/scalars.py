@@ -292,26 +292,25 @@ def plane(of_model: Sampled, kernel: Kernel, classes: Sequence[str]) -> pd.DataF
     where no step changes the predictions
     """
     rows = of_model.table().set_index("name")[list(Estimate._fields)]
+    none = {(classes[0],): Estimate(np.nan, np.nan, np.nan)}
     found = []
     for weights, suffix in (("trained", ""), ("untrained", UNTRAINED)):
-        for number, noise in enumerate(kernel[weights][0].noises if kernel[weights] else ()):
-            c = kernel[weights][0]
-            if number:
-                matrix = both_ways(c, number)
+        for c in kernel[weights][:1]:
+            (times,) = (Estimate(*row) for row in rows.reindex([f"kernel_transfer_time{suffix}"]).to_numpy())
+            shown = {c.noises[0]: (times, pairs(c, classes))}
+            for number, noise in enumerate(c.noises[1:], 1):
                 between = {
-                    (classes[a], classes[b]): Estimate(float(matrix[a, b]), np.nan, np.nan)
-                    for a, b in combinations(range(len(classes)), 2)
+                    (classes[a], classes[b]): Estimate(value, np.nan, np.nan)
+                    for (a, b), value in np.ndenumerate(both_ways(c, number))
+                    if a < b
                 }
-                times = Estimate(transfer_time(c, number), np.nan, np.nan)
-            else:
-                between = pairs(c, classes)
-                (times,) = (Estimate(*row) for row in rows.reindex([f"kernel_transfer_time{suffix}"]).to_numpy())
-            named = {" and ".join(pair): estimate for pair, estimate in between.items()}
-            for pair, estimate in (named or {classes[0]: Estimate(np.nan, np.nan, np.nan)}).items():
-                of_pair = {"weights": weights, "noise": noise, "classes": pair}
-                for name, (value, low, high) in (("between_times", times), ("between_classes", estimate)):
-                    of_pair |= {name: value, f"{name}_low": low, f"{name}_high": high}
-                found.append(of_pair)
+                shown[noise] = Estimate(transfer_time(c, number), np.nan, np.nan), between
+            for noise, (times, between) in shown.items():
+                for pair, estimate in (between or none).items():
+                    of_pair = {"weights": weights, "noise": noise, "classes": " and ".join(pair)}
+                    for name, (value, low, high) in (("between_times", times), ("between_classes", estimate)):
+                        of_pair |= {name: value, f"{name}_low": low, f"{name}_high": high}
+                    found.append(of_pair)
     return pd.DataFrame(found)
 
 

@@ -48,16 +48,19 @@ def main(*studies: Path) -> None:
                 {"study": name, "system": system, "name": model, "model": called[model]} | told
                 for model, told in verdicts.items()
             ]
-            places.append(shown.assign(model=[f"{name}: {called[model]} on {system}" for model in shown["model"]]))
+            places.append(shown.assign(model=[f"{name}: {called[of]} on {system}" for of in shown["model"]]))
     for name, folder in zip(names, studies, strict=True):
         print(f"reading {folder}", file=sys.stderr)
         for network, numbers in compare.numbers(folder, records[name]).items():
             found.setdefault(network, {})[name] = numbers
+    plane_of = pd.concat(places, ignore_index=True)
+    if plane_of["noise"].nunique() > 1:
+        plane_of["model"] += plane_of["noise"].map(", noise {:g}".format)
     table = compare.table(found, records)
     WRITTEN.parent.mkdir(exist_ok=True)
     table.to_csv(WRITTEN.with_suffix(".csv"), index=False)
     with style.styled():
-        figure = plane(pd.concat(places, ignore_index=True), style.Options())
+        figure = plane(plane_of, style.Options())
     style.save(figure, [WRITTEN.with_suffix(suffix) for suffix in (".png", ".pdf")], dpi=200)
     text = page.render(
         *(names, answers, table, compare.settings(records)),
