@@ -60,8 +60,10 @@ def plane(table: pd.DataFrame, options: style.Options) -> Figure:
         ticks = [] if alone.all() else [tick for tick in axes.get_yticks() if 0 <= tick <= max(1.05, high)]
         axes.set_yticks([ALONE, *ticks], ["one class", *(f"{tick:.1f}" for tick in ticks)])
     figure.legend(handles=handles, loc="outside right upper", frameon=False)
-    pairs = () if alone.all() else ("a filled mark: a pair of classes", "bars of the pairs at the ends")
-    style.footnote(figure, *pairs, "bars: 95 % intervals", "dotted: limits between labels")
+    bars_are = "bars: 95 % intervals"
+    if not alone.all():
+        bars_are = f"a filled mark: a pair of classes; {bars_are}, of the pairs at the ends"
+    style.footnote(figure, bars_are, "dotted: limits between labels")
     return figure
 
 
