@@ -37,17 +37,17 @@ def plane(table: pd.DataFrame, options: style.Options) -> Figure:
     for name, part, look in style.by_model(table, options):
         mark = {"color": look["color"], "marker": look["marker"]}
         label = part["label"].iloc[0]
-        drawn_as = MARKED | (PALE if label in UNTOLD else {})
-        handles.append(Line2D([], [], **mark | drawn_as, label=f"{name}: {label}" if label in UNTOLD else name))
+        pale, told = (PALE, f"{name}: {label}") if label in UNTOLD else ({}, name)
+        handles.append(Line2D([], [], **mark | MARKED | pale, label=told))
         trained, before = ((part["weights"] == weights) for weights in ("trained", "untrained"))
         own, before = part[trained & ~part["other"]], part[before & ~part["other"]]
         for _, both in pd.concat([before, own]).groupby("classes"):
             axes.plot(both["between_times"], both["between_classes"], **mark | PATH)
-        for rows, drawn in ((before, BEFORE), (part[trained & part["other"]], OTHER), (own, drawn_as)):
+        for rows, drawn in ((before, BEFORE), (part[trained & part["other"]], OTHER), (own, MARKED | pale)):
             axes.plot(rows["between_times"], rows["between_classes"], **mark | drawn)
         ends = own.dropna(subset="between_classes").sort_values("between_classes")
         for _, row in ends.iloc[sorted({0, len(ends) - 1} if len(ends) else ())].iterrows():
-            bars(axes, row, {"color": look["color"]} | (PALE if label in UNTOLD else {}))
+            bars(axes, row, {"color": look["color"]} | pale)
     grey = {"color": style.REFERENCE, "marker": "o"}
     if (table["weights"] == "untrained").any():
         handles.append(Line2D([], [], **grey | BEFORE, label="before training"))
