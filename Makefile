@@ -17,6 +17,7 @@ run: $(VENV)/ready
 # Of trained networks: CONFIG=file, as workflow/presets/audit.yaml explains it.
 audit: $(VENV)/ready
 	@test -n "$(CONFIG)" || { echo "error: say which: make audit CONFIG=file; workflow/presets/audit.yaml is a template"; exit 1; }
+	@test -f "$(CONFIG)" || { echo "error: CONFIG=$(CONFIG): no such file"; exit 1; }
 	snakemake --cores $(CORES) --configfile $(CONFIG)
 
 test: $(VENV)/ready

@@ -128,7 +128,7 @@ def test_a_job_whose_node_is_lost_runs_on_another(
     submission.process(sought[0], away=node)
     cluster("start")
     submission.finish()
-    assert not orphan.is_running()
+    until(lambda: not orphan.is_running(), "the end of what was cut off")
     if sought is TRAINING:
         assert "resuming after epoch" in (untrained.folder / LOG).read_text()
     require_undisturbed(untrained, local_tiny)
@@ -142,7 +142,7 @@ def test_a_job_returns_to_a_node_that_was_cut_off(untrained: Project, local_tiny
     until(requeued, "the job in the queue again")
     cluster("start")
     submission.finish()
-    assert not orphan.is_running()
+    until(lambda: not orphan.is_running(), "the end of what was cut off")
     require_undisturbed(untrained, local_tiny)
 
 

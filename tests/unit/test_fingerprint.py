@@ -153,7 +153,7 @@ def test_an_editable_installation_is_found_by_its_finder_and_not_run(
     assert fingerprint.of_code(module)
     (package.parent / edited).write_text("raise SystemExit('it was run, edited')\n")
     assert of_top() != before
-    with pytest.raises(UserError, match="Install the package"):
+    with pytest.raises(UserError, match="install the package that holds"):
         fingerprint.of_code(f"{module}.nowhere")
 
 

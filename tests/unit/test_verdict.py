@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from surroscope.diagnostics.signature import Estimate, signature
-from surroscope.diagnostics.verdict import CONTROLS, LIMITS, Decay, Evidence, likened, moved, verdict
+from surroscope.diagnostics.verdict import CONTROLS, LIMITS, Decay, Evidence, likened, moved, percent, rounded, verdict
 
 
 def evidence(*pairs: float, times: float = 0.98) -> Evidence:
@@ -45,6 +45,14 @@ def test_labels_follow_from_where_transfers_lie(pairs: tuple[float, ...], times:
     found = verdict(evidence(*pairs, times=times))
     assert found.label == label
     assert not re.search(r"\b(nan|inf)\b", " ".join([found.sentence, *found.details]))
+
+
+def test_a_number_in_percent_stays_on_its_side_of_a_limit() -> None:
+    shown = {0.9: "90", 0.42: "42", -0.004: "0", 1.06: "106", -0.03: "−3"}
+    shown |= {0.897: "89.7", 0.8996: "89.96", 0.1999: "19.99"}
+    assert {value: rounded(value) for value in shown} == shown
+    assert plain(percent(0.897)) == "89.7 %"
+    assert plain(percent(np.nan)) == "nan %"
 
 
 def test_another_noise_gives_another_label_to_a_network_that_has_one() -> None:

@@ -64,7 +64,7 @@ def strength(evidence: Evidence, horizon: float) -> str:
     validation, persistence = evidence.errors
     if not validation < WEAK * persistence:
         return ""
-    told = f"One step errs {100 * validation / persistence:.0f} % as much as predicting no change"
+    told = f"One step errs {100 * validation / persistence:.2g} % as much as predicting no change"
     if np.isfinite(horizon):
         told += f"; rollouts pass the error of no change at step {horizon:g} (median)"
     return told + (". A weak network." if weak(evidence) else ".")
@@ -114,7 +114,11 @@ def advice(evidence: Evidence, *, trained_here: bool, held_out: Sequence[str] = 
         text = "See what it does at times that it was not trained on"
         found.append(Advice(text, "split: {held_out: {times: […, …]}}"))
     if unsettled(evidence):
-        found.append(Advice("Settle it: more seeds, then more probe batches", "seeds: […], probe: {batches: …}"))
+        how = "probe: {batches: …}, trajectories: …"
+        if trained_here:
+            found.append(Advice("Settle it: more seeds, then more probe batches", f"seeds: […], {how}"))
+        else:
+            found.append(Advice("Settle it: more probe batches, of a test trajectory of each class each", how))
     if trained_here:
         found.append(Advice("Check it by training again without classes and times", PROOF))
     elif evidence.held_out is False:

@@ -259,7 +259,13 @@ def likened(value: float, kind: str) -> str:
 
 
 def percent(value: float) -> str:
-    return f"{100 * value:z.0f}\N{NO-BREAK SPACE}%".replace("-", "−")
+    return f"{rounded(value)}\N{NO-BREAK SPACE}%"
+
+
+def rounded(value: float) -> str:
+    """In percent, to whole ones, or to as many digits as keep it on its side of a limit."""
+    digits = next((n for n in range(4) if place(round(value, n + 2)) == place(value)), 4)
+    return f"{100 * value:z.{digits}f}".replace("-", "−")
 
 
 def spelled(estimate: Estimate) -> str:

@@ -52,10 +52,12 @@ def decay(table: pd.DataFrame, options: style.Options) -> Figure:
             title = model if relation == "intra-class" else ""
             style.mark_shared(panel, rows)
             style.against_steps(panel, title=title, xlabel="lag $τ - t$ (snapshots)", ylabel=ylabel)
-    axes[0, 0].set_ylim(min(-0.25, table["q25"].min()), 1.1)
+    top = max(1.1, 1.05 * table["q75"].max())
+    axes[0, 0].set_ylim(min(-0.25, table["q25"].min()), top)
     legend(figure, axes[0, 0])
     note = "1: a transition on itself; dotted: the network as it was initialised"
-    style.footnote(figure, style.sample_size(table), style.SPREAD, note, *style.sharing_note(table))
+    cut = ("intervals go on beyond the axis",) if (table["high"] > top).any() else ()
+    style.footnote(figure, style.sample_size(table), style.SPREAD, note, *cut, *style.sharing_note(table))
     return figure
 
 

@@ -27,7 +27,7 @@ FIGURES = {
             influence): what is there already is the architecture's, and thin lines lead to where training took it.
             Small dots are other noises of the measure: where they lie far from their mark, the verdict depends on that
             choice. Pale is a network that is too weak to say anything of. """
-        + f"{KNOWN}.",
+        + f"{KNOWN}; other data need controls of their own.",
     ),
     "coupling_lag": FigureSpec(
         title="The decay in its two factors",

@@ -68,7 +68,7 @@ def coupling_lag(table: pd.DataFrame) -> str:
         shared, alike = (lags(rows[rows["measure"] == name]) for name in ("explained", "alignment"))
         return f"what is shared keeps {percent(shared)}, the likeness of what is left to learn {percent(alike)}"
 
-    return f"At {LAG} steps apart within a class, " + by_model(trained, of)
+    return f"At {LAG} steps apart within a class, mean of before and after, " + by_model(trained, of)
 
 
 def coupling_classes(table: pd.DataFrame) -> str:

@@ -16,7 +16,7 @@ from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from markupsafe import Markup
 from PIL import Image
 
-from surroscope.diagnostics.verdict import LIMITS
+from surroscope.diagnostics.verdict import LIMITS, rounded
 from surroscope.report.spec import Question
 from surroscope.report.words import WORDS, settled
 from surroscope.runtime.cost import StageCost
@@ -307,7 +307,7 @@ def environment() -> Environment:
         trusted=Markup,  # captions, which docutils has escaped, our script, and JSON without "<"
         inert=lambda text: Markup(text.replace("<", "\\u003c")),
         share=lambda value: f"{100 * min(max(value, 0.0), 1.0):.1f}",
-        percent=lambda value: f"{100 * value:z.0f}".replace("-", "−"),
+        percent=rounded,
         settled=lambda told: settled(told if isinstance(told, Mapping) else vars(told)),
         initial=lambda text: text[:1].upper() + text[1:],
         slug=lambda text: re.sub(r"[^a-z0-9]+", "-", text.lower()).strip("-"),

@@ -42,8 +42,8 @@ def of_code(*modules: str) -> str:
         if _source(module, package) is None:
             raise UserError(
                 f"module {module!r}: no source file on the Python path; expected an importable module such as "
-                f"'mypackage.networks'. Install the package, '{sys.executable} -m pip install {package}', or put its "
-                "folder on PYTHONPATH"
+                f"'mypackage.networks'. Put its folder into {Path.cwd()} or on PYTHONPATH; or install the package that "
+                f"holds {package!r}, with '{sys.executable} -m pip install'"
             )
         _collect(module, package, closure)
     digest = hashlib.sha256()

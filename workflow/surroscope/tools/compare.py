@@ -30,7 +30,9 @@ def main(*studies: Path) -> None:
         raise UserError(
             f"found {len(studies)} studies, expected two or more: make compare STUDIES='results/a results/b'"
         )
-    studies = tuple(folder if folder.is_dir() else RESULTS / folder for folder in studies)
+    studies = tuple(
+        RESULTS / folder if len(folder.parts) == 1 and not folder.is_dir() else folder for folder in studies
+    )
     names = [folder.resolve().name for folder in studies]
     if len(set(names)) < len(names):
         names = [str(folder) for folder in studies]
