@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any
 import pandas as pd
 import pytest
 
+from surroscope.tables.reading import called
 from tests.workflow.conftest import fresh
 
 from .screenshots import DESKTOP, chromium
@@ -54,8 +55,14 @@ class Study:
         """The stores of all classes."""
         return [self.folder / path for path in self.record["stores"] if path.startswith("data/store/")]
 
+    def labels(self, system: str) -> dict[str, str]:
+        """Network -> what the page calls it."""
+        models = self.record["config"]["systems"][system]["models"]
+        return {name: network.get("label") or name for name, network in models.items()}
+
     def table(self, system: str, name: str) -> pd.DataFrame:
-        return pd.read_csv(self.results / system / "tables" / f"{name}.csv")
+        """With the names of networks that the page has."""
+        return called(pd.read_csv(self.results / system / "tables" / f"{name}.csv"), self.labels(system))
 
     def benchmarks(self) -> pd.DataFrame:
         """A row a job, but for that of the page itself."""

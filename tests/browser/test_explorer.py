@@ -9,6 +9,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import pytest
 
+from surroscope.stages.report import explored
+
 from .conftest import Study
 from .screenshots import DESKTOP, PHONE
 
@@ -29,7 +31,8 @@ class Shown:
     def __init__(self, page: "Page", study: Study) -> None:
         self.page = page
         self.system = study.systems[0]
-        self.data = json.loads((study.results / self.system / "tables/explorer.json").read_text())
+        path = study.results / self.system / "tables/explorer.json"
+        self.data = json.loads(explored(path, study.labels(self.system)))
         self.root = page.locator(".explorer").first
         self.rollouts = page.locator(".rollouts").first
         self.matrices = self.root.locator("canvas.matrix").all()
@@ -152,7 +155,8 @@ def test_networks_measures_epochs_and_units_can_be_chosen(shown: Shown) -> None:
         assert (shown.matrices[1].evaluate(DRAWN) != before) == (measure != "influence")
     epochs = list(shown.data["models"][models[-1]])
     slider = shown.select(0, "epoch")
-    slider.fill("0")
+    if len(epochs) > 1:
+        slider.fill("0")
     values = shown.of(models[-1], epochs[0], "influence")
     assert matches(shown.row(0)[3], np.median(values[:, 2, 1]))
     units = shown.data["models"][models[-1]][epochs[0]]["influence"]["units"]
@@ -178,7 +182,10 @@ def test_networks_measures_epochs_and_units_can_be_chosen(shown: Shown) -> None:
 
 
 def test_two_epochs_of_one_network_stand_side_by_side(shown: Shown) -> None:
-    model, epochs = next((m, list(of)) for m, of in shown.data["models"].items() if len(of) > 1)
+    several = {model: list(of) for model, of in shown.data["models"].items() if len(of) > 1}
+    if not several:
+        pytest.skip("every network of this study was probed at one epoch")
+    model, epochs = next(iter(several.items()))
     shown.matrices[0].hover(position=shown.place(1, 2))
     for side in (0, 1):
         shown.select(side, "network").select_option(model)

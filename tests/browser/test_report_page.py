@@ -13,6 +13,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from surroscope.diagnostics.verdict import rounded
 from surroscope.report.page import number
 from surroscope.runtime import store
 
@@ -150,7 +151,7 @@ def test_first_numbers_are_main_numbers_linked_with_their_figures(browser: "Brow
             for link in row.locator("a").all():
                 link.click()
                 figure = page.locator(link.get_attribute("href"))
-                assert figure.locator("img").is_visible()
+                figure.locator("img").wait_for(state="visible")
                 figure.locator(f'a[href="#{row.get_attribute("id")}"]').click()
                 assert 0 <= row.bounding_box()["y"] < 800
     page.close()
@@ -161,13 +162,14 @@ def test_verdicts_are_those_of_the_tables(desktop: "Page", study: Study) -> None
     count = 0
     for system in study.systems:
         for model, kept in json.loads((study.results / system / "tables/verdict.json").read_text()).items():
-            own = [text for text in shown if text.startswith(f"{model} on ") and f"({system})" in text]
+            name = study.labels(system)[model]
+            own = [text for text in shown if text.startswith(f"{name} on ") and f"({system})" in text]
             assert len(own) == 1
             told = (kept["answer"], kept["strength"], kept["sentence"], *kept["details"], kept["signature"]["label"])
             assert kept["label"].lower() in own[0].lower()
             assert [text for text in told if line(text) not in own[0]] == []
             for bar in kept["bars"]:
-                assert f"{bar['what']} {100 * bar['value']:.0f} %" in own[0], bar
+                assert f"{bar['what']} {rounded(bar['value'])} %" in own[0], bar
             count += 1
     assert len(shown) == count
 
