@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 import pandas as pd
 import pytest
 
-from surroscope.tables.reading import called
+from surroscope.tables.reading import called, labels_of
 from tests.workflow.conftest import fresh
 
 from .screenshots import DESKTOP, chromium
@@ -57,8 +57,7 @@ class Study:
 
     def labels(self, system: str) -> dict[str, str]:
         """Network -> what the page calls it."""
-        models = self.record["config"]["systems"][system]["models"]
-        return {name: network.get("label") or name for name, network in models.items()}
+        return labels_of(self.record["config"]["systems"][system]["models"])
 
     def table(self, system: str, name: str) -> pd.DataFrame:
         """With the names of networks that the page has."""

@@ -9,7 +9,7 @@ import pandas as pd
 import pytest
 import xarray as xr
 from default_study import changed
-from test_tables import history, kernel, measured
+from test_scalar_tables import history, kernel, measured
 
 from surroscope.config.jobs import settings
 from surroscope.config.study import check

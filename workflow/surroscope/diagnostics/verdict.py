@@ -102,14 +102,14 @@ def verdict(evidence: Evidence) -> Verdict:
     """What the kernel says of a network."""
     validation, persistence = evidence.errors
     accuracy = f"One-step error {validation:.3g} against {persistence:.3g} for no change"
-    if not validation < WEAK * persistence:
+    label = label_at(evidence)
+    if label == UNTOLD[0]:
         sentence = f"{accuracy}: too little was learned for what it shares to say anything about generalisation."
         if evidence.held_out is not None:
             other = f": {evidence.likelier}" if evidence.likelier else ", and no other that was tried halves the error"
             sentence += f" Not this network, these data or this call{other}."
-        return Verdict(UNTOLD[0], sentence, LEAKAGE[evidence.held_out])
+        return Verdict(label, sentence, LEAKAGE[evidence.held_out])
     values = [estimate.value for estimate in evidence.pairs.values()]
-    label = label_of(values, evidence.times.value)
     if label in UNTOLD:
         sentence = "Of some classes or times no step changes the predictions. Look at the data and the weights."
         return Verdict(label, sentence, [*LEAKAGE[evidence.held_out], f"{accuracy}."])
@@ -129,6 +129,14 @@ def verdict(evidence: Evidence) -> Verdict:
     )
     lines = [*LEAKAGE[evidence.held_out], *evidence.zero_shot, *details(evidence), f"{accuracy}."]
     return Verdict(label, sentence, lines)
+
+
+def label_at(evidence: Evidence) -> str:
+    """The label of a network, by the study's own noise."""
+    validation, persistence = evidence.errors
+    if not validation < WEAK * persistence:
+        return UNTOLD[0]
+    return label_of([estimate.value for estimate in evidence.pairs.values()], evidence.times.value)
 
 
 def label_of(pairs: Sequence[float], times: float) -> str:
@@ -238,9 +246,8 @@ def unsettled(evidence: Evidence) -> list[str]:
 
 def moved(evidence: Evidence) -> list[str]:
     """Other noises of the measure that give another label, each with that label; none of a network that has none."""
-    label = label_of([estimate.value for estimate in evidence.pairs.values()], evidence.times.value)
-    validation, persistence = evidence.errors
-    if label in UNTOLD or not validation < WEAK * persistence:
+    label = label_at(evidence)
+    if label in UNTOLD:
         return []
     others = {noise: label_of(*transfers) for noise, transfers in evidence.noises.items()}
     return [f"with a noise of {noise:g}: {other}" for noise, other in others.items() if other != label]

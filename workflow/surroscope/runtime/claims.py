@@ -13,7 +13,7 @@ from pathlib import Path
 from surroscope.errors import UserError
 from surroscope.runtime import sessions
 
-ATTEMPTS = 10
+ATTEMPTS = 10  # at a claim that others take for what a killed claimant left
 
 
 class StaleWriterError(UserError):
@@ -38,7 +38,7 @@ class Claim:
                     written.write_text(self.name)
                     os.replace(written, _claim(path))
                     break
-                except OSError as error:  # another claimant took it for what a killed one left
+                except OSError as error:
                     if error.errno not in (errno.ENOENT, errno.ESTALE) or not attempt:
                         raise
         finally:

@@ -33,7 +33,7 @@ from surroscope.report.page import (
 from surroscope.report.spec import Question
 from surroscope.runtime import cli, cost, fingerprint, store
 from surroscope.runtime.provenance import record, stores_of
-from surroscope.tables.reading import called, read_csv
+from surroscope.tables.reading import called, labels_of, read_csv
 
 QUESTION = (
     "One-step error cannot tell whether a surrogate learned one operator or a collection of local solutions. What it "
@@ -61,7 +61,7 @@ def stage(
     for name in settings.config["systems"]:
         own = {path.stem: path for path in tables if path.parents[1].name == name}
         drawn = [path for path in figures if path.parents[1].name == name and path.suffix == ".png"]
-        labels = labels_of(settings, name)
+        labels = labels_of(settings.config["systems"][name]["models"])
         verdicts = json.loads(own["verdict"].read_text())
         scalars = read_csv(own["scalars"])
         systems.append(
@@ -125,12 +125,6 @@ def facts() -> dict[str, str]:
     return found | {"on": f"{platform.system()} {platform.machine()} with torch {version('torch')}"}
 
 
-def labels_of(settings: jobs.Report, system: str) -> dict[str, str]:
-    """Model -> what the study calls it, where that is not its name."""
-    models = settings.config["systems"][system]["models"]
-    return {name: model["label"] for name, model in models.items() if "label" in model}
-
-
 def main_numbers(table: pd.DataFrame) -> tuple[MainNumber, ...]:
     return tuple(MainNumber(**row) for row in table.to_dict("records"))
 
@@ -169,7 +163,8 @@ def numbered(
     drawn: Sequence[Path], system: str, own: dict[str, Path], settings: jobs.Report
 ) -> tuple[ReportFigure, ...]:
     """The figures of a system in the order of the page, from the PNG files of those that do not move."""
-    specs, labels = {path: figure(path.stem) for path in drawn}, labels_of(settings, system)
+    specs = {path: figure(path.stem) for path in drawn}
+    labels = labels_of(settings.config["systems"][system]["models"])
     told = {path: parted(caption(path.stem, system, settings.n, settings.unit)) for path in drawn}
     order = [path for question in Question for path, spec in specs.items() if spec.question == question]
     return tuple(

@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
 import pandas as pd
 
@@ -32,6 +33,11 @@ TEXT = frozenset(
         *("response_class", "perturbation_class", "test_class", "train_class"),
     }
 )
+
+
+def labels_of(models: Mapping[str, Mapping[str, Any]]) -> dict[str, str]:
+    """Network -> what a study calls it, from the networks of a system in its configuration."""
+    return {name: network.get("label") or name for name, network in models.items()}
 
 
 def called(table: pd.DataFrame, labels: Mapping[str, str]) -> pd.DataFrame:

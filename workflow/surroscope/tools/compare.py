@@ -19,7 +19,7 @@ from surroscope.report.page import webp
 from surroscope.results import recorded
 from surroscope.runtime import cli, store
 from surroscope.tables import compare
-from surroscope.tables.reading import read_csv
+from surroscope.tables.reading import labels_of, read_csv
 from surroscope.tools.verify import RESULTS
 
 WRITTEN = RESULTS / "compare.html"
@@ -45,7 +45,7 @@ def main(*studies: Path) -> None:
     for name, folder in zip(names, studies, strict=True):
         for system, chosen in records[name]["config"]["systems"].items():
             verdicts, shown = concluded(folder / system / "tables")
-            called = {model: of.get("label") or model for model, of in chosen["models"].items()}
+            called = labels_of(chosen["models"])
             answers += [
                 {"study": name, "system": system, "name": model, "model": called[model]} | told
                 for model, told in verdicts.items()
