@@ -15,7 +15,7 @@ from surroscope.runtime.environment import prepare, working_folder_last
 working_folder_last()
 
 from surroscope.data import pdegym
-from surroscope.runtime import configuration, cost, fingerprint, provenance, sessions
+from surroscope.runtime import configuration, cost, fingerprint, provenance, sessions, slurm
 from surroscope.influence.normalize import UNITS
 from surroscope.influence.solvers import SOLVERS
 from surroscope.report.catalogue import MODULES, caption, figure, figures_for, tables_for
@@ -30,6 +30,7 @@ prepare(AT, alone=ALONE)
 # Before Snakemake takes its lock. Jobs have Snakemakes of their own, which are not meant.
 if workflow.is_main_process and not workflow.output_settings.dryrun:
     sessions.arrive()
+    slurm.keep_watch()
 
 
 def near(path):
