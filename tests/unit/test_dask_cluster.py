@@ -4,6 +4,7 @@ import os
 import signal
 import socket
 import subprocess
+import sys
 import threading
 import time
 from collections.abc import Iterator
@@ -207,6 +208,15 @@ def test_workers_that_end_before_they_join_are_said_and_submitted_again(
         by("echo no module >&2; exit 1")
     assert len(list(slurm.glob("*.sh"))) == 3 + 2 * 2
     assert logs.exists()
+
+
+def test_of_a_worker_that_could_not_begin_the_cause_is_said(tmp_path: Path) -> None:
+    raises = "try: open('/nowhere')\nexcept OSError as error: raise RuntimeError('cannot start') from error"
+    ended = subprocess.run([sys.executable, "-c", raises], capture_output=True, text=True)
+    (tmp_path / "dask-7.err").write_text(ended.stderr)
+    assert "RuntimeError: cannot start" in ended.stderr
+    said = dask_cluster.Crew(None, 1, tmp_path).last_line("7")
+    assert said == "FileNotFoundError: [Errno 2] No such file or directory: '/nowhere'"
 
 
 def test_a_worker_that_sbatch_refuses_once_is_submitted_once_more(

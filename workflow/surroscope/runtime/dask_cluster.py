@@ -37,6 +37,8 @@ DASHBOARD = "127.0.0.1:0"
 JOB_NAME = "surroscope-dask"
 # What a worker needs beside its blocks.
 WORKER_MB = 500
+# What Python writes after an exception that another one was raised from.
+CAUSED = "\n\nThe above exception was the direct cause of the following exception:"
 # Between two looks at SLURM's queue.
 QUEUE_SECONDS = 10.0
 
@@ -236,10 +238,11 @@ class Crew:
             worker.status = Status.failed  # or Dask would not end, which takes it for one that has yet to begin
 
     def last_line(self, job: str) -> str:
-        """What a job wrote last, to standard error or else to standard output."""
+        """What a job wrote last, to standard error or else to standard output; of exceptions the first cause."""
         if job.startswith("refused"):
             return "nothing, as sbatch refused it"
         texts = [path.read_text(errors="replace").strip() for path in sorted(self.logs.glob(f"*-{job}.*"))]
+        texts = [text.split(CAUSED)[0] for text in texts]
         return next((text.splitlines()[-1] for text in texts if text), "nothing")
 
 
