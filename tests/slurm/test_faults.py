@@ -38,8 +38,11 @@ pytestmark = pytest.mark.slurm
 GRADIENTS = ("surroscope.stages.gradients",)
 WRITTEN = ("resume/latest.pt", "weights/manifest.json", "history.csv")
 LOG = "results/tiny/NS/vit/seed10/train.log"
-# A worker that is a job on whichever node has most room, by the network between them.
-DASK = "study: tiny\ndask: {cluster: slurm, workers: 1, interface: eth0}"
+
+
+def dask(interface: str) -> tuple[str, str, str]:
+    """An edit that has blocks contracted by a job of their own, on whichever node has most room."""
+    return TINY, "study: tiny", f"study: tiny\ndask: {{cluster: slurm, workers: 1, interface: {interface}}}"
 
 
 def state_of(number: str) -> str:
@@ -184,6 +187,18 @@ def test_a_drained_node_is_waited_for(untrained: Project, local_tiny: Project) -
     require_undisturbed(untrained, local_tiny)
 
 
+def test_a_controller_is_away_for_a_while(untrained: Project, local_tiny: Project) -> None:
+    """Jobs stay where they are while Snakemake asks for them in vain."""
+    submission = submit(untrained)
+    training = stopped(submission)
+    subprocess.run(at("head", "pkill", "-KILL", "-x", "slurmctld"), check=True)
+    until(lambda: "SLURM does not answer" in submission.said(), "a round of questions in vain")
+    cluster("start")
+    training.send_signal(signal.SIGCONT)
+    assert "Trying to restart job" not in submission.finish()
+    require_undisturbed(untrained, local_tiny)
+
+
 def test_a_killed_head_is_recovered(untrained: Project, local_tiny: Project) -> None:
     submission = submit(untrained)
     orphan = stopped(submission)
@@ -281,11 +296,18 @@ def lose_the_network(worker: psutil.Process) -> None:
     cable(node_of(worker))
 
 
-@pytest.mark.parametrize("lose", [lose_the_process, lose_the_network])
+def lose_the_network_for_a_while(worker: psutil.Process) -> None:
+    node = node_of(worker)
+    cable(node)
+    until(lambda: "down" in slurm("sinfo", "--noheader", "--nodes", node, "--format=%T"), "a node that is missed")
+    cluster("start")
+
+
+@pytest.mark.parametrize("lose", [lose_the_process, lose_the_network, lose_the_network_for_a_while])
 def test_a_dask_worker_is_lost_in_mid_reduction(
     untrained: Project, local_tiny: Project, lose: Callable[[psutil.Process], None]
 ) -> None:
-    untrained.edit(TINY, "study: tiny", DASK)
+    untrained.edit(*dask("eth0"))
     before = set(jobs_ever())
     submission = submit(untrained, *ANYWHERE)
     reduction = submission.process("surroscope.stages.reduce")
@@ -304,4 +326,23 @@ def test_a_dask_worker_is_lost_in_mid_reduction(
     # By another job, or by SLURM that begins the same one elsewhere.
     again = [int(re.search(r"Restarts=(\d+)", slurm("scontrol", "show", "job", job))[1]) for job in workers]
     assert len(workers) + sum(again) >= 2
+    require_undisturbed(untrained, local_tiny)
+
+
+def test_a_network_that_dask_finds_on_one_node_alone(untrained: Project, local_tiny: Project) -> None:
+    """The worker on the other node ends before it joins, and is tried once more."""
+    untrained.edit(*dask("ib0"))
+    here = ("reduce", "influence")
+    where = (*ANYWHERE, *(f"{rule}:slurm_extra='--nodelist=node1'" for rule in here))
+    for words in (("link", "add", "ib0", "type", "bridge"), ("address", "add", "10.99.0.1/24", "dev", "ib0")):
+        subprocess.run(at("node1", "ip", *words), check=True)
+    try:
+        said = submit(untrained, *where, "--retries", "0").fail()
+    finally:
+        subprocess.run(at("node1", "ip", "link", "delete", "ib0"), check=True)
+    assert said.count("ended before it joined") == 2
+    assert "no worker is left and none is in the queue" in said
+    assert "'ib0' is not a valid network interface" in said
+    untrained.edit(TINY, "interface: ib0", "interface: eth0")
+    submit(untrained, *ANYWHERE).finish()
     require_undisturbed(untrained, local_tiny)

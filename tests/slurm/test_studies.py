@@ -97,8 +97,8 @@ def test_training_on_two_nodes_with_two_processes_each(untrained: Project, local
 
 @pytest.mark.parametrize("nodes", [2, 1])
 def test_training_goes_on_after_the_loss_of_a_node(untrained: Project, local_tiny: Project, nodes: int) -> None:
-    """On as many nodes as before, which waits for it, or on one."""
-    submission = submit(untrained, *together(processes=1, nodes=2), targets=(HISTORY,))
+    """On as many nodes as before, which waits for it, or on one; at first with two processes on each."""
+    submission = submit(untrained, *together(processes=2, nodes=2), targets=(HISTORY,))
     process = submission.process(*TRAINING)
     process.send_signal(signal.SIGSTOP)
     cluster("kill", node_of(process))
