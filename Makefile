@@ -167,7 +167,7 @@ $(VENV)/ready: requirements.lock
 	  || { [ "$$(id -u)" = 0 ] && apt-get update -qq && apt-get install -y -qq python3-venv; } \
 	  || { echo "error: $(PYTHON) cannot make virtual environments; run 'sudo apt-get install python3-venv' and make again"; exit 1; }
 	@echo "once: the Python packages of requirements.lock, 2 GB, into $(VENV); some minutes in which nothing is printed"
-	@$(if $(filter-out run,$(MAKECMDGOALS)),:,echo "then: the study of config.yaml, which says first what it takes; as shipped some 14 minutes on 2 cores")
+	@$(if $(filter-out run,$(MAKECMDGOALS)),:,echo "then: the study of config.yaml, which says first what it takes; as shipped 11 to 14 minutes on 2 cores")
 	rm -rf $(VENV)
 	"$(PYTHON)" -m venv $(VENV)
 	$(VENV)/bin/pip install --quiet --disable-pip-version-check -r requirements.lock
