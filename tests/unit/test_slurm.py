@@ -38,7 +38,7 @@ class Rounds:
         executor._status_query_total_seconds = 0.0
         executor._status_query_min_seconds, executor._status_query_max_seconds = None, 0.0
         executor._status_query_cycle_rows = []
-        executor._next_seconds_between_status_checks = 5
+        executor._next_seconds_between_status_checks = 180
         monkeypatch.setattr(executor, "get_status_command", lambda: "squeue")
         monkeypatch.setattr(executor, "report_job_success", self.ended.append)
 
@@ -68,6 +68,7 @@ def test_jobs_that_are_asked_for_in_vain_stay_watched(rounds: Rounds, caplog: py
     keep_watch()
     assert rounds.ask(None, None) == JOBS
     assert "does not answer" in caplog.text
+    assert rounds.executor.next_seconds_between_status_checks == 5
     assert rounds.ask(None, {"7": "RUNNING", "8": "COMPLETED"}) == JOBS[:1]
     assert rounds.ended == JOBS[1:]
 

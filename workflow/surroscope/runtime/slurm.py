@@ -23,6 +23,8 @@ def keep_watch() -> None:
             yield job
         if active_jobs and self._status_query_calls == answers:
             self.logger.warning("SLURM does not answer; Snakemake asks again")
+            # Soon, as SLURM keeps the ends of jobs for minutes only.
+            self.next_seconds_between_status_checks = self.workflow.executor_settings.init_seconds_before_status_checks
             for job in active_jobs:
                 yield job
 
