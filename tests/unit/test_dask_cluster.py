@@ -210,13 +210,25 @@ def test_workers_that_end_before_they_join_are_said_and_submitted_again(
     assert logs.exists()
 
 
-def test_of_a_worker_that_could_not_begin_the_cause_is_said(tmp_path: Path) -> None:
-    raises = "try: open('/nowhere')\nexcept OSError as error: raise RuntimeError('cannot start') from error"
-    ended = subprocess.run([sys.executable, "-c", raises], capture_output=True, text=True)
+@pytest.mark.parametrize(
+    ("raised", "said"),
+    [
+        (["ValueError('no such network')", "RuntimeError('Nanny failed to start.')"], "ValueError: no such network"),
+        (
+            ["KeyError", "TimeoutError", "OSError('no way')", "RuntimeError('Nanny failed to start.')"],
+            "OSError: no way",
+        ),
+        (["RuntimeError('Nanny failed to start.')"], "RuntimeError: Nanny failed to start."),
+        (["ValueError('long mended')", "RuntimeError('no memory')"], "RuntimeError: no memory"),
+    ],
+)
+def test_of_a_worker_that_failed_to_start_the_cause_is_said(tmp_path: Path, raised: list[str], said: str) -> None:
+    code = "error = None\n"
+    for one in raised:
+        code += f"try: raise {one} from error\nexcept Exception as caught: error = caught\n"
+    ended = subprocess.run([sys.executable, "-c", f"{code}raise error"], capture_output=True, text=True)
     (tmp_path / "dask-7.err").write_text(ended.stderr)
-    assert "RuntimeError: cannot start" in ended.stderr
-    said = dask_cluster.Crew(None, 1, tmp_path).last_line("7")
-    assert said == "FileNotFoundError: [Errno 2] No such file or directory: '/nowhere'"
+    assert dask_cluster.Crew(None, 1, tmp_path).last_line("7") == said
 
 
 def test_a_worker_that_sbatch_refuses_once_is_submitted_once_more(

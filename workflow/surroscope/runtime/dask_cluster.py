@@ -38,7 +38,7 @@ JOB_NAME = "surroscope-dask"
 # What a worker needs beside its blocks.
 WORKER_MB = 500
 # What Python writes after an exception that another one was raised from.
-CAUSED = "\n\nThe above exception was the direct cause of the following exception:"
+CAUSED = "\n\nThe above exception was the direct cause of the following exception:\n\n"
 # Between two looks at SLURM's queue.
 QUEUE_SECONDS = 10.0
 
@@ -238,12 +238,16 @@ class Crew:
             worker.status = Status.failed  # or Dask would not end, which takes it for one that has yet to begin
 
     def last_line(self, job: str) -> str:
-        """What a job wrote last, to standard error or else to standard output; of exceptions the first cause."""
+        """What a job wrote last, to standard error or else to standard output; why, if that it failed to start."""
         if job.startswith("refused"):
             return "nothing, as sbatch refused it"
         texts = [path.read_text(errors="replace").strip() for path in sorted(self.logs.glob(f"*-{job}.*"))]
-        texts = [text.split(CAUSED)[0] for text in texts]
-        return next((text.splitlines()[-1] for text in texts if text), "nothing")
+        text = next((text for text in texts if text), "nothing")
+        *causes, last = [part.splitlines()[-1] for part in text.split(CAUSED)]
+        if not last.endswith("failed to start."):
+            return last
+        # The first that has a message: of one that waited in vain, the first of all is that it was cancelled.
+        return next((cause for cause in causes if ": " in cause), last)
 
 
 def _of_user(key: str) -> list[str]:
